@@ -1,0 +1,18 @@
+"""Where images come from, how they are split, and how they reach the device in batches."""
+
+from poise.data.augmentation import Augmentation
+from poise.data.batches import Batches
+from poise.data.images import Images
+from poise.data.source import SOURCES, Source, open_source
+from poise.data.splits import search_halves, stratified_holdout
+
+__all__ = [
+    "SOURCES",
+    "Augmentation",
+    "Batches",
+    "Images",
+    "Source",
+    "open_source",
+    "search_halves",
+    "stratified_holdout",
+]

@@ -1,0 +1,109 @@
+"""Batches from images that live on the device: shuffled and augmented for training, in order for evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from poise.data.augmentation import Augmentation, Draws
+from poise.data.images import Images
+from poise.errors import Refused
+
+__all__ = ["Augmentation", "Batches"]
+
+
+class Batches:
+    """Normalised batches of ``images``.
+
+    A batch is ``(images: [batch, channels, height, width] of dtype, labels: [batch] int64)``, both on ``device``.
+    Images are ``(value / 255 - mean) / std`` for uint8 pixels and ``(value - mean) / std`` for floats; ``mean`` and
+    ``std`` hold one number per channel, in those units. Crop and flip come before normalisation, cutout after. Chance
+    is drawn on the generator's device: use a CPU generator, and a seed gives the same batches on every device.
+
+    Raises `Refused` for a mean or std of the wrong length, a std that is not above 0, and fewer images than
+    ``batch_size`` with ``drop_last`` (an epoch would be empty).
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        *,
+        augmentation: Augmentation,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        drop_last: bool = True,
+    ) -> None:
+        if batch_size < 1:
+            raise Refused(f"batch size is {batch_size}, expected at least 1")
+        if not len(images) or (drop_last and len(images) < batch_size):
+            raise Refused(f"{len(images)} images do not fill one batch of {batch_size}; lower the batch size")
+        if len(mean) != images.channels or len(std) != images.channels:
+            raise Refused(
+                f"mean has {len(mean)} and std {len(std)} numbers, expected {images.channels}, one per channel"
+            )
+        if not all(value > 0 for value in std):
+            raise Refused(f"std is {tuple(std)}, expected numbers above 0")
+        augmentation.check(images.size)
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self._size = images.size
+        self._drop_last = drop_last
+        self._channels_last = channels_last
+        self._dtype = dtype
+        self._pixels = images.pixels.to(device).permute(0, 2, 3, 1).contiguous()  # [n, height, width, channels]
+        self._labels = images.labels.to(device)
+        unit = 255.0 if images.pixels.dtype == torch.uint8 else 1.0
+        exact = torch.promote_types(dtype, torch.float32)  # half precision is rounded to once, at the end
+        self._mean = torch.tensor([value * unit for value in mean], dtype=exact, device=device)
+        self._std = torch.tensor([value * unit for value in std], dtype=exact, device=device)
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self._labels), self.batch_size)
+        return whole + (rest > 0 and not self._drop_last)
+
+    def epoch(self, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled and augmented batches, from batch ``start`` on.
+
+        The generator advances by the same amount whatever ``start`` is, and at once: first the order of the images is
+        drawn, then one seed per batch. So a run that stopped after k batches goes on exactly with the generator's state
+        from before the epoch and ``start=k``. Raises `Refused` for a start outside ``0..len(self)``.
+        """
+        if not 0 <= start <= len(self):
+            raise Refused(f"start is batch {start}, expected 0..{len(self)}")
+        order = torch.randperm(len(self._labels), generator=generator, device=generator.device)
+        seeds = torch.randint(2**62, (len(self),), generator=generator, device=generator.device).tolist()
+        return self._augmented(order, seeds, start, generator.device)
+
+    def ordered(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every image once, in order and not augmented; the last batch may be smaller."""
+        for pixels, labels in zip(
+            torch.split(self._pixels, self.batch_size), torch.split(self._labels, self.batch_size), strict=True
+        ):
+            yield self._finished(self._normalised(pixels)), labels
+
+    def _augmented(
+        self, order: Tensor, seeds: list[int], start: int, chance: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        for number in range(start, len(seeds)):
+            chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
+            private = torch.Generator(chance).manual_seed(seeds[number])
+            drawn = self.augmentation.draw(len(chosen), self._size, private)
+            index, *moved = torch.stack((chosen, *drawn)).to(self._labels.device).unbind()  # one transfer
+            draws = Draws(*moved)
+            images = self._normalised(self.augmentation.take(self._pixels, index, draws))
+            yield self._finished(self.augmentation.cut_out(images, draws)), self._labels.index_select(0, index)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self._mean.dtype, copy=True).sub_(self._mean).div_(self._std)
+
+    def _finished(self, images: Tensor) -> Tensor:
+        """``[batch, height, width, channels]`` -> ``[batch, channels, height, width]`` in the layout asked for."""
+        images = images.to(self._dtype).permute(0, 3, 1, 2)
+        return images if self._channels_last else images.contiguous()

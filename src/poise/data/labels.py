@@ -1,0 +1,69 @@
+"""Labels as class ids: read from what a source has, and checked before anything is trained on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from poise.errors import Refused
+
+
+def as_labels(values: Any, where: str) -> Tensor:
+    """``values`` (a sequence, array or tensor of n integers) as int64 ``[n]``. Raises `Refused`, naming ``where``."""
+    array = np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise Refused(f"labels of {where} have shape {list(array.shape)}, expected one label per image")
+    if array.size == 0:
+        return torch.empty(0, dtype=torch.int64)
+    if array.dtype.kind not in "iu":
+        shown = next((value for value in array.tolist() if type(value) is not int), array[0])
+        raise Refused(f"labels of {where} are not integers (found {shown!r}), expected class ids from 0")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def numbered(labels: Tensor, where: str) -> tuple[str, ...]:
+    """Class names for labels that came without: their ids, ``("0", "1", ...)``."""
+    top = int(labels.max()) if len(labels) else -1
+    if top >= max(len(labels), 1):
+        raise Refused(f"label {top} of {where} is not a class id from 0: there are {len(labels)} images in all")
+    return tuple(str(index) for index in range(top + 1))
+
+
+def check_training(labels: Tensor, classes: Sequence[str], where: str) -> None:
+    """Raises `Refused` unless ``labels: [n]`` can train and validate: two classes or more, none with a single image."""
+    if not len(labels):
+        raise Refused(f"{where} holds no images")
+    _check_range(labels, classes, where)
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    present = [name for name, count in zip(classes, counts, strict=True) if count]
+    if len(present) < 2:
+        raise Refused(f"{where} has one class only ({present[0]!r}), expected two or more")
+    single = next((name for name, count in zip(classes, counts, strict=True) if count == 1), None)
+    if single is not None:
+        raise Refused(f"class {single!r} of {where} has a single image, expected two or more to train and validate on")
+
+
+def check_test(labels: Tensor, training: Tensor, classes: Sequence[str], where: str) -> None:
+    """Raises `Refused` unless every class of the test split occurs in the training split."""
+    if not len(labels):
+        raise Refused(f"{where} holds no images")
+    extra = sorted(set(labels.tolist()) - set(training.tolist()))
+    if extra:
+        shown = repr(classes[extra[0]]) if 0 <= extra[0] < len(classes) else str(extra[0])
+        raise Refused(f"{where} has images of class {shown}, which the training split does not have")
+
+
+def _check_range(labels: Tensor, classes: Sequence[str], where: str) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise Refused(f"label {low} of {where} is negative, expected class ids 0..{len(classes) - 1}")
+    if high >= len(classes):
+        raise Refused(
+            f"label {high} of {where} is out of range, expected 0..{len(classes) - 1} ({len(classes)} classes)"
+        )

@@ -1,0 +1,95 @@
+"""The images of one split: labels at hand, pixels when asked for. Either encoded images or rows of a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from poise.data.decode import CHUNK, Encoded, Form, decode, form_of, mixed_sizes
+from poise.data.resize import resize
+from poise.errors import Refused
+
+
+class Part(Protocol):
+    """The images of one split."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 ``[n]``."""
+        ...
+
+    def form(self) -> Form:
+        """What the images look like, as cheaply as it can be told."""
+        ...
+
+    def pixels(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
+        """The images of ``rows: [k]`` in the given form, ``[k, channels, height, width]``, or resized to ``size``."""
+        ...
+
+    def select(self, rows: Tensor) -> Part:
+        """These rows alone."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPart:
+    """Images decoded on demand: ``fetch`` gives those of some rows. ``where`` names the split in errors."""
+
+    where: str
+    labels: Tensor
+    fetch: Callable[[list[int]], list[Encoded]]
+
+    def form(self) -> Form:
+        return form_of(self._all(), self.where)
+
+    def pixels(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
+        if form.floating or form.channels not in (1, 3):
+            raise Refused(f"{self.where} holds 8-bit images, the training split {_described(form)}")
+        return decode(rows.tolist(), self.fetch, form, size)
+
+    def select(self, rows: Tensor) -> EncodedPart:
+        chosen, fetch = rows.tolist(), self.fetch
+        return EncodedPart(self.where, self.labels[rows], lambda wanted: fetch([chosen[row] for row in wanted]))
+
+    def _all(self) -> Iterator[Encoded]:
+        for start in range(0, len(self.labels), CHUNK):
+            yield from self.fetch(list(range(start, min(start + CHUNK, len(self.labels)))))
+
+
+@dataclass(frozen=True, eq=False)
+class TensorPart:
+    """Images that are numbers already: ``read(rows: [k])`` gives ``[k, channels, height, width]``, uint8 or float32."""
+
+    where: str
+    labels: Tensor
+    read: Callable[[Tensor], Tensor]
+
+    def form(self) -> Form:
+        first = self.read(torch.zeros(1, dtype=torch.int64))
+        channels, height, width = first.shape[1:]
+        return Form(channels, height, width, first.is_floating_point(), f"image 0 of {self.where}")
+
+    def pixels(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
+        pixels = self.read(rows)
+        channels, height, width = pixels.shape[1:]
+        if channels != form.channels or pixels.is_floating_point() != form.floating:
+            own = Form(channels, height, width, pixels.is_floating_point(), self.where)
+            raise Refused(f"{self.where} has {_described(own)}, the training split {_described(form)}")
+        if size is None and (height, width) != (form.height, form.width):
+            raise mixed_sizes(form, self.where, height, width)
+        if form.floating and not pixels.isfinite().all():
+            raise Refused(f"{self.where} holds values that are not finite (NaN or infinity)")
+        return resize(pixels, size) if size else pixels
+
+    def select(self, rows: Tensor) -> TensorPart:
+        read = self.read
+        return TensorPart(self.where, self.labels[rows], lambda wanted: read(rows[wanted]))
+
+
+def _described(form: Form) -> str:
+    kind = "floats" if form.floating else "8-bit values"
+    return f"{kind} in {form.channels} channel{'s' if form.channels > 1 else ''}"

@@ -1,0 +1,88 @@
+"""A source of labelled images: what it must offer, and how one is found for what the user passed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from poise.data.images import Images
+from poise.errors import Refused, unknown
+from poise.registry import Registry
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Labelled images in splits, "train" and perhaps "test".
+
+    Loading is lazy: a split is first opened when its labels or images are asked for, and only the images asked for are
+    decoded. That a search never touches the test split rests on this.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    def has(self, split: str) -> bool:
+        """Whether there is a split of this name. Opens nothing."""
+        ...
+
+    def labels(self, split: str) -> Tensor:
+        """The labels of a split: int64 ``[n]``. Raises `Refused` if there is no such split."""
+        ...
+
+    def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
+        """The images of a split, or those at ``indices: [k]`` (int64), resized to ``size`` x ``size`` if given.
+
+        Raises `Refused` if there is no such split, an image cannot be read, or sizes differ and no ``size`` is given.
+        """
+        ...
+
+
+class SourceKind(Protocol):
+    """A kind of source: a class in ``poise.data.sources``, registered by name, that says what it can open."""
+
+    form: str  # what a person writes to get it: "digits", "hf:owner/name", ...
+
+    def matches(self, spec: object) -> bool:
+        """Whether this kind is meant by ``spec``. At most one kind is."""
+        ...
+
+    def open(self, spec: object) -> Source:
+        """The source that ``spec`` means. Raises `Refused` if it is missing or malformed."""
+        ...
+
+
+SOURCES: Registry[SourceKind] = Registry("data source", "poise.data.sources")
+
+
+def open_source(spec: object) -> Source:
+    """The source that ``spec`` means.
+
+    ``spec`` is a string (``"digits"``, ``"hf:owner/name"`` or a path), a path to a ``.npz`` file, a ``.parquet`` file,
+    a folder of parquet files or a folder of class folders, a torch ``Dataset``, `Images`, a pair ``(train, test)`` of
+    either, or a `Source` already. Where files have no test split, a fifth of the images, stratified and always the
+    same, is held out as one. Raises `Refused` with the forms that exist.
+
+    >>> open_source("digits").load("train").size
+    (8, 8)
+    """
+    if isinstance(spec, Source):
+        return spec
+    for kind in SOURCES.values():
+        if kind.matches(spec):
+            return kind.open(spec)
+    forms = [kind.form for kind in SOURCES.values()]
+    path = path_of(spec)
+    if path is None:
+        raise Refused(f"cannot read data from {type(spec).__name__} {spec!r:.60}, expected one of: {'; '.join(forms)}")
+    if path.exists():
+        raise Refused(f"{path} is a file of unknown kind {path.suffix!r}, expected one of: {'; '.join(forms)}")
+    if len(path.parts) > 1:
+        raise Refused(f"no such file or folder: {path}")
+    raise unknown("data source", spec, forms)
+
+
+def path_of(spec: object) -> Path | None:
+    """``spec`` as a path, with ``~`` expanded, if it is a string or a path."""
+    return Path(spec).expanduser() if isinstance(spec, str | Path) else None

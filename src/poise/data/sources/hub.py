@@ -1,0 +1,86 @@
+"""Image datasets of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from poise.data.decode import Encoded, from_bytes
+from poise.data.labels import as_labels
+from poise.data.parts import EncodedPart
+from poise.data.source import SOURCES, Source
+from poise.data.split_source import SplitSource, held_out
+from poise.errors import Refused
+
+PREFIX = "hf:"
+PREFERRED = ("image", "img", "label", "fine_label")  # where a dataset has several columns of a kind
+TEST_NAMES = ("test", "validation", "valid", "val")
+
+
+@SOURCES.add("hub")
+class Hub:
+    """An image dataset of the Hugging Face Hub (none of its code is run): hf:owner/name."""
+
+    form = "hf:owner/name"
+
+    @classmethod
+    def matches(cls, spec: object) -> bool:
+        return isinstance(spec, str) and spec.startswith(PREFIX)
+
+    @classmethod
+    def open(cls, spec: object) -> Source:
+        name = str(spec)
+        splits = _download(name)
+        if "train" not in splits:
+            raise Refused(f"{name} has the splits {', '.join(splits)}, expected one called train")
+        train = splits["train"]
+        image, label = _column(train, name, "Image"), _column(train, name, "ClassLabel")
+        classes = tuple(str(each) for each in train.features[label].names)
+        part = _part(train, image, label, f"the training split of {name}")
+        test = next((splits[key] for key in TEST_NAMES if key in splits), None)
+        if test is None:
+            return held_out(name, classes, part)
+        return SplitSource(name, classes, part, lambda: _part(test, image, label, f"the test split of {name}"))
+
+
+def _download(name: str) -> Any:
+    import datasets
+
+    repository = name.removeprefix(PREFIX)
+    if repository.count("/") != 1 or not all(repository.split("/")):
+        raise Refused(f"{name!r} is not the name of a Hub dataset, expected hf:owner/name")
+    try:
+        return datasets.load_dataset(repository)
+    except Exception as error:  # the library raises its own, the network's and the file system's errors alike
+        reason = str(error).splitlines()
+        raise Refused(f"cannot load {name}: {reason[0] if reason else type(error).__name__}") from error
+
+
+def _column(split: Any, name: str, kind: str) -> str:
+    found = [column for column, feature in split.features.items() if type(feature).__name__ == kind]
+    preferred = [column for column in PREFERRED if column in found]
+    if not found:
+        raise Refused(f"{name} has no {kind} column, found {', '.join(split.features)}")
+    if len(found) > 1 and not preferred:
+        raise Refused(f"{name} has several {kind} columns: {', '.join(found)}; expected one")
+    return preferred[0] if preferred else found[0]
+
+
+def _part(split: Any, image: str, label: str, where: str) -> EncodedPart:
+    import datasets
+
+    encoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+
+    def fetch(rows: list[int]) -> list[Encoded]:
+        cells = encoded[rows][image]
+        return [_encoded(f"row {row} of {where}", cell) for row, cell in zip(rows, cells, strict=True)]
+
+    return EncodedPart(where, as_labels(list(split[label]), where), fetch)
+
+
+def _encoded(name: str, cell: Any) -> Encoded:
+    content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
+    if content is None and path is not None:
+        return Encoded(name, lambda: Image.open(path))
+    return from_bytes(name, content)

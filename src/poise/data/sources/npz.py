@@ -1,0 +1,99 @@
+"""Arrays saved by numpy."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from poise.data.labels import as_labels, numbered
+from poise.data.parts import TensorPart
+from poise.data.source import SOURCES, Source, path_of
+from poise.data.split_source import SplitSource, held_out
+from poise.errors import Refused
+
+CHANNELS = (1, 3, 4)
+
+
+@SOURCES.add("npz")
+class Npz:
+    """A .npz file with x_train, y_train (and x_test, y_test), or images, labels (a fifth held out)."""
+
+    form = "a .npz file"
+
+    @classmethod
+    def matches(cls, spec: object) -> bool:
+        path = path_of(spec)
+        return path is not None and path.suffix == ".npz"
+
+    @classmethod
+    def open(cls, spec: object) -> Source:
+        path = Path(str(spec)).expanduser()
+        if not path.is_file():
+            raise Refused(f"no such file: {path}")
+        found = _keys(path)
+        if {"x_train", "y_train"} <= found:
+            train = _part(path, "x_train", "y_train")
+            classes = numbered(train.labels, path.name)
+            if {"x_test", "y_test"} <= found:
+                return SplitSource(path.stem, classes, train, lambda: _part(path, "x_test", "y_test"))
+            if found & {"x_test", "y_test"}:
+                raise Refused(f"{path} has only one of x_test, y_test, expected both or neither")
+            return held_out(path.stem, classes, train)
+        if {"images", "labels"} <= found:
+            both = _part(path, "images", "labels")
+            return held_out(path.stem, numbered(both.labels, path.name), both)
+        shown = ", ".join(sorted(found)) or "nothing"
+        raise Refused(f"{path} holds {shown}, expected x_train, y_train (and x_test, y_test) or images, labels")
+
+
+def _keys(path: Path) -> set[str]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return set(archive.files)
+    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
+        raise Refused(f"{path} is not a .npz file: {error}") from None
+
+
+def _array(path: Path, key: str) -> NDArray[Any]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return np.asarray(archive[key])
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise Refused(f"cannot read {key!r} of {path}: {error}") from None
+
+
+def _part(path: Path, images: str, labels: str) -> TensorPart:
+    where = f"{images!r} of {path.name}"
+    pixels = _channels_first(_array(path, images), where)
+    classes = as_labels(_array(path, labels), f"{labels!r} of {path.name}")
+    if len(pixels) != len(classes):
+        raise Refused(f"{path} has {len(pixels)} images in {images!r} but {len(classes)} labels in {labels!r}")
+    return TensorPart(where, classes, pixels.__getitem__)
+
+
+def _channels_first(array: NDArray[Any], where: str) -> Tensor:
+    """``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]`` to the last; c is told by its size, 1, 3 or 4."""
+    if array.dtype == np.uint8:
+        pixels = torch.from_numpy(array)
+    elif array.dtype.kind == "f":
+        pixels = torch.from_numpy(array.astype(np.float32))
+    else:
+        raise Refused(f"{where} is {array.dtype}, expected uint8 (0..255) or floats")
+    if array.ndim == 3:
+        return pixels[:, None]
+    shape = list(array.shape)
+    if array.ndim != 4:
+        raise Refused(f"{where} has shape {shape}, expected [n, h, w], [n, h, w, channels] or [n, channels, h, w]")
+    first, last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if first and last:
+        raise Refused(f"{where} has shape {shape}: two axes could be the channels; only one may have size 1, 3 or 4")
+    if not first and not last:
+        raise Refused(f"{where} has shape {shape}: no axis has 1, 3 or 4 channels")
+    return pixels if first else pixels.permute(0, 3, 1, 2).contiguous()

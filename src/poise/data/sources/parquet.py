@@ -1,0 +1,124 @@
+"""Parquet files with encoded images, as the Hub stores image datasets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from poise.data.decode import Encoded, from_bytes
+from poise.data.labels import as_labels, numbered
+from poise.data.parts import EncodedPart
+from poise.data.source import SOURCES, Source, path_of
+from poise.data.split_source import SplitSource, held_out
+from poise.errors import Refused
+
+IMAGE_COLUMNS = ("img", "image", "images")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
+TEST_PREFIXES = ("test", "val")
+
+
+@SOURCES.add("parquet")
+class Parquet:
+    """A .parquet file (a fifth held out), or a folder of train*.parquet and test*.parquet, with encoded images."""
+
+    form = "a .parquet file or a folder of them"
+
+    @classmethod
+    def matches(cls, spec: object) -> bool:
+        path = path_of(spec)
+        return path is not None and (path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))))
+
+    @classmethod
+    def open(cls, spec: object) -> Source:
+        path = Path(str(spec)).expanduser()
+        if path.is_dir():
+            return _open_folder(path)
+        if not path.is_file():
+            raise Refused(f"no such file: {path}")
+        return _held_out(path.stem, [path])
+
+
+def _open_folder(folder: Path) -> Source:
+    files = sorted(folder.glob("*.parquet"))
+    train = [path for path in files if path.name.startswith("train")]
+    if not train:
+        found = ", ".join(path.name for path in files[:5])
+        raise Refused(f"folder {folder} holds {found}, expected files named train*.parquet and test*.parquet")
+    name = folder.resolve().name
+    chosen = ([path for path in files if path.name.startswith(prefix)] for prefix in TEST_PREFIXES)
+    test = next((paths for paths in chosen if paths), None)
+    if test is None:
+        return _held_out(name, train)
+    part = _part(train)
+    return SplitSource(name, _class_names(train[0]) or numbered(part.labels, name), part, lambda: _part(test))
+
+
+def _held_out(name: str, files: list[Path]) -> Source:
+    part = _part(files)
+    return held_out(name, _class_names(files[0]) or numbered(part.labels, name), part)
+
+
+def _part(files: list[Path]) -> EncodedPart:
+    """Labels are read at once; the bytes of the images when the first image is asked for."""
+    where = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
+    images = _column(files[0], IMAGE_COLUMNS, "image")
+    labels = _column(files[0], LABEL_COLUMNS, "label")
+    cache: list[pa.ChunkedArray] = []
+
+    def fetch(rows: list[int]) -> list[Encoded]:
+        if not cache:
+            cache.append(_read(files, images))
+        cells = cache[0].take(pa.array(rows, pa.int64())).to_pylist()
+        return [from_bytes(f"row {row} of {where}", cell) for row, cell in zip(rows, cells, strict=True)]
+
+    return EncodedPart(where, as_labels(_read(files, labels).to_pylist(), where), fetch)
+
+
+def _read(files: list[Path], column: str) -> pa.ChunkedArray:
+    chunks: list[pa.Array] = []
+    for path in files:
+        if column not in _schema(path).names:
+            raise Refused(f"{path} has no column {column!r}, found {', '.join(_schema(path).names)}")
+        try:
+            read = pq.ParquetFile(path).read([column])[column]
+        except (OSError, pa.ArrowException) as error:
+            raise Refused(f"cannot read {path}: {error}") from None
+        chunks += [chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk for chunk in read.chunks]
+    return pa.chunked_array(chunks) if chunks else pa.chunked_array([], pa.int64())
+
+
+def _schema(path: Path) -> Any:
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise Refused(f"{path} is not a parquet file: {error}") from None
+
+
+def _column(path: Path, names: tuple[str, ...], what: str) -> str:
+    schema = _schema(path)
+    column = next((name for name in names if name in schema.names), None)
+    if column is None:
+        raise Refused(
+            f"{path} has no {what} column, expected one of {', '.join(names)}, found {', '.join(schema.names)}"
+        )
+    kind = schema.field(column).type
+    if what == "image":
+        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            kind = kind.field("bytes").type
+        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+            raise Refused(f"column {column!r} of {path} is {kind}, expected the bytes of image files")
+    return column
+
+
+def _class_names(path: Path) -> tuple[str, ...] | None:
+    """The names of the classes in the Hub's metadata, if the file has it."""
+    try:
+        features = json.loads(_schema(path).metadata[b"huggingface"])["info"]["features"]
+        names = features[_column(path, LABEL_COLUMNS, "label")]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return tuple(str(name) for name in names) or None

@@ -1,0 +1,119 @@
+"""Any map-style torch Dataset of (image, label)."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset
+
+from poise.data.decode import Encoded
+from poise.data.labels import as_labels, numbered
+from poise.data.parts import EncodedPart, Part, TensorPart
+from poise.data.source import SOURCES, Source
+from poise.data.split_source import SplitSource
+from poise.errors import Refused
+
+
+@SOURCES.add("torch")
+class TorchDataset:
+    """A torch Dataset of (image, label), or a pair (train, test) of them, from Python.
+
+    Images are PIL images, uint8 tensors (0..255) or float tensors, which are kept as they are. They are read once, so
+    the dataset's own transforms should not be random: augmentation belongs to the search.
+    """
+
+    form = "a torch Dataset or (train, test) of them from Python"
+
+    @classmethod
+    def matches(cls, spec: object) -> bool:
+        pair = spec if isinstance(spec, tuple) and len(spec) == 2 else (spec,)
+        return all(isinstance(dataset, Dataset) for dataset in pair)
+
+    @classmethod
+    def open(cls, spec: object) -> Source:
+        train, test = spec if isinstance(spec, tuple) else (spec, None)
+        name = type(train).__name__
+        part = _part(train, "the training dataset")
+        names = getattr(train, "classes", None)
+        classes = tuple(str(each) for each in names) if names else numbered(part.labels, name)
+        return SplitSource(name, classes, part, None if test is None else lambda: _part(test, "the test dataset"))
+
+
+def _part(dataset: Any, where: str) -> Part:
+    if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
+        raise Refused(
+            f"{where} is a {type(dataset).__name__}, expected a map-style Dataset (with a length and indices)"
+        )
+    if not len(dataset):
+        raise Refused(f"{where} holds no images")
+    labels = _labels(dataset, where)
+
+    def image(row: int) -> Any:
+        found, label = _item(dataset, row, where)
+        if label != int(labels[row]):
+            raise Refused(f"item {row} of {where} has label {label} now and {int(labels[row])} before")
+        return found
+
+    def fetch(rows: list[int]) -> list[Encoded]:
+        return [_encoded(image(row), f"item {row} of {where}") for row in rows]
+
+    def read(rows: Tensor) -> Tensor:
+        return _stacked([image(row) for row in rows.tolist()], rows.tolist(), where)
+
+    first = image(0)
+    if isinstance(first, Image.Image):
+        return EncodedPart(where, labels, fetch)
+    _checked(first, f"item 0 of {where}")
+    return TensorPart(where, labels, read)
+
+
+def _labels(dataset: Any, where: str) -> Tensor:
+    """From ``targets`` or ``labels`` if the dataset has them (checked when images are read), else from every item."""
+    if getattr(dataset, "target_transform", None) is None:
+        for name in ("targets", "labels"):
+            values = getattr(dataset, name, None)
+            if isinstance(values, list | tuple | Tensor) or type(values).__module__ == "numpy":
+                labels = as_labels(values, where)
+                if len(labels) == len(dataset):
+                    return labels
+    return as_labels([_item(dataset, row, where)[1] for row in range(len(dataset))], where)
+
+
+def _item(dataset: Any, row: int, where: str) -> tuple[Any, int]:
+    item = dataset[row]
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise Refused(f"item {row} of {where} is a {type(item).__name__}, expected a pair (image, label)")
+    try:
+        return item[0], operator.index(item[1])
+    except (TypeError, RuntimeError):
+        raise Refused(f"labels of {where} are not integers (found {item[1]!r}), expected class ids from 0") from None
+
+
+def _encoded(image: Any, name: str) -> Encoded:
+    if not isinstance(image, Image.Image):
+        raise Refused(f"{name} is a {type(image).__name__}, others are PIL images")
+    return Encoded(name, image.copy)  # a copy: whoever opens it also closes it
+
+
+def _checked(image: Any, name: str) -> Tensor:
+    if not isinstance(image, Tensor):
+        raise Refused(f"{name} is a {type(image).__name__}, expected a PIL image or a tensor")
+    if image.ndim not in (2, 3) or not (image.dtype == torch.uint8 or image.is_floating_point()):
+        raise Refused(f"{name} is {image.dtype} {list(image.shape)}, expected uint8 or float [channels, height, width]")
+    with_channels = image if image.ndim == 3 else image[None]
+    return with_channels if image.dtype == torch.uint8 else with_channels.float()
+
+
+def _stacked(images: list[Any], rows: list[int], where: str) -> Tensor:
+    tensors = [_checked(image, f"item {row} of {where}") for row, image in zip(rows, images, strict=True)]
+    for row, tensor in zip(rows, tensors, strict=True):
+        if tensor.shape != tensors[0].shape or tensor.dtype != tensors[0].dtype:
+            raise Refused(
+                f"images of {where} differ: item {rows[0]} is {tensors[0].dtype} {list(tensors[0].shape)}, "
+                f"item {row} is {tensor.dtype} {list(tensor.shape)}; resize them in the dataset"
+            )
+    return torch.stack(tensors)

@@ -1,0 +1,80 @@
+"""A source put together from a training part and perhaps a test part: all kinds of sources end up as this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+
+from poise.data.decode import Form
+from poise.data.images import Images
+from poise.data.labels import check_test, check_training
+from poise.data.parts import Part
+from poise.data.splits import stratified_holdout
+from poise.errors import Refused, unknown
+
+HOLDOUT = 0.2  # of the images, where a source has no test split of its own
+HOLDOUT_SEED = 0  # fixed: the test split of a source is the same in every run
+
+
+@final
+class SplitSource:
+    """A `Source` from parts. ``test`` makes the test part; it is called when that split is first asked for."""
+
+    def __init__(
+        self, name: str, classes: tuple[str, ...], train: Part, test: Callable[[], Part] | None = None
+    ) -> None:
+        check_training(train.labels, classes, f"the training split of {name}")
+        self.name = name
+        self.classes = classes
+        self._train = train
+        self._open_test = test
+
+    def has(self, split: str) -> bool:
+        return split == "train" or (split == "test" and self._open_test is not None)
+
+    def labels(self, split: str) -> Tensor:
+        return self._part(split).labels
+
+    def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
+        part = self._part(split)
+        if size is not None and size < 1:
+            raise Refused(f"size is {size}, expected a side in pixels: at least 1")
+        count = len(part.labels)
+        rows = torch.arange(count) if indices is None else indices.cpu()
+        if rows.dtype != torch.int64 or rows.ndim != 1:
+            raise Refused(f"indices are {rows.dtype} {list(rows.shape)}, expected torch.int64 [n]")
+        if not len(rows):
+            raise Refused(f"no indices of images of the {split} split of {self.name} were given")
+        if int(rows.min()) < 0 or int(rows.max()) >= count:
+            raise Refused(f"indices span {int(rows.min())}..{int(rows.max())}, expected 0..{count - 1}")
+        return Images(part.pixels(rows, self._form, size), part.labels[rows], self.classes)
+
+    @cached_property
+    def _form(self) -> Form:
+        return self._train.form()
+
+    @cached_property
+    def _test(self) -> Part:
+        if self._open_test is None:
+            raise Refused(f"{self.name} has no test split; pass a pair (train, test)")
+        part = self._open_test()
+        check_test(part.labels, self._train.labels, self.classes, f"the test split of {self.name}")
+        return part
+
+    def _part(self, split: str) -> Part:
+        if split not in ("train", "test"):
+            raise unknown("split", split, ("train", "test"))
+        return self._train if split == "train" else self._test
+
+
+def held_out(name: str, classes: tuple[str, ...], part: Part) -> SplitSource:
+    """A source whose test split is ``HOLDOUT`` of ``part``, stratified; two images of every class stay to train on."""
+    check_training(part.labels, classes, name)
+    kept, held = stratified_holdout(part.labels, HOLDOUT, HOLDOUT_SEED, keep=2)
+    if not len(held):
+        raise Refused(f"{name} has {len(part.labels)} images, too few to hold some out as a test split")
+    return SplitSource(name, classes, part.select(kept), lambda: part.select(held))

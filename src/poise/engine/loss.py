@@ -1,0 +1,56 @@
+"""The loss of one batch as a function of mixture and weights: what every slot of a method is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from poise.engine.device import Place
+from poise.engine.streams import seeded
+from poise.supernet.groups import Mixture
+
+
+class BatchLoss:
+    """The mean cross-entropy of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
+
+    Every call draws the same random numbers (dropout, noise), so the same arguments give the same number. Only a call
+    with ``track`` updates running statistics: all others work on copies of the buffers.
+
+    ``correct`` is the number of images that the first call, or else the tracked one, classified correctly.
+    """
+
+    def __init__(self, supernet: nn.Module, images: Tensor, labels: Tensor, seed: int, place: Place) -> None:
+        self._supernet = supernet
+        self._images = images
+        self._labels = labels
+        self._seed = seed
+        self._place = place
+        self.correct: Tensor | None = None
+
+    def __call__(
+        self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False
+    ) -> Tensor:
+        logits = self._logits(mixture, weights or {}, track)
+        if track or self.correct is None:
+            self.correct = (logits.detach().argmax(dim=1) == self._labels).sum()
+        return F.cross_entropy(self._place.float(logits), self._labels)
+
+    def evaluation(self, mixture: Mixture) -> Tensor:
+        self._supernet.eval()
+        try:
+            return F.cross_entropy(self._place.float(self._logits(mixture, {}, track=True)), self._labels)
+        finally:
+            self._supernet.train()
+
+    def _logits(self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool) -> Tensor:
+        state = dict(weights)
+        if not track:
+            state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
+        with self._place.autocast(), seeded(self._seed, self._images.device):
+            if state:
+                return cast(Tensor, functional_call(self._supernet, state, (self._images, mixture)))
+            return cast(Tensor, self._supernet(self._images, mixture))

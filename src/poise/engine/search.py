@@ -1,0 +1,233 @@
+"""The search loop: alternating steps of alphas and weights. It knows the slots' protocols and no method's name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poise.data.batches import Batches
+from poise.engine.device import Place
+from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
+from poise.engine.loss import BatchLoss
+from poise.engine.settings import SearchSettings
+from poise.engine.statistics import mixture_statistics, skip_share
+from poise.engine.streams import seed_of, stream
+from poise.errors import Refused
+from poise.methods.alignment import mean_alignment
+from poise.methods.method import Method
+from poise.methods.slots import Descent, Progress
+from poise.selection.edits import Edits
+from poise.supernet.groups import ChoiceGroup, Mixture, expand
+
+SAMPLED_STEPS = 8
+"""Steps per epoch in which the training batch's layer alignment is measured for methods that do not compute it anyway."""
+
+
+def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
+    """``end + (start − end)·(1 + cos(π·epoch/epochs))/2``."""
+    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+@dataclass
+class _Sums:
+    """Running sums of an epoch, kept on the device so that no step waits for it."""
+
+    values: dict[str, list[Tensor]]
+
+    def add(self, **values: Tensor | None) -> None:
+        for name, value in values.items():
+            if value is not None:
+                self.values.setdefault(name, []).append(value.detach())
+
+    def mean(self, name: str) -> float | None:
+        found = self.values.get(name)
+        return float(torch.stack(found).double().mean()) if found else None
+
+
+class Searcher:
+    """A supernet, its alphas and their optimizers, and the step that moves them.
+
+    Args:
+        supernet: the network weights; ``supernet(images, mixture) -> logits``.
+        groups: the groups that the alphas decide.
+        method: what the slots hold.
+        settings: epochs, batch size and optimizers.
+        training, searching: the batches of the two halves.
+        place: device and precision.
+        seed: of every random stream.
+        alphas: to start from; by default what the relaxation starts with.
+    """
+
+    def __init__(
+        self,
+        supernet: nn.Module,
+        groups: Sequence[ChoiceGroup],
+        method: Method,
+        settings: SearchSettings,
+        training: Batches,
+        searching: Batches,
+        place: Place,
+        seed: int,
+        alphas: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.supernet = place.put(supernet).train()
+        self.groups = tuple(groups)
+        self.method = method
+        self.settings = settings
+        self.training = training
+        self.searching = searching
+        self.place = place
+        self.seed = seed
+        if alphas is None:
+            alphas = {g.name: method.relaxation.initial(g.shape, stream(seed, "alphas", g.name)) for g in self.groups}
+        self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in alphas.items()}
+        self.weights = dict(self.supernet.named_parameters())
+        self.edits: Edits | None = None
+        self.restart(settings.weights.learning_rate)
+
+    def restart(self, learning_rate: float) -> None:
+        """Fresh optimizers."""
+        weights, alphas = self.settings.weights, self.settings.alphas
+        self.weight_optimizer = torch.optim.SGD(
+            self.weights.values(), learning_rate, weights.momentum, 0, weights.weight_decay, weights.nesterov
+        )
+        self.alpha_optimizer = torch.optim.Adam(
+            self.alphas.values(), alphas.learning_rate, alphas.betas, weight_decay=alphas.weight_decay
+        )
+
+    def probabilities(self) -> dict[str, Tensor]:
+        """The relaxed alphas, group -> ``[rows, candidates]``, with what a selection has decided so far."""
+        relaxed = {name: self.method.relaxation(alphas) for name, alphas in self.alphas.items()}
+        return self.edits.apply(relaxed) if self.edits else relaxed
+
+    def mixture(self) -> Mixture:
+        """`probabilities`, one copy per layer."""
+        return expand(self.probabilities(), self.groups)
+
+    def epoch(self, progress: Progress, learning_rate: float, purpose: tuple[str | int, ...], listen: Listener, stage: str,
+              done: int) -> dict[str, Any]:
+        """One pass over the training half; returns the epoch's record."""
+        start = time.perf_counter()
+        for group in self.weight_optimizer.param_groups:
+            group["lr"] = learning_rate
+        trains_alphas = self.method.curriculum.trains_alphas(progress)
+        sums = _Sums({})
+        batches = self.training.epoch(stream(self.seed, "order", *purpose))
+        searching = self._cycle(purpose)
+        steps = len(self.training)
+        sampled = set(range(0, steps, max(steps // SAMPLED_STEPS, 1)))
+        for step, (images, labels) in enumerate(batches):
+            key = (*purpose, step)
+            training = BatchLoss(self.supernet, images, labels, seed_of(self.seed, "training", *key), self.place)
+            search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place)
+            moves = [lambda t=training, s=search: self._move_alphas(s, t, learning_rate, sums)] if trains_alphas else []
+            moves.insert(
+                0 if self.settings.weights_first else len(moves),
+                lambda t=training, k=key: self._move_weights(t, progress, k, sums, k[-1] in sampled),
+            )
+            for move in moves:
+                move()
+            listen(Stepped(stage, done + step + 1))
+        record = self._record(progress, learning_rate, sums)
+        record["seconds"] = time.perf_counter() - start
+        if not all(math.isfinite(record[name]) for name in ("train_loss", "search_loss") if record[name] is not None):
+            raise Refused(
+                f"the search diverged in epoch {progress.epoch} (train loss {record['train_loss']}, search loss "
+                f"{record['search_loss']}); try a smaller search.weights.learning_rate (now {learning_rate:.4g})"
+            )
+        return record
+
+    def _cycle(self, purpose: tuple[str | int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the search half, as many as are asked for."""
+        turn = 0
+        while True:
+            yield from self.searching.epoch(stream(self.seed, "search order", *purpose, turn))
+            turn += 1
+
+    def _move_alphas(self, search: BatchLoss, training: BatchLoss, learning_rate: float, sums: _Sums) -> None:
+        settings = self.settings.weights
+        buffers = {}
+        for name, weight in self.weights.items():
+            buffer = self.weight_optimizer.state.get(weight, {}).get("momentum_buffer")
+            if buffer is not None:
+                buffers[name] = buffer
+        descent = Descent(learning_rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
+        probabilities = self.probabilities()
+        mixture = expand(probabilities, self.groups)
+        found = self.method.hypergradient(search, training, mixture, self.weights, descent)
+        penalty = self.method.penalty(probabilities)
+        # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
+        chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
+        for alphas, gradient in zip(
+            self.alphas.values(), torch.autograd.grad(chain, list(self.alphas.values())), strict=True
+        ):
+            alphas.grad = gradient
+        self.alpha_optimizer.step()
+        assert search.correct is not None
+        sums.add(
+            search_loss=found.loss,
+            search_accuracy=search.correct / self.searching.batch_size,
+            search_alignment=mean_alignment(found.layers, self.groups),
+            penalty=penalty,
+        )
+
+    def _move_weights(
+        self, training: BatchLoss, progress: Progress, key: tuple[str | int, ...], sums: _Sums, sample: bool
+    ) -> None:
+        clean = {name: values.detach() for name, values in self.mixture().items()}
+        generator = stream(self.seed, "perturbation", *key)
+        mixture = self.method.perturbation(clean, training, self.method.relaxation, progress, generator)
+        if self.edits:
+            mixture = self.edits.apply(mixture)
+        found = self.method.alignment(training, mixture, self.weights, self.groups, progress)
+        for name, weight in self.weights.items():
+            weight.grad = found.weights[name]
+        torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.weights.clip)
+        layers = found.layers
+        if sample and not layers:
+            leaves = {name: values.detach().requires_grad_() for name, values in clean.items()}
+            gradients = torch.autograd.grad(training(leaves), list(leaves.values()))
+            layers = dict(zip(leaves, gradients, strict=True))
+        self.weight_optimizer.step()
+        assert training.correct is not None
+        sums.add(
+            train_loss=found.loss,
+            train_accuracy=training.correct / self.training.batch_size,
+            train_alignment=mean_alignment(layers, self.groups) if layers else None,
+        )
+
+    def _record(self, progress: Progress, learning_rate: float, sums: _Sums) -> dict[str, Any]:
+        probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
+        return {
+            "epoch": progress.epoch,
+            "train_loss": sums.mean("train_loss"),
+            "train_accuracy": sums.mean("train_accuracy"),
+            "search_loss": sums.mean("search_loss"),
+            "search_accuracy": sums.mean("search_accuracy"),
+            "learning_rate": learning_rate,
+            "mixture": mixture_statistics(probabilities, self.groups),
+            "alignment": {"train": sums.mean("train_alignment"), "search": sums.mean("search_alignment")},
+            "skip_share": skip_share(probabilities, self.groups),
+            "penalty": sums.mean("penalty"),
+        }
+
+
+def search(searcher: Searcher, listen: Listener = ignore) -> list[dict[str, Any]]:
+    """Run all epochs; returns one record per epoch. The searcher holds the result."""
+    settings = searcher.settings
+    steps = len(searcher.training)
+    listen(Started("search", settings.epochs * steps))
+    history = []
+    for epoch in range(settings.epochs):
+        rate = cosine(settings.weights.learning_rate, settings.weights.final_learning_rate, epoch, settings.epochs)
+        progress = Progress(epoch, settings.epochs)
+        record = searcher.epoch(progress, rate, ("search", epoch), listen, "search", epoch * steps)
+        history.append(record)
+        listen(EpochEnded("search", record))
+    return history

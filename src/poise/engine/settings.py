@@ -1,0 +1,79 @@
+"""The settings of searching and of retraining, validated. Defaults are DARTS's published ones for CIFAR-10."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Settings(BaseModel):
+    """Frozen, and nothing unknown is accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WeightSettings(Settings):
+    """SGD on the weights; the learning rate follows a cosine over the epochs."""
+
+    learning_rate: Rate = 0.025
+    final_learning_rate: NotNegative = 0.001
+    momentum: Share = 0.9
+    nesterov: bool = False
+    weight_decay: NotNegative = 3e-4
+    clip: Rate = 5.0
+    """The gradient's norm is clipped at this."""
+
+
+class AlphaSettings(Settings):
+    """Adam on the alphas."""
+
+    learning_rate: Rate = 3e-4
+    betas: tuple[Share, Share] = (0.5, 0.999)
+    weight_decay: NotNegative = 1e-3
+
+
+class AugmentSettings(Settings):
+    """Augmentation of training images; None: chosen by the images' size and channels, see `augmentation_of`."""
+
+    crop_padding: Annotated[int, Field(ge=0)] | None = None
+    flip: bool | None = None
+    cutout: Annotated[int, Field(ge=0)] = 0
+
+
+class SearchSettings(AugmentSettings):
+    """A search: ``epochs`` passes over the training half."""
+
+    epochs: Positive = 50
+    batch_size: Positive = 64
+    weights_first: bool = False
+    """Each step moves the weights before the alphas, as NAS-Bench-201's released code does."""
+    weights: WeightSettings = WeightSettings()
+    alphas: AlphaSettings = AlphaSettings()
+
+
+class RetrainWeightSettings(WeightSettings):
+    """SGD for retraining: the cosine ends at 0."""
+
+    final_learning_rate: NotNegative = 0.0
+
+
+class TrainSettings(AugmentSettings):
+    """Retraining of a discrete network from scratch, on the whole training split."""
+
+    channels: Positive | None = None
+    """None: the space's published size."""
+    cells: Positive | None = None
+    epochs: Positive = 600
+    batch_size: Positive = 96
+    drop_path: Share = 0.2
+    """Reached linearly over the epochs."""
+    auxiliary: NotNegative = 0.4
+    """The weight of the auxiliary head's loss; 0: no head."""
+    label_smoothing: Share = 0.0
+    weights: RetrainWeightSettings = RetrainWeightSettings()

@@ -1,0 +1,36 @@
+"""Random streams by name: every draw of a run comes from a generator seeded by the run's seed and what it is for.
+
+A stream depends on nothing that happened before it, so a run that is resumed at any step draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+def seed_of(seed: int, *purpose: str | int) -> int:
+    """A 63-bit seed for a purpose, such as ``("order", epoch)``."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def stream(seed: int, *purpose: str | int) -> torch.Generator:
+    """A CPU generator for a purpose."""
+    return torch.Generator().manual_seed(seed_of(seed, *purpose))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's own generators (module initialisation, dropout, noise) start from ``seed``; outside, nothing changed."""
+    if device.type == "cpu":
+        with torch.random.fork_rng(devices=[]):
+            torch.random.default_generator.manual_seed(seed)
+            yield
+    else:
+        with torch.random.fork_rng(devices=[device.index or 0], device_type=device.type):
+            torch.manual_seed(seed)
+            yield

@@ -1,0 +1,21 @@
+"""The one error that bad input raises: a single line that says what came, what was expected and the nearest valid name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class Refused(ValueError):
+    """Input that poise does not accept. The message is one line, fit to be shown to a person as it is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def unknown(kind: str, name: object, valid: Iterable[str]) -> Refused:
+    """The refusal of a name that does not exist: ``unknown method 'dart'; did you mean 'darts'? (valid: ...)``."""
+    names = sorted(valid)
+    close = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return Refused(f"unknown {kind} {str(name)!r}; {hint}(valid: {', '.join(names) or 'none'})")

@@ -1,0 +1,1 @@
+"""A trained network, handed to the world outside: one format, one file."""

@@ -1,0 +1,85 @@
+"""The export formats by name, and what every one of them does first: check the network and make it lean."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from poise.errors import Refused
+from poise.export.bundle import ours
+from poise.genotype import Genotype
+from poise.registry import Registry
+from poise.spaces.space import Task
+
+
+class Export(Protocol):
+    """Writes a trained network to files and returns them.
+
+    ``network`` maps images in 0..1, float ``[batch, channels, height, width]``, to logits ``[batch, classes]``.
+    ``path`` gets the format's ending unless it has it; folders are made, and only files of these names are replaced.
+    """
+
+    def __call__(
+        self, network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+    ) -> list[Path]: ...
+
+
+EXPORTS: Registry[Export] = Registry("export", "poise.export")
+
+
+@runtime_checkable
+class Rebuildable(Protocol):
+    """A module that says which literals it was constructed with: ``type(module)(**module.arguments)`` is its equal."""
+
+    arguments: dict[str, object]
+
+
+def inference_arguments(module: Rebuildable) -> dict[str, object]:
+    """The module's constructor arguments, less the auxiliary head: that is for training only."""
+    return {name: False if name == "auxiliary" else value for name, value in module.arguments.items()}
+
+
+def lean(network: nn.Module, task: Task, classes: tuple[str, ...]) -> nn.Module:
+    """A copy for inference: on the CPU, in float32, in eval mode, without an auxiliary head.
+
+    Raises:
+        Refused: the class names or the network's output do not fit the task.
+    """
+    if len(classes) != task.classes:
+        raise Refused(f"an export needs one name for each of the {task.classes} classes, got {len(classes)}")
+    result = _without_auxiliary(network).cpu().float().eval()
+    with torch.no_grad():
+        logits = result(torch.zeros(2, task.channels, *task.size))
+    if not isinstance(logits, Tensor) or logits.shape != (2, task.classes):
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise Refused(f"the network must map 2 images to logits (2, {task.classes}), got {got}")
+    return result
+
+
+def _without_auxiliary(module: nn.Module) -> nn.Module:
+    if type(module) is nn.Sequential:
+        children = {name: _without_auxiliary(child) for name, child in module.named_children()}
+        result = nn.Sequential()
+        for name, child in children.items():
+            result.add_module(name, child)
+        return result
+    if ours(type(module).__module__) and isinstance(module, Rebuildable) and module.arguments.get("auxiliary"):
+        rebuilt: nn.Module = type(module)(**inference_arguments(module))
+        weights = module.state_dict()
+        rebuilt.load_state_dict({name: weights[name] for name in rebuilt.state_dict()})
+        return rebuilt
+    return copy.deepcopy(module)
+
+
+def target(path: Path, ending: str) -> Path:
+    """``path`` with the ending (``.onnx``), its folder made. Raises `Refused` where a folder has that name."""
+    path = Path(path)
+    path = path if path.suffix == ending else path.with_name(path.name + ending)
+    if path.is_dir():
+        raise Refused(f"cannot write {path}: a folder has that name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

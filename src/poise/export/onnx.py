@@ -1,0 +1,72 @@
+"""One checked .onnx file with a free batch size, for any runtime that reads ONNX."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from poise.errors import Refused
+from poise.export.exports import EXPORTS, lean, target
+from poise.export.safetensors import metadata
+from poise.genotype import Genotype
+from poise.spaces.space import Task
+
+
+@EXPORTS.add("onnx")
+def export_onnx(
+    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+) -> list[Path]:
+    """Input ``images [batch, channels, height, width]``, output ``logits [batch, classes]``, any batch size.
+
+    The model's metadata holds ``genotype``, ``classes`` and ``task``, all JSON.
+    """
+    network = lean(network, task, classes)
+    file = target(path, ".onnx")
+    images = torch.zeros(2, task.channels, *task.size)
+    shapes = ({0: torch.export.Dim("batch")},)
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (images,),
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise Refused("the network cannot be written as ONNX")
+    model = program.model_proto
+    _anonymise(model.graph)
+    onnx.helper.set_model_props(model, metadata(task, genotype, classes))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save_model(model, str(file))
+    return [file]
+
+
+def _anonymise(graph: onnx.GraphProto) -> None:
+    """Drop the exporter's notes on every node: stack traces, which hold this machine's paths and most of the bytes."""
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+    del graph.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's log and warnings off the screen: they are about packages that are not needed here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,32 @@
+"""Weights and what they are for in one .safetensors file: no code in it, nothing to run when it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import nn
+
+from poise.export.exports import EXPORTS, lean, target
+from poise.genotype import Genotype
+from poise.spaces.space import Task
+
+
+@EXPORTS.add("safetensors")
+def export_safetensors(
+    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+) -> list[Path]:
+    """The network's `state_dict` (no auxiliary head); metadata ``genotype``, ``classes`` and ``task``, all JSON."""
+    network = lean(network, task, classes)
+    file = target(path, ".safetensors")
+    # cloned, because the format refuses tensors that share memory
+    weights = {name: tensor.detach().clone().contiguous() for name, tensor in network.state_dict().items()}
+    file.write_bytes(save(weights, metadata=metadata(task, genotype, classes)))
+    return [file]
+
+
+def metadata(task: Task, genotype: Genotype, classes: tuple[str, ...]) -> dict[str, str]:
+    """What a file of weights says about itself, name -> JSON text."""
+    shape = {"channels": task.channels, "size": list(task.size), "classes": task.classes}
+    return {"genotype": genotype.to_json(), "classes": json.dumps(list(classes)), "task": json.dumps(shape)}

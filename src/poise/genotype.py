@@ -1,0 +1,203 @@
+"""The discrete architecture: which candidates each choice keeps. Frozen, validated, versioned JSON; knows nothing else.
+
+A genotype names a search space and, for every choice group, the candidates that each row keeps::
+
+    Genotype("darts", {"normal": {"0->2": ("sep_conv_3x3",), "1->2": ("skip_connect",)}, "reduce": {...}})
+
+A row may keep no candidate (it is left out), one, or several: Fair DARTS produces all three. Whether a genotype makes
+sense in its space is the space's to say (`Space.check`).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from poise.errors import Refused
+
+FORMAT = "poise.genotype"
+VERSION = 1
+LONGEST = 1_000_000
+"""Characters; a longer text is no genotype."""
+
+Choices = Mapping[str, Mapping[str, tuple[str, ...]]]
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.>:-]{0,199}")
+_NASBENCH201_ROW = re.compile(r"([A-Za-z0-9_]+)~([0-9])")
+
+
+def _name(value: object, what: str) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise Refused(f"{what} in a genotype must be a name of letters, digits and _ . : > -, got {str(value)[:60]!r}")
+    return value
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A discrete architecture.
+
+    Args:
+        space: name of the search space that it belongs to.
+        choices: group -> row -> candidates kept. Rows that keep nothing are left out; order does not matter.
+
+    Raises:
+        Refused: a name is not a name, a candidate stands twice in a row.
+    """
+
+    space: str
+    choices: Choices
+
+    def __post_init__(self) -> None:
+        _name(self.space, "the space")
+        if not isinstance(self.choices, Mapping):
+            raise Refused(f"a genotype's choices must map groups to rows, got {type(self.choices).__name__}")
+        frozen: dict[str, Mapping[str, tuple[str, ...]]] = {}
+        for group, rows in sorted(self.choices.items(), key=lambda item: str(item[0])):
+            _name(group, "a group")
+            if not isinstance(rows, Mapping):
+                raise Refused(f"group {group!r} of a genotype must map rows to candidates, got {type(rows).__name__}")
+            kept: dict[str, tuple[str, ...]] = {}
+            for row, candidates in sorted(rows.items(), key=lambda item: str(item[0])):
+                _name(row, "a row")
+                if isinstance(candidates, str) or not isinstance(candidates, (tuple, list)):
+                    raise Refused(f"row {row!r} of a genotype must list its candidates, got {str(candidates)[:60]!r}")
+                names = tuple(sorted(_name(candidate, f"a candidate of row {row!r}") for candidate in candidates))
+                if len(set(names)) < len(names):
+                    raise Refused(f"row {row!r} of a genotype names a candidate twice: {', '.join(names)}")
+                if names:
+                    kept[row] = names
+            frozen[group] = MappingProxyType(kept)
+        object.__setattr__(self, "choices", MappingProxyType(frozen))
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, as they stand in the JSON form."""
+        choices = {group: {row: list(kept) for row, kept in rows.items()} for group, rows in self.choices.items()}
+        return {"format": FORMAT, "version": VERSION, "space": self.space, "choices": choices}
+
+    def to_json(self) -> str:
+        """The versioned JSON form; `from_json` is its exact inverse."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> Genotype:
+        """Read the JSON form. Raises `Refused` on anything that is not exactly one."""
+        if len(text) > LONGEST:
+            raise Refused(f"a genotype has at most {LONGEST:,} characters, got {len(text):,}")
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Refused(f"not a genotype: the JSON is damaged ({error})") from None
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            raise Refused(f"not a genotype: expected a JSON object with \"format\": \"{FORMAT}\"")
+        if value.get("version") != VERSION or isinstance(value.get("version"), bool):
+            raise Refused(f"genotype version {value.get('version')!r} is not supported; this poise reads {VERSION}")
+        if set(value) != {"format", "version", "space", "choices"}:
+            raise Refused(f"a genotype has the keys format, version, space, choices; got {', '.join(map(str, value))}")
+        return Genotype(value["space"], value["choices"])
+
+    @staticmethod
+    def parse(text: str, space: str = "darts") -> Genotype:
+        """Read a genotype in any notation: poise's JSON, the DARTS papers' Python text, a NAS-Bench-201 string.
+
+        The Python text is read by a parser that knows only literals; nothing is evaluated. Its entries are
+        ``(operation, input)``, two per node, or Fair DARTS's ``(operation, node, input)``.
+
+        Args:
+            text: the genotype.
+            space: the cell space that a Python text belongs to (``darts``, ``s1`` ... ``s4``).
+        """
+        text = text.strip()
+        if len(text) > LONGEST:
+            raise Refused(f"a genotype has at most {LONGEST:,} characters, got {len(text):,}")
+        if text.startswith("{"):
+            return Genotype.from_json(text)
+        if text.startswith("|"):
+            return _parse_nasbench201(text)
+        return _parse_python(text, space)
+
+
+def _parse_nasbench201(text: str) -> Genotype:
+    """``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` -> rows ``0->1``, ``0->2``, ``1->2``, ...; ``none`` keeps nothing."""
+    rows: dict[str, tuple[str, ...]] = {}
+    nodes = text.split("+")
+    for target, node in enumerate(nodes, start=1):
+        entries = node.strip("|").split("|")
+        if node != "|" + "|".join(entries) + "|" or len(entries) != target:
+            raise Refused(f"not a NAS-Bench-201 string: node {target} needs {target} entries |op~input|, got {node[:60]!r}")
+        for source, entry in enumerate(entries):
+            match = _NASBENCH201_ROW.fullmatch(entry)
+            if match is None or int(match[2]) != source:
+                raise Refused(f"not a NAS-Bench-201 string: expected op~{source} in node {target}, got {entry[:60]!r}")
+            if match[1] != "none":
+                rows[f"{source}->{target}"] = (match[1],)
+    if len(nodes) != 3:
+        raise Refused(f"not a NAS-Bench-201 string: expected 3 nodes joined by '+', got {len(nodes)}")
+    return Genotype("nasbench201", {"cell": rows})
+
+
+def _parse_python(text: str, space: str) -> Genotype:
+    """``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)``."""
+    try:
+        body = ast.parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        body = []
+    value = body[0].value if len(body) == 1 and isinstance(body[0], (ast.Expr, ast.Assign)) else None
+    if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name) or value.func.id != "Genotype":
+        raise Refused(
+            "not a genotype: expected poise's JSON, Genotype(normal=[('sep_conv_3x3', 1), ...], ...) or a "
+            f"NAS-Bench-201 string |op~0|+|op~0|op~1|+..., got {text[:60]!r}"
+        )
+    fields = {keyword.arg: keyword.value for keyword in value.keywords}
+    expected = {"normal", "normal_concat", "reduce", "reduce_concat"}
+    if value.args or not {"normal", "reduce"} <= set(fields) <= expected:
+        raise Refused(f"a Genotype(...) text has the fields {', '.join(sorted(expected))}; got {list(fields)}")
+    choices = {}
+    for cell in ("normal", "reduce"):
+        choices[cell] = _cell(fields[cell], cell)
+        concat = _literal(fields[f"{cell}_concat"], f"{cell}_concat") if f"{cell}_concat" in fields else [2, 3, 4, 5]
+        if not isinstance(concat, (list, tuple)) or list(concat) != [2, 3, 4, 5]:
+            raise Refused(f"{cell}_concat must be the four intermediate nodes [2, 3, 4, 5], got {str(concat)[:60]}")
+    return Genotype(space, choices)
+
+
+def _literal(node: ast.expr, what: str) -> Any:
+    """The value of a literal, or of ``range(a, b)`` of two small integers."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
+        bounds = [bound.value for bound in node.args if isinstance(bound, ast.Constant)]
+        if len(bounds) == len(node.args) == 2 and not node.keywords and all(type(b) is int and b < 100 for b in bounds):
+            return list(range(*bounds))
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        raise Refused(f"{what} of a Genotype(...) text must be a literal list") from None
+
+
+def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
+    rows: dict[str, tuple[str, ...]] = {}
+    entries = _literal(node, cell)
+    if not isinstance(entries, (list, tuple)):
+        raise Refused(f"{cell} of a Genotype(...) text must be a list of (operation, input) pairs")
+    for index, entry in enumerate(entries):
+        match entry:
+            case (str(operation), int(source)):
+                target = 2 + index // 2
+            case (str(operation), int(target), int(source)):
+                pass
+            case _:
+                raise Refused(f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {str(entry)[:60]}")
+        if not 0 <= source < target:
+            raise Refused(f"{cell}[{index}]: node {target} can take inputs 0 to {target - 1}, got {source}")
+        row = f"{source}->{target}"
+        if operation != "none":
+            rows[row] = (*rows.get(row, ()), operation)
+    if entries and all(len(entry) == 2 for entry in entries) and len(entries) % 2:
+        raise Refused(f"{cell} lists {len(entries)} (operation, input) pairs; every node takes two")
+    return rows

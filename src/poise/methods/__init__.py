@@ -1,0 +1,59 @@
+"""Methods as values: the slots, what fills them, and the papers' methods."""
+
+from poise.methods.alignment import LayerAlignment, NoAlignment
+from poise.methods.curriculum import Blank, NoCurriculum, WarmUp
+from poise.methods.hypergradient import FirstOrder, Unrolled
+from poise.methods.method import Method
+from poise.methods.penalty import NoPenalty, Sum, ZeroOne
+from poise.methods.perturbation import AdversarialSmoothing, NoPerturbation, RandomSmoothing
+from poise.methods.preset import METHODS, preset
+from poise.methods.presets import (
+    blank_pt,
+    darts,
+    darts_2nd,
+    darts_pt,
+    fair_darts,
+    fair_darts_l1,
+    lambda_darts,
+    lambda_darts_sign,
+    sdarts_adv,
+    sdarts_rs,
+)
+from poise.methods.relaxation import Sigmoid, Softmax
+from poise.methods.slots import fills
+
+zero_one = ZeroOne
+"""Fair DARTS's zero-one loss, `ZeroOne`."""
+
+__all__ = [
+    "METHODS",
+    "AdversarialSmoothing",
+    "Blank",
+    "FirstOrder",
+    "LayerAlignment",
+    "Method",
+    "NoAlignment",
+    "NoCurriculum",
+    "NoPenalty",
+    "NoPerturbation",
+    "RandomSmoothing",
+    "Sigmoid",
+    "Softmax",
+    "Sum",
+    "Unrolled",
+    "WarmUp",
+    "ZeroOne",
+    "blank_pt",
+    "darts",
+    "darts_2nd",
+    "darts_pt",
+    "fair_darts",
+    "fair_darts_l1",
+    "fills",
+    "lambda_darts",
+    "lambda_darts_sign",
+    "preset",
+    "sdarts_adv",
+    "sdarts_rs",
+    "zero_one",
+]

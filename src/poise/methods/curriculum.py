@@ -1,0 +1,58 @@
+"""Curricula: what changes while a search goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from poise.errors import Refused
+from poise.methods.slots import Progress, fills
+from poise.supernet.groups import ChoiceGroup
+
+
+@fills("curriculum")
+@dataclass(frozen=True)
+class NoCurriculum:
+    """Every epoch trains alphas and weights."""
+
+    kind: ClassVar[str] = "none"
+
+    def trains_alphas(self, progress: Progress) -> bool:
+        """Always."""
+        return True
+
+
+@fills("curriculum")
+@dataclass(frozen=True)
+class WarmUp:
+    """The alphas stand still for the first ``epochs`` epochs (PC-DARTS, arXiv:1907.05737, section 3.3: 15 of 50)."""
+
+    epochs: int = 15
+    kind: ClassVar[str] = "warm-up"
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise Refused(f"a warm-up takes at least 1 epoch, got {self.epochs}")
+
+    def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
+        """Some epochs must be left for the alphas."""
+        if self.epochs < epochs:
+            return None
+        return f"a warm-up of {self.epochs} epochs leaves none of the {epochs} for the alphas; use curriculum=blank to never train them"
+
+    def trains_alphas(self, progress: Progress) -> bool:
+        """From epoch ``epochs`` on."""
+        return progress.epoch >= self.epochs
+
+
+@fills("curriculum")
+@dataclass(frozen=True)
+class Blank:
+    """The alphas are never trained: a "blank" supernet for selection by perturbation (DARTS-PT, arXiv:2108.04392, section 5.2)."""
+
+    kind: ClassVar[str] = "blank"
+
+    def trains_alphas(self, progress: Progress) -> bool:
+        """Never."""
+        return False

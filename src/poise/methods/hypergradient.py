@@ -1,0 +1,107 @@
+"""Hypergradients: how the search loss reaches the alphas.
+
+Both return the gradient with respect to every layer's mixture; the chain from there to the alphas, through the
+relaxation, is exact and the search loop's own.
+
+Source: Liu et al., DARTS (arXiv:1806.09055), eqs. 6-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from poise.errors import Refused
+from poise.methods.slots import Descent, Loss, MixtureGradient, fills
+from poise.supernet.groups import ChoiceGroup, Mixture
+
+
+def _leaves(mixture: Mixture) -> dict[str, Tensor]:
+    return {group: values.detach().requires_grad_() for group, values in mixture.items()}
+
+
+def _mixture_gradient(loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    leaves = _leaves(mixture)
+    fixed = {name: weight.detach() for name, weight in weights.items()}
+    gradients = torch.autograd.grad(loss(leaves, fixed), list(leaves.values()))
+    return dict(zip(leaves, gradients, strict=True))
+
+
+@fills("hypergradient")
+@dataclass(frozen=True)
+class FirstOrder:
+    """``∇_p L_val(w, p)``: the weights are taken as they are."""
+
+    kind: ClassVar[str] = "first-order"
+
+    def __call__(
+        self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent
+    ) -> MixtureGradient:
+        leaves = _leaves(mixture)
+        value = search(leaves)
+        gradients = torch.autograd.grad(value, list(leaves.values()))
+        return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
+
+
+@fills("hypergradient")
+@dataclass(frozen=True)
+class Unrolled:
+    """Second order: the weights are taken one SGD step ahead, and the gradient goes through that step.
+
+    ``w' = w − ξ(momentum·buf + ∇_w L_tr + wd·w)`` with ξ the current learning rate, then
+
+        ``∇_p L_val(w', p) − ξ·[∇_p L_tr(w⁺, p) − ∇_p L_tr(w⁻, p)] / (2ε)``,
+        ``w± = w ± ε·∇_{w'} L_val(w', p)``, ``ε = distance / ‖∇_{w'} L_val‖``.
+
+    With Nesterov momentum the step is PyTorch's, and ξ becomes ``ξ(1 + momentum)``. Gradient clipping is not unrolled, as
+    in the released code. No copy of the network is made: ``w'`` and ``w±`` are arguments of the loss.
+    """
+
+    distance: float = 0.01
+    kind: ClassVar[str] = "unrolled"
+
+    def __post_init__(self) -> None:
+        if not self.distance > 0:
+            raise Refused(f"the difference step of the unrolled gradient must be above 0, got {self.distance}")
+
+    def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
+        """It is a gradient for alphas, so these must be trained."""
+        return None if method.trains_alphas(epochs) else "the unrolled gradient is for alphas, which this method never trains"
+
+    def __call__(
+        self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent
+    ) -> MixtureGradient:
+        clean = {group: values.detach() for group, values in mixture.items()}
+        gradients = torch.autograd.grad(
+            training(clean), list(weights.values()), allow_unused=True, materialize_grads=True
+        )
+        unrolled = {}
+        for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+            direction = gradient + descent.weight_decay * weight.detach()
+            buffer = descent.buffers.get(name)
+            moved = direction if buffer is None else direction + descent.momentum * buffer
+            if descent.nesterov:
+                moved = direction + descent.momentum * moved
+            unrolled[name] = (weight.detach() - descent.learning_rate * moved).requires_grad_()
+        leaves = _leaves(mixture)
+        value = search(leaves, unrolled)
+        found = torch.autograd.grad(
+            value, [*leaves.values(), *unrolled.values()], allow_unused=True, materialize_grads=True
+        )
+        direct, vector = found[: len(leaves)], dict(zip(unrolled, found[len(leaves) :], strict=True))
+
+        length = torch.stack([part.norm() for part in vector.values()]).norm()
+        step = self.distance / length.clamp(min=torch.finfo(length.dtype).tiny)
+        plus = _mixture_gradient(training, clean, {n: w.detach() + step * vector[n] for n, w in weights.items()})
+        minus = _mixture_gradient(training, clean, {n: w.detach() - step * vector[n] for n, w in weights.items()})
+        rate = descent.learning_rate * (1 + descent.momentum if descent.nesterov else 1)
+        scale = torch.where(length > 0, rate / (2 * step), torch.zeros_like(step))
+        total = {
+            group: gradient - scale * (plus[group] - minus[group])
+            for group, gradient in zip(leaves, direct, strict=True)
+        }
+        return MixtureGradient(value.detach(), total)

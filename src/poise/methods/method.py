@@ -1,0 +1,70 @@
+"""`Method`: a value made of slots. Its defaults are first-order DARTS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from poise.errors import Refused
+from poise.methods.alignment import NoAlignment
+from poise.methods.curriculum import NoCurriculum
+from poise.methods.hypergradient import FirstOrder
+from poise.methods.penalty import NoPenalty
+from poise.methods.perturbation import NoPerturbation
+from poise.methods.relaxation import Softmax
+from poise.methods.slots import (
+    Alignment,
+    Curriculum,
+    HasConflict,
+    Hypergradient,
+    Penalty,
+    Perturbation,
+    Progress,
+    Relaxation,
+)
+from poise.selection.magnitude import Magnitude
+from poise.selection.rule import Selection
+from poise.supernet.groups import ChoiceGroup
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a supernet is searched; every field is a slot, and any sensible combination runs.
+
+    Args:
+        relaxation: ``alphas -> mixture``.
+        perturbation: ``mixture -> mixture`` in the weight step.
+        alignment: corrects the weight gradient.
+        penalty: ``alphas -> scalar``, added to the search loss.
+        hypergradient: how the search loss reaches the alphas.
+        selection: ``trained supernet -> genotype``.
+        curriculum: what changes while the search goes on.
+        without: candidates that the method leaves out of the space, where the space has them.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> from poise.methods import sdarts_rs, zero_one
+        >>> replace(sdarts_rs(), penalty=zero_one(10)).penalty.weight
+        10
+    """
+
+    relaxation: Relaxation = Softmax()
+    perturbation: Perturbation = NoPerturbation()
+    alignment: Alignment = NoAlignment()
+    penalty: Penalty = NoPenalty()
+    hypergradient: Hypergradient = FirstOrder()
+    selection: Selection = Magnitude()
+    curriculum: Curriculum = NoCurriculum()
+    without: tuple[str, ...] = ()
+
+    def trains_alphas(self, epochs: int) -> bool:
+        """Whether any of ``epochs`` epochs trains the alphas."""
+        return any(self.curriculum.trains_alphas(Progress(epoch, epochs)) for epoch in range(epochs))
+
+    def check(self, groups: Sequence[ChoiceGroup], epochs: int) -> None:
+        """Raise `Refused`, with the reason, if the slots make no sense together or on these groups."""
+        for field in fields(self):
+            slot = getattr(self, field.name)
+            reason = slot.conflict(self, groups, epochs) if isinstance(slot, HasConflict) else None
+            if reason:
+                raise Refused(f"{field.name}={slot.kind}: {reason}")

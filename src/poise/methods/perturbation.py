@@ -1,0 +1,121 @@
+"""Perturbations of the mixture in the weight step: SDARTS's random and adversarial smoothing.
+
+Both draw one ``δ [rows, candidates]`` per group, shared by its layers, as the layers share their alphas. The radius grows
+linearly with the epochs, ``ε_t = ε_0 + (ε_1 − ε_0)·t/T``.
+
+Source: Chen and Hsieh, SmoothDARTS (arXiv:2002.05283), eqs. 4-6 and algorithm 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from poise.errors import Refused
+from poise.methods.slots import Loss, Progress, Relaxation, fills
+from poise.supernet.groups import Mixture
+
+
+@fills("perturbation")
+@dataclass(frozen=True)
+class NoPerturbation:
+    """The weight step sees the mixture as it is."""
+
+    kind: ClassVar[str] = "none"
+
+    def __call__(
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+    ) -> Mixture:
+        return mixture
+
+
+@dataclass(frozen=True)
+class _Radius:
+    """A radius that grows from ``initial`` to ``final``, in units of mixture weight."""
+
+    initial: float = 0.03
+    final: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.initial <= self.final <= 1:
+            raise Refused(f"a radius needs 0 <= initial <= final <= 1, got {self.initial} and {self.final}")
+
+    def radius(self, progress: Progress) -> float:
+        """``ε_t``."""
+        return self.initial + (self.final - self.initial) * progress.epoch / progress.epochs
+
+
+def _uniform(mixture: Mixture, radius: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """``δ ~ U(−radius, radius)``, ``[1, rows, candidates]`` per group, drawn on the CPU so that devices agree."""
+    noise = {}
+    for group, values in mixture.items():
+        draw = torch.rand(1, *values.shape[1:], generator=generator, dtype=torch.float64)
+        noise[group] = (radius * (2 * draw - 1)).to(values)
+    return noise
+
+
+@fills("perturbation")
+@dataclass(frozen=True)
+class RandomSmoothing(_Radius):
+    """SDARTS-RS: ``p + δ``, ``δ ~ U(−ε, ε)``, brought back into the set of mixtures (`Relaxation.renormalise`)."""
+
+    kind: ClassVar[str] = "random"
+
+    def __call__(
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+    ) -> Mixture:
+        noise = _uniform(mixture, self.radius(progress), generator)
+        return {
+            group: relaxation.renormalise(values[:1] + noise[group]).expand_as(values)
+            for group, values in mixture.items()
+        }
+
+
+@fills("perturbation")
+@dataclass(frozen=True)
+class AdversarialSmoothing(_Radius):
+    """SDARTS-ADV: ``max_{‖δ‖∞ ≤ ε} L_tr(w, p + δ)`` by projected gradient ascent on the batch of the weight step.
+
+    A random start in the ball, then ``steps`` steps of ``2ε/steps`` along the sign of the gradient, each followed by
+    the projection onto the ball and the set of mixtures. The network is in evaluation mode throughout. If the loss at
+    the end is not above the clean one, the clean mixture is used.
+
+    Differs from the released code in the projection: clamping and dividing by the sum can leave the ball, so poise
+    projects exactly onto the intersection of both (`Relaxation.project`).
+    """
+
+    steps: int = 7
+    kind: ClassVar[str] = "adversarial"
+
+    def __post_init__(self) -> None:
+        _Radius.__post_init__(self)
+        if self.steps < 1:
+            raise Refused(f"an attack needs at least 1 step, got {self.steps}")
+
+    def __call__(
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+    ) -> Mixture:
+        radius = self.radius(progress)
+        clean = {group: values[:1].detach() for group, values in mixture.items()}
+
+        def spread(shared: Mixture) -> Mixture:
+            return {group: values.expand_as(mixture[group]) for group, values in shared.items()}
+
+        def bring_back(values: Tensor, group: str) -> Tensor:
+            return relaxation.project(values, clean[group], radius).detach()
+
+        noise = _uniform(clean, radius, generator)
+        attack = {group: bring_back(values + noise[group], group) for group, values in clean.items()}
+        for _ in range(self.steps):
+            leaves = {group: values.requires_grad_() for group, values in attack.items()}
+            gradients = torch.autograd.grad(loss.evaluation(spread(leaves)), list(leaves.values()))
+            attack = {
+                group: bring_back(values.detach() + 2 * radius / self.steps * gradient.sign(), group)
+                for (group, values), gradient in zip(leaves.items(), gradients, strict=True)
+            }
+        with torch.no_grad():
+            harmful = loss.evaluation(spread(attack)) > loss.evaluation(spread(clean))
+        return spread({group: torch.where(harmful, attack[group], values) for group, values in clean.items()})

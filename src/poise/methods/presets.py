@@ -1,0 +1,92 @@
+"""The papers' methods, each a few lines. Published settings are for CIFAR-10."""
+
+from __future__ import annotations
+
+from poise.methods.alignment import LayerAlignment
+from poise.methods.curriculum import Blank
+from poise.methods.hypergradient import Unrolled
+from poise.methods.method import Method
+from poise.methods.penalty import ZeroOne
+from poise.methods.perturbation import AdversarialSmoothing, RandomSmoothing
+from poise.methods.preset import preset
+from poise.methods.relaxation import Sigmoid, Softmax
+from poise.selection.perturbation import PerturbationRule
+from poise.selection.threshold import Threshold
+
+LIU = "Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search. ICLR 2019, arXiv:1806.09055"
+CHU = "Chu, Zhou, Zhang, Li: Fair DARTS: Eliminating Unfair Advantages in DARTS. ECCV 2020, arXiv:1911.12126"
+CHEN = "Chen, Hsieh: Stabilizing Differentiable Architecture Search via Perturbation-based Regularization. ICML 2020, arXiv:2002.05283"
+MOVAHEDI = "Movahedi et al.: Λ-DARTS: Mitigating Performance Collapse by Harmonizing Operation Selection among Cells. ICLR 2023, arXiv:2210.07998"
+WANG = "Wang et al.: Rethinking Architecture Selection in Differentiable NAS. ICLR 2021, arXiv:2108.04392"
+
+FAIR = {
+    "*": {
+        "alphas.learning_rate": 3e-3,
+        "alphas.betas": (0.9, 0.999),
+        "weights.learning_rate": 0.005,
+        "weights.final_learning_rate": 0.001,
+        "batch_size": 128,
+    }
+}
+STRONGER = {space: {"alignment.strength": 0.25} for space in ("nasbench201", "s1", "s2", "s3", "s4")}
+WEIGHTS_FIRST = {"nasbench201": {"weights_first": True, "alphas.learning_rate": 1e-4}}
+
+
+@preset("darts", citation=LIU)
+def darts() -> Method:
+    """First-order DARTS, the base of all."""
+    return Method()
+
+
+@preset("darts-2nd", citation=LIU)
+def darts_2nd() -> Method:
+    """Second-order DARTS: the alphas' gradient goes through one step of the weights."""
+    return Method(hypergradient=Unrolled())
+
+
+@preset("fair-darts", citation=CHU, published=FAIR)
+def fair_darts() -> Method:
+    """Independent sigmoid weights, zero-one loss, threshold; no ``none`` candidate."""
+    return Method(relaxation=Sigmoid(), penalty=ZeroOne(), selection=Threshold(), without=("none",))
+
+
+@preset("fair-darts-l1", citation=CHU, published=FAIR)
+def fair_darts_l1() -> Method:
+    """Fair DARTS with the L1 form of the zero-one loss."""
+    return Method(relaxation=Sigmoid(), penalty=ZeroOne(norm="l1"), selection=Threshold(), without=("none",))
+
+
+@preset("sdarts-rs", citation=CHEN)
+def sdarts_rs() -> Method:
+    """Weights trained under a randomly perturbed mixture."""
+    return Method(perturbation=RandomSmoothing())
+
+
+@preset("sdarts-adv", citation=CHEN)
+def sdarts_adv() -> Method:
+    """Weights trained under the worst perturbation of the mixture that an attack finds."""
+    return Method(perturbation=AdversarialSmoothing())
+
+
+@preset("lambda-darts", citation=MOVAHEDI, settings=STRONGER, published=WEIGHTS_FIRST)
+def lambda_darts() -> Method:
+    """Weights corrected so that all layers' gradients agree on the candidates."""
+    return Method(alignment=LayerAlignment())
+
+
+@preset("lambda-darts-sign", citation=MOVAHEDI, settings=STRONGER, published=WEIGHTS_FIRST)
+def lambda_darts_sign() -> Method:
+    """Λ-DARTS with the ``signcorr`` form of the correlation."""
+    return Method(alignment=LayerAlignment(form="signcorr"))
+
+
+@preset("darts-pt", citation=WANG)
+def darts_pt() -> Method:
+    """DARTS, selected by how much each candidate's removal hurts."""
+    return Method(selection=PerturbationRule())
+
+
+@preset("blank-pt", citation=WANG)
+def blank_pt() -> Method:
+    """DARTS-PT on a supernet whose alphas were never trained."""
+    return Method(relaxation=Softmax(spread=0.0), curriculum=Blank(), selection=PerturbationRule())

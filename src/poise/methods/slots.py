@@ -1,0 +1,167 @@
+"""The slots that a method is made of: their protocols, and the registries of what can fill them.
+
+A slot's value is a frozen dataclass with a class attribute ``kind``, its name in configurations; `fills` registers it.
+The search loop knows these protocols only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from poise.registry import Registry
+from poise.selection.rule import SELECTIONS
+from poise.supernet.groups import ChoiceGroup, Mixture
+
+SLOTS: dict[str, Registry[type]] = {
+    slot: Registry(slot, "poise.methods")
+    for slot in ("relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum")
+} | {"selection": SELECTIONS}
+"""Slot -> kind -> class."""
+
+C = TypeVar("C", bound=type)
+
+
+def fills(slot: str) -> Callable[[C], C]:
+    """Register a class, under its ``kind``, as something that can fill ``slot``."""
+
+    def register(cls: C) -> C:
+        SLOTS[slot].add(cls.kind)(cls)  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands: ``epoch`` (0-based) of ``epochs``."""
+
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The state of the SGD that trains the weights, all that an unrolled step needs to know.
+
+    ``d = g + weight_decay·w``; ``buf' = momentum·buf + d``; ``w' = w − learning_rate·(d + momentum·buf' if nesterov else buf')``.
+    """
+
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    nesterov: bool
+    buffers: Mapping[str, Tensor]
+
+
+class Loss(Protocol):
+    """The mean loss of one batch. Called twice within a step with the same arguments it returns the same number."""
+
+    def __call__(
+        self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False
+    ) -> Tensor:
+        """The loss in training mode (batch statistics), with the supernet's own weights or those given.
+
+        Running statistics are updated only if ``track``: a step's one pass that counts, not its auxiliary ones.
+        """
+        ...
+
+    def evaluation(self, mixture: Mixture) -> Tensor:
+        """The loss in evaluation mode (running statistics); nothing is updated."""
+        ...
+
+
+class Relaxation(Protocol):
+    """``alphas -> mixture``, row by row; all tensors are ``[..., rows, candidates]``."""
+
+    def initial(self, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+        """The alphas that a search starts from."""
+        ...
+
+    def __call__(self, alphas: Tensor) -> Tensor:
+        """The relaxed alphas ``p``."""
+        ...
+
+    def renormalise(self, values: Tensor) -> Tensor:
+        """Clamp any values into the set of mixtures, and divide by the row's sum where rows sum to 1."""
+        ...
+
+    def project(self, values: Tensor, centre: Tensor, radius: float) -> Tensor:
+        """The nearest mixture within ``radius`` (max norm) of the mixture ``centre``."""
+        ...
+
+
+class Perturbation(Protocol):
+    """``mixture -> mixture`` for the weight step alone; the alphas and their step never see it."""
+
+    def __call__(
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+    ) -> Mixture: ...
+
+
+@dataclass(frozen=True)
+class WeightGradient:
+    """What a weight step needs: the loss, the gradient of every weight, and the layers' own gradients where they are known.
+
+    ``layers``: group -> ``[layers, rows, candidates]``, ``∂L_tr/∂p_l``; empty if it was not computed.
+    """
+
+    loss: Tensor
+    weights: Mapping[str, Tensor]
+    layers: Mapping[str, Tensor]
+
+
+class Alignment(Protocol):
+    """The gradient of the weights, corrected or not."""
+
+    def __call__(
+        self,
+        loss: Loss,
+        mixture: Mixture,
+        weights: Mapping[str, Tensor],
+        groups: Sequence[ChoiceGroup],
+        progress: Progress,
+    ) -> WeightGradient: ...
+
+
+class Penalty(Protocol):
+    """``relaxed alphas -> scalar``, added to the search loss; group -> ``p [rows, candidates]``."""
+
+    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class MixtureGradient:
+    """The search loss and its gradient with respect to every layer's mixture, ``[layers, rows, candidates]``."""
+
+    loss: Tensor
+    layers: Mapping[str, Tensor]
+
+
+class Hypergradient(Protocol):
+    """How the search loss reaches the alphas: its gradient with respect to the mixture."""
+
+    def __call__(
+        self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent
+    ) -> MixtureGradient: ...
+
+
+class Curriculum(Protocol):
+    """What changes while a search goes on."""
+
+    def trains_alphas(self, progress: Progress) -> bool:
+        """Whether the alphas move in this epoch."""
+        ...
+
+
+@runtime_checkable
+class HasConflict(Protocol):
+    """A slot's value that does not go with everything says so before any data is read."""
+
+    def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
+        """Why this value makes no sense in this method on these groups; None if it does."""
+        ...

@@ -1,0 +1,79 @@
+"""Curves of a search or a retraining over its epochs: a panel for everything that the records hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from poise.errors import Refused
+from poise.report.style import FAINT, RC, SERIES
+
+Record = Mapping[str, Any]
+"""What one epoch left: ``epoch`` and numbers, nested by name. Anything may be missing or None."""
+
+PANELS = {
+    "loss": {"train_loss": "train", "search_loss": "search", "valid_loss": "validation"},
+    "accuracy": {"train_accuracy": "train", "search_accuracy": "search", "valid_accuracy": "validation"},
+    "layer alignment": {"alignment/train": "train", "alignment/search": "search"},
+    "skip share": {"skip_share": "skip share"},
+    "penalty": {"penalty": "penalty"},
+    "learning rate": {"learning_rate": "learning rate"},
+}
+"""Panel -> flat name of a number -> label of its curve."""
+
+
+def flatten(record: Record, prefix: str = "") -> dict[str, float]:
+    """The finite numbers of a record, nested names joined by ``/``: ``{"mixture/normal/entropy": 1.9, ...}``."""
+    flat: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            flat[f"{prefix}{name}"] = float(value)
+    return flat
+
+
+def curves_figure(history: Sequence[Record]) -> Figure:
+    """Losses, accuracies, layer alignment, skip share, mixture entropy and more over epochs, as far as they are there.
+
+    Raises:
+        Refused: the records hold none of these.
+    """
+    records = [flatten(record) for record in history]
+    names = {name for record in records for name in record}
+    if not any(record.get("penalty") for record in records):
+        names.discard("penalty")  # a search without one records zeros
+    entropy = {name: name.split("/", 1)[1].removesuffix("/entropy") for name in sorted(names) if _is_entropy(name)}
+    wanted = {**PANELS, "mixture entropy (nats)": entropy}
+    panels = {title: {n: label for n, label in curves.items() if n in names} for title, curves in wanted.items()}
+    panels = {title: curves for title, curves in panels.items() if curves}
+    if not panels:
+        raise Refused("the history holds no numbers that could be drawn")
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    with mpl.rc_context(RC):
+        figure = Figure(figsize=(3.3 * columns, 2.5 * rows), layout="constrained")
+        for index, (title, curves) in enumerate(panels.items()):
+            axes = figure.add_subplot(rows, columns, index + 1, label=title)
+            for colour, (name, label) in zip(SERIES * len(curves), curves.items(), strict=False):
+                points = [(r.get("epoch", float(i)), r[name]) for i, r in enumerate(records) if name in r]
+                x, y = zip(*points, strict=True)
+                marker = "o" if len(points) < 15 else None
+                axes.plot(x, y, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
+            axes.set_title(title, loc="left", weight="bold")
+            axes.grid(axis="y", color=FAINT, linewidth=0.6)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            if index >= len(panels) - columns:
+                axes.set_xlabel("epoch")
+            if len(curves) > 1 or next(iter(curves.values())) not in title:
+                axes.legend(frameon=False, fontsize=7.5)
+    return figure
+
+
+def _is_entropy(name: str) -> bool:
+    return name.startswith("mixture/") and name.endswith("/entropy")

@@ -1,0 +1,77 @@
+"""Tables for the terminal. Every text is shown as it is: no name can be taken for markup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from poise.genotype import Genotype
+from poise.report.curves import Record, flatten
+from poise.supernet.groups import ChoiceGroup
+
+COLUMNS = {
+    "epoch": "epoch",
+    "train_loss": "train loss",
+    "train_accuracy": "train acc.",
+    "search_loss": "search loss",
+    "search_accuracy": "search acc.",
+    "valid_loss": "valid. loss",
+    "valid_accuracy": "valid. acc.",
+    "skip_share": "skips",
+    "alignment/train": "alignment",
+    "drop_path": "drop-path",
+    "learning_rate": "rate",
+    "seconds": "seconds",
+}
+"""Flat name in a record -> head of its column."""
+
+
+def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Table:
+    """Group, row, what the row keeps; a dash where it keeps nothing. Rows are in the order of the space."""
+    table = _table("group", "row", "keeps")
+    for group in groups:
+        chosen = genotype.choices.get(group.name, {})
+        for index, row in enumerate(group.rows):
+            kept = " + ".join(chosen.get(row.name, ())) or "–"
+            first, last = index == 0, index == len(group.rows) - 1
+            cells = (group.name if first else "", row.name, kept)
+            table.add_row(*map(Text, cells), end_section=last, style="" if row.name in chosen else "dim")
+    return table
+
+
+def history_table(history: Sequence[Record], last: int = 10) -> Table:
+    """The last epochs' records, one line each, with a column for every number that they hold."""
+    records = [flatten(record) for record in history[-last:]] if last > 0 else []
+    names = [name for name in COLUMNS if any(name in record for record in records)]
+    table = _table()
+    for name in names:
+        table.add_column(COLUMNS[name], justify="right")
+    for record in records:
+        table.add_row(*(Text(number(name, record[name]) if name in record else "–") for name in names))
+    return table
+
+
+def result_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names and values."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in rows:
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def number(name: str, value: float) -> str:
+    """A record's number as a person reads it: accuracies and shares in percent."""
+    if name == "epoch":
+        return f"{value:.0f}"
+    if name.endswith("accuracy") or name == "skip_share":
+        return f"{100 * value:.2f}%"
+    return f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)

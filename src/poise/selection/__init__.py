@@ -1,0 +1,8 @@
+"""Selection rules: trained supernet -> genotype."""
+
+from poise.selection.magnitude import Magnitude
+from poise.selection.perturbation import PerturbationRule
+from poise.selection.rule import SELECTIONS, Selection
+from poise.selection.threshold import Threshold
+
+__all__ = ["SELECTIONS", "Magnitude", "PerturbationRule", "Selection", "Threshold"]

@@ -1,0 +1,42 @@
+"""Selection by magnitude, DARTS's rule: the largest weights win."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from poise.selection.rule import Trained, eligible, selects, strongest_rows
+from poise.supernet.groups import ChoiceGroup, Kept
+
+
+@selects()
+@dataclass(frozen=True)
+class Magnitude:
+    """Per node keep the 2 incoming edges with the largest ``max_{o≠none} p[e, o]``; on each, the largest ``o ≠ none``.
+
+    Where rows are choices of their own (NAS-Bench-201, `Choice` layers) every row keeps its largest candidate, ``none``
+    included. Equal weights: the first wins.
+
+    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4.
+    """
+
+    kind: ClassVar[str] = "magnitude"
+
+    def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
+        """Alphas that were never trained have no magnitude to go by."""
+        if method.trains_alphas(epochs):
+            return None
+        return "the alphas are never trained, so their magnitude says nothing; use selection=perturbation"
+
+    def __call__(self, trained: Trained) -> Kept:
+        probabilities = trained.probabilities()
+        kept = {}
+        for group in trained.groups:
+            values = probabilities[group.name]
+            rows = strongest_rows(group, values)
+            kept[group.name] = tuple(
+                (max(eligible(group, row), key=values[row].tolist().__getitem__),) if row in rows else ()
+                for row in range(len(group.rows))
+            )
+        return kept

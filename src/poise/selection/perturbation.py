@@ -1,0 +1,111 @@
+"""Selection by perturbation, DARTS-PT's rule: a candidate is worth what the supernet loses without it.
+
+Source: Wang et al., Rethinking Architecture Selection in Differentiable NAS (arXiv:2108.04392), algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from poise.errors import Refused
+from poise.selection.edits import Edits
+from poise.selection.rule import Score, Trained, eligible, selects
+from poise.supernet.groups import ChoiceGroup, Kept
+
+Place = tuple[str, int]
+"""A group's name, and a row or a node of it."""
+
+
+def _in_step(groups: Sequence[ChoiceGroup], counts: dict[str, int]) -> list[list[Place]]:
+    """Places 0 ... count−1 of every group; groups that are cells of the same shape are visited in step."""
+    cells = [group.name for group in groups if group.nodes]
+    together = len({counts[name] for name in cells}) == 1
+    visits: list[list[Place]] = []
+    if together:
+        visits += [[(name, place) for name in cells] for place in range(counts[cells[0]])]
+    for group in groups:
+        if not (together and group.nodes):
+            visits += [[(group.name, place)] for place in range(counts[group.name])]
+    return visits
+
+
+@selects()
+@dataclass(frozen=True)
+class PerturbationRule:
+    """Rows in random order: set each candidate's weight to 0 in turn (the row is not renormalised), keep the one whose
+    removal hurts most, tune; then, in cells, nodes in random order: drop the incoming edges whose removal hurts least.
+
+    Normal and reduction cells are visited in step. The supernet is tuned, with SGD restarted at a tenth of its
+    learning rate, between any two visits.
+
+    Args:
+        criterion: ``accuracy`` (ties are broken by the loss) or ``loss``, on the search half with batch statistics.
+        tune_epochs: epochs of tuning between visits; published 5.
+    """
+
+    criterion: Literal["accuracy", "loss"] = "accuracy"
+    tune_epochs: int = 5
+    kind: ClassVar[str] = "perturbation"
+
+    def __post_init__(self) -> None:
+        if self.criterion not in ("accuracy", "loss"):
+            raise Refused(f"the criterion of the perturbation selection is accuracy or loss, got {self.criterion!r}")
+        if self.tune_epochs < 0:
+            raise Refused(f"tune_epochs must be at least 0, got {self.tune_epochs}")
+
+    def worth(self, without: Score) -> tuple[float, float]:
+        """What something is worth, given the score without it; larger is better."""
+        return (-without.accuracy, without.loss) if self.criterion == "accuracy" else (without.loss, -without.accuracy)
+
+    def __call__(self, trained: Trained) -> Kept:
+        groups = {group.name: group for group in trained.groups}
+        rows = _in_step(trained.groups, {name: len(group.rows) for name, group in groups.items()})
+        crowded = {
+            name: [node for node in group.nodes if group.inputs is not None and len(node) > group.inputs]
+            for name, group in groups.items()
+        }
+        nodes = _in_step(trained.groups, {name: len(found) for name, found in crowded.items()})
+
+        edits = Edits.none(trained.groups)
+        kept: dict[str, dict[int, int]] = {name: {} for name in groups}
+        total = (len(rows) + len(nodes) - 1) * self.tune_epochs
+        done = 0
+
+        def tune() -> None:
+            nonlocal done
+            if self.tune_epochs and done < total:
+                trained.tune(edits, self.tune_epochs, done, total)
+                done += self.tune_epochs
+
+        for visit in self._shuffled(rows, trained.generator):
+            for name, row in visit:
+                worth = {
+                    candidate: self.worth(trained.measure(edits.drop(name, row, candidate)))
+                    for candidate in eligible(groups[name], row)
+                }
+                kept[name][row] = max(worth, key=worth.__getitem__)
+                edits = edits.decide(name, row, kept[name][row])
+            tune()
+        for visit in self._shuffled(nodes, trained.generator):
+            for name, index in visit:
+                incoming = list(crowded[name][index])
+                while len(incoming) > (groups[name].inputs or 0):
+                    worth = {row: self.worth(trained.measure(edits.remove(name, row))) for row in incoming}
+                    least = min(worth, key=worth.__getitem__)
+                    incoming.remove(least)
+                    edits = edits.remove(name, least)
+                    del kept[name][least]
+            tune()
+        return {
+            name: tuple((kept[name][row],) if row in kept[name] else () for row in range(len(group.rows)))
+            for name, group in groups.items()
+        }
+
+    @staticmethod
+    def _shuffled(visits: list[list[Place]], generator: torch.Generator) -> list[list[Place]]:
+        order = torch.randperm(len(visits), generator=generator).tolist()
+        return [visits[index] for index in order]

@@ -1,0 +1,92 @@
+"""What a selection rule is: a trained supernet in, a discrete choice out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from poise.registry import Registry
+from poise.selection.edits import Edits
+from poise.supernet.groups import ChoiceGroup, Kept
+
+SELECTIONS: Registry[type] = Registry("selection", "poise.selection")
+
+C = TypeVar("C", bound=type)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a supernet does on the search half: ``accuracy`` in [0, 1], mean ``loss``."""
+
+    accuracy: float
+    loss: float
+
+
+class Trained(Protocol):
+    """A trained supernet, as a rule sees it. Rules that need no data never touch any."""
+
+    groups: Sequence[ChoiceGroup]
+    generator: torch.Generator
+
+    def probabilities(self) -> Mapping[str, Tensor]:
+        """The relaxed alphas, group -> ``[rows, candidates]``."""
+        ...
+
+    def valid(self, kept: Kept) -> bool:
+        """Whether the space accepts this choice."""
+        ...
+
+    def measure(self, edits: Edits) -> Score:
+        """The edited supernet on the search half, with batch statistics; nothing is updated."""
+        ...
+
+    def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
+        """Train weights and undecided alphas for ``epochs`` epochs; ``done`` of ``total`` tuning epochs lie behind."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Tell the person who waits something that they should know."""
+        ...
+
+
+@runtime_checkable
+class Selection(Protocol):
+    """A rule: a frozen dataclass whose fields are its settings."""
+
+    kind: ClassVar[str]
+
+    def __call__(self, trained: Trained) -> Kept: ...
+
+
+def selects() -> Callable[[C], C]:
+    """Register a class as a selection rule under its ``kind``."""
+
+    def register(cls: C) -> C:
+        SELECTIONS.add(cls.kind)(cls)  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+def eligible(group: ChoiceGroup, row: int) -> list[int]:
+    """The candidates that a row may end up with: where a cell keeps a number of inputs per node, ``none`` is not one."""
+    names = group.rows[row].candidates
+    return [index for index, name in enumerate(names) if name != "none" or group.inputs is None]
+
+
+def strongest_rows(group: ChoiceGroup, probabilities: Tensor) -> set[int]:
+    """The rows that a cell keeps by strength: per node the ``inputs`` with the largest eligible weight; else every row.
+
+    Equal strengths: the earlier row wins, as in the papers' code.
+    """
+    if group.inputs is None:
+        return set(range(len(group.rows)))
+    strength = [float(probabilities[row, eligible(group, row)].max()) for row in range(len(group.rows))]
+    kept: set[int] = set()
+    for rows in group.nodes:
+        kept.update(sorted(rows, key=lambda row: -strength[row])[: group.inputs])
+    return kept

@@ -1,0 +1,28 @@
+"""Search spaces: what can be built."""
+
+from poise.spaces.custom import ModuleSpace
+from poise.spaces.darts import Darts
+from poise.spaces.nasbench201 import NasBench201
+from poise.spaces.robust import S1, S2, S3, S4
+from poise.spaces.space import SPACES, Space, Task
+
+darts, nasbench201, s1, s2, s3, s4 = Darts, NasBench201, S1, S2, S3, S4
+
+__all__ = [
+    "S1",
+    "S2",
+    "S3",
+    "S4",
+    "SPACES",
+    "Darts",
+    "ModuleSpace",
+    "NasBench201",
+    "Space",
+    "Task",
+    "darts",
+    "nasbench201",
+    "s1",
+    "s2",
+    "s3",
+    "s4",
+]

@@ -1,0 +1,105 @@
+"""The supernet of the DARTS cell spaces: every edge of every cell is a mixture of its candidates.
+
+Source: Liu et al., DARTS (arXiv:1806.09055), section 3.1: cells of 2 inputs and 4 intermediate nodes, reduction cells at
+1/3 and 2/3 of the depth, a 3×3 stem to three times the channels, batch normalisation without affine parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from poise.spaces.network import reductions
+from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
+from poise.spaces.space import Task
+from poise.supernet.choice import mixed_sum
+from poise.supernet.groups import ChoiceGroup, Mixture, Row
+
+NODES = 4
+"""Intermediate nodes of a cell."""
+
+EDGES = tuple((source, target) for target in range(2, 2 + NODES) for source in range(target))
+"""The 14 edges in the papers' order: node 2 from 0, 1; node 3 from 0, 1, 2; ..."""
+
+INCOMING = tuple(tuple(row for row, edge in enumerate(EDGES) if edge[1] == node) for node in range(2, 2 + NODES))
+"""For every intermediate node the rows that enter it."""
+
+
+def edge_rows(candidates: Sequence[Sequence[str]]) -> tuple[Row, ...]:
+    """Rows ``source->target`` for the 14 edges, each with its own candidates."""
+    named = zip(EDGES, candidates, strict=True)
+    return tuple(Row(f"{source}->{target}", tuple(names)) for (source, target), names in named)
+
+
+def cell_groups(normal: tuple[Row, ...], reduce: tuple[Row, ...], cells: int) -> tuple[ChoiceGroup, ChoiceGroup]:
+    """The groups of normal and of reduction cells. The two reduction cells play different parts: they are not aligned."""
+    reducing = len(set(reductions(cells)))
+    return (
+        ChoiceGroup("normal", cells - reducing, normal, nodes=INCOMING, inputs=2),
+        ChoiceGroup("reduce", reducing, reduce, nodes=INCOMING, inputs=2, aligned=False),
+    )
+
+
+class MixedCell(nn.Module):
+    """A cell whose every edge computes ``sum_o p[edge, o] * o(x)``."""
+
+    def __init__(
+        self, rows: Sequence[Row], inputs: tuple[int, int], channels: int, reduction: bool, halve_first: bool
+    ) -> None:
+        super().__init__()
+        self.channels_out = NODES * channels
+        self.first = (
+            FactorizedReduce(inputs[0], channels, affine=False)
+            if halve_first
+            else ReluConvNorm(inputs[0], channels, 1, 1, affine=False)
+        )
+        self.second = ReluConvNorm(inputs[1], channels, 1, 1, affine=False)
+        self.edges = nn.ModuleDict()
+        for (source, _), row in zip(EDGES, rows, strict=True):
+            stride = 2 if reduction and source < 2 else 1
+            operations = {name: OPERATIONS[name](channels, stride, True) for name in row.candidates}
+            self.edges[row.name] = nn.ModuleDict(operations)
+
+    def forward(self, first: Tensor, second: Tensor, mixture: Tensor) -> Tensor:
+        """``mixture [rows, candidates]`` is this layer's own."""
+        states = [self.first(first), self.second(second)]
+        edges = list(self.edges.values())
+        for rows in INCOMING:
+            terms = [mixed_sum(edges[row].values(), states[EDGES[row][0]], mixture[row]) for row in rows]  # type: ignore[operator]
+            states.append(sum(terms[1:], terms[0]))
+        return torch.cat(states[2:], dim=1)
+
+
+class CellSupernet(nn.Module):
+    """The supernet: ``(images [batch, channels, height, width], mixture) -> logits [batch, classes]``."""
+
+    def __init__(self, groups: tuple[ChoiceGroup, ChoiceGroup], task: Task, channels: int, cells: int) -> None:
+        super().__init__()
+        self.groups: tuple[ChoiceGroup, ...] = groups
+        normal, reduce = groups
+        self.stem = nn.Sequential(
+            nn.Conv2d(task.channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
+        )
+        inputs, width, halve_first = (3 * channels, 3 * channels), channels, False
+        self.cells = nn.ModuleList()
+        self.layers: list[tuple[str, int]] = []
+        seen = {normal.name: 0, reduce.name: 0}
+        for index in range(cells):
+            reduction = index in reductions(cells)
+            group = reduce if reduction else normal
+            width = 2 * width if reduction else width
+            cell = MixedCell(group.rows, inputs, width, reduction, halve_first)
+            self.cells.append(cell)
+            self.layers.append((group.name, seen[group.name]))
+            seen[group.name] += 1
+            inputs, halve_first = (inputs[1], cell.channels_out), reduction
+        self.classifier = nn.Linear(inputs[1], task.classes)
+
+    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+        first = second = self.stem(images)
+        for cell, (group, layer) in zip(self.cells, self.layers, strict=True):
+            first, second = second, cell(first, second, mixture[group][layer])
+        logits: Tensor = self.classifier(second.mean(dim=(2, 3)))
+        return logits

@@ -1,0 +1,89 @@
+"""Your own module as a search space: every `Choice` in it is searched, and the result is the module with choices made."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from torch import nn
+
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces.space import Task, check_choices
+from poise.supernet.choice import Choice
+from poise.supernet.groups import ChoiceGroup
+from poise.supernet.supernet import ModuleSupernet, choice_places
+
+
+def with_choices_made(module: nn.Module, genotype: Genotype) -> nn.Module:
+    """A copy of ``module`` in which every `Choice` is replaced by the candidate that the genotype keeps.
+
+    Weights come along: what the candidate holds in ``module`` it holds in the copy.
+    """
+    result = copy.deepcopy(module)
+    for group, paths in choice_places(module).items():
+        name = genotype.choices[group]["choice"][0]
+        for path in paths:
+            choice = result.get_submodule(path)
+            assert isinstance(choice, Choice)
+            chosen = choice.candidates[name]
+            if not path:
+                return chosen
+            parent, _, child = path.rpartition(".")
+            setattr(result.get_submodule(parent), child, chosen)
+    return result
+
+
+@dataclass(frozen=True)
+class ModuleSpace:
+    """The space of a module that holds `poise.Choice` layers. The module itself is never changed."""
+
+    module: nn.Module
+
+    name: ClassVar[str] = "custom"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "demo": {"search": {"epochs": 6, "alphas": {"learning_rate": 3e-3}}, "train": {"epochs": 20, "drop_path": 0.0}},
+        "small": {"search": {"epochs": 25}, "train": {"epochs": 60, "drop_path": 0.0}},
+        "paper": {"search": {"epochs": 50}, "train": {"epochs": 600, "drop_path": 0.0}},
+    }
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]:
+        """One group per group name of the module's `Choice` layers, with a layer for each of them."""
+        return ModuleSupernet(self.module).groups
+
+    def without(self, candidates: Sequence[str]) -> Self:
+        """Not defined: leave the candidate out of the `Choice` instead. Candidates that do not occur are no matter."""
+        present = {name for group in self.groups for row in group.rows for name in row.candidates}
+        if present & set(candidates):
+            raise Refused(f"candidates of your own module are left out in the module: {sorted(present & set(candidates))}")
+        return self
+
+    def supernet(self, task: Task) -> ModuleSupernet:
+        """A supernet on a copy of the module, starting from the weights that it has now."""
+        return ModuleSupernet(copy.deepcopy(self.module))
+
+    def check(self, genotype: Genotype) -> None:
+        """Every group keeps exactly one candidate."""
+        check_choices(genotype, self.name, self.groups)
+
+    def network(
+        self,
+        genotype: Genotype,
+        task: Task,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
+        auxiliary: bool = False,
+    ) -> nn.Module:
+        """A copy of the module with the choices made. Its size is its own: ``channels`` and ``cells`` are refused."""
+        if channels is not None or cells is not None or auxiliary:
+            raise Refused("a module of your own has its own size: channels, cells and auxiliary do not apply to it")
+        self.check(genotype)
+        return with_choices_made(self.module, genotype)
+
+    def describe(self, genotype: Genotype) -> str:
+        """``group=candidate`` for every group."""
+        return ", ".join(f"{group}={rows['choice'][0]}" for group, rows in genotype.choices.items())

@@ -1,0 +1,157 @@
+"""The DARTS space of convolutional cells, and what S1-S4 share with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
+from poise.spaces.network import CellNetwork, live_edges
+from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
+from poise.supernet.groups import ChoiceGroup
+
+CANDIDATES = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "space": {"channels": 4, "cells": 4},
+        "search": {"epochs": 6, "batch_size": 64, "alphas": {"learning_rate": 3e-3}},
+        "train": {"channels": 12, "cells": 5, "epochs": 30, "batch_size": 64, "drop_path": 0.05, "auxiliary": 0.0},
+    },
+    "small": {
+        "space": {"channels": 8, "cells": 5},
+        "data": {"size": 16, "train_limit": 6400, "valid_limit": 6400},
+        "search": {"epochs": 12, "batch_size": 64, "alphas": {"learning_rate": 1e-3}},
+        "train": {"channels": 16, "cells": 8, "epochs": 30, "batch_size": 96, "drop_path": 0.1, "auxiliary": 0.4},
+    },
+    "paper": {
+        "space": {"channels": 16, "cells": 8},
+        "search": {"epochs": 50, "batch_size": 64},
+        "train": {
+            "channels": 36,
+            "cells": 20,
+            "epochs": 600,
+            "batch_size": 96,
+            "drop_path": 0.2,
+            "auxiliary": 0.4,
+            "crop_padding": 4,
+            "flip": True,
+            "cutout": 16,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class CellSpace:
+    """What the DARTS space and S1-S4 share: two cell types, 14 edges each, two inputs kept per node.
+
+    Args:
+        channels: channels of the supernet's first cells.
+        cells: cells of the supernet; two of them reduce.
+        excluded: candidates left out, see `without`.
+    """
+
+    channels: int = 16
+    cells: int = 8
+    excluded: tuple[str, ...] = ()
+
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    def __post_init__(self) -> None:
+        check_positive(channels=self.channels, cells=self.cells)
+        if self.cells < 3:
+            raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {self.cells}")
+
+    def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
+        """For normal and for reduction cells: the candidates of each of the 14 edges."""
+        raise NotImplementedError
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]:
+        """``normal`` and ``reduce``, with 14 rows each."""
+        return self._groups()
+
+    def _groups(self) -> tuple[ChoiceGroup, ChoiceGroup]:
+        normal, reduce = (rows_without(edge_rows(kind), self.excluded) for kind in self.edge_candidates())
+        return cell_groups(normal, reduce, self.cells)
+
+    def without(self, candidates: Sequence[str]) -> Self:
+        """This space without these candidates."""
+        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
+
+    def supernet(self, task: Task) -> CellSupernet:
+        """The supernet of `channels` and `cells`."""
+        return CellSupernet(self._groups(), task, self.channels, self.cells)
+
+    def check(self, genotype: Genotype) -> None:
+        """Any operations on any edges, as long as each cell computes something from its inputs."""
+        groups = cell_groups(*(edge_rows(kind) for kind in self.edge_candidates()), cells=self.cells)
+        check_choices(genotype, self.name, groups)
+        for kind, rows in genotype.choices.items():
+            if not live_edges(_lists(rows), NODES):
+                raise Refused(f"the {kind} cell of the genotype computes nothing: no operation reads its inputs")
+
+    def network(
+        self,
+        genotype: Genotype,
+        task: Task,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
+        auxiliary: bool = False,
+    ) -> CellNetwork:
+        """The discrete network to retrain; the published size is 36 channels and 20 cells."""
+        self.check(genotype)
+        channels, cells = channels or 36, cells or 20
+        check_positive(channels=channels, cells=cells)
+        if cells < 3:
+            raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
+        rows = {kind: _lists(rows) for kind, rows in genotype.choices.items()}
+        return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary)
+
+    def describe(self, genotype: Genotype) -> str:
+        """The papers' text: ``(operation, input)`` pairs where every node has two, else ``(operation, node, input)``."""
+        parts = []
+        for kind in ("normal", "reduce"):
+            rows = genotype.choices[kind]
+            entries = [
+                (name, target, source)
+                for source, target in EDGES
+                for name in rows.get(f"{source}->{target}", ())
+            ]
+            regular = [entry[1] for entry in entries] == [node for node in range(2, 2 + NODES) for _ in (0, 1)]
+            shown = [(name, source) for name, _, source in entries] if regular else entries
+            parts.append(f"{kind}={shown}, {kind}_concat=range(2, {2 + NODES})")
+        return f"Genotype({', '.join(parts)})"
+
+
+def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    return {row: list(names) for row, names in rows.items()}
+
+
+@SPACES.add("darts")
+@dataclass(frozen=True)
+class Darts(CellSpace):
+    """DARTS: 8 candidates on each of 14 edges of a normal and a reduction cell (Liu et al., arXiv:1806.09055)."""
+
+    name: ClassVar[str] = "darts"
+
+    def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
+        return (CANDIDATES,) * len(EDGES), (CANDIDATES,) * len(EDGES)
+
+
+

@@ -1,0 +1,177 @@
+"""NAS-Bench-201: a cell of 4 nodes and 6 edges, 5 candidates each, whose 15,625 networks have all been trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
+from poise.spaces.operations import NASBENCH201_OPERATIONS
+from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
+from poise.supernet.choice import mixed_sum
+from poise.supernet.groups import ChoiceGroup, Mixture, Row
+
+EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
+"""The 6 edges in the benchmark's order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
+
+CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "space": {"channels": 4, "cells": 1},
+        "search": {"epochs": 6, "batch_size": 64, "alphas": {"learning_rate": 2e-3}},
+        "train": {"channels": 8, "cells": 1, "epochs": 30, "batch_size": 64, "drop_path": 0.0, "auxiliary": 0.0},
+    },
+    "small": {
+        "space": {"channels": 4, "cells": 4},
+        "data": {"size": 16, "train_limit": 6400, "valid_limit": 6400},
+        "search": {
+            "epochs": 12,
+            "batch_size": 64,
+            "alphas": {"learning_rate": 2e-3},
+            "weights": {"weight_decay": 5e-4, "nesterov": True},
+        },
+        "train": {"channels": 16, "cells": 2, "epochs": 30, "batch_size": 96, "drop_path": 0.0, "auxiliary": 0.0},
+    },
+    "paper": {
+        "space": {"channels": 16, "cells": 5},
+        "search": {"epochs": 50, "batch_size": 64, "weights": {"weight_decay": 5e-4, "nesterov": True}},
+        "train": {
+            "channels": 16,
+            "cells": 5,
+            "epochs": 200,
+            "batch_size": 256,
+            "drop_path": 0.0,
+            "auxiliary": 0.0,
+            "crop_padding": 4,
+            "flip": True,
+            "weights": {"learning_rate": 0.1, "nesterov": True, "weight_decay": 5e-4},
+        },
+    },
+}
+
+
+class MixedCell(nn.Module):
+    """The benchmark's cell with a mixture on every edge."""
+
+    def __init__(self, rows: Sequence[Row], channels: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleDict(
+            {
+                row.name: nn.ModuleDict({name: NASBENCH201_OPERATIONS[name](channels, 1, True) for name in row.candidates})
+                for row in rows
+            }
+        )
+
+    def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
+        """``mixture [rows, candidates]`` is this layer's own."""
+        states = [x]
+        edges = list(self.edges.values())
+        for target in range(1, 4):
+            rows = [(row, source) for row, (source, end) in enumerate(EDGES) if end == target]
+            terms = [mixed_sum(edges[row].values(), states[source], mixture[row]) for row, source in rows]  # type: ignore[operator]
+            states.append(sum(terms[1:], terms[0]))
+        return states[-1]
+
+
+class NasBench201Supernet(nn.Module):
+    """Three stages of mixed cells joined by residual reductions; the network's macro structure is the benchmark's own."""
+
+    def __init__(self, group: ChoiceGroup, task: Task, channels: int, cells: int) -> None:
+        super().__init__()
+        self.groups = (group,)
+        self.stem = nn.Sequential(
+            nn.Conv2d(task.channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+        self.cells = nn.ModuleList()
+        for stage in range(3):
+            width = channels * 2**stage
+            if stage:
+                self.cells.append(ResidualReduction(width // 2, width))
+            self.cells.extend(MixedCell(group.rows, width) for _ in range(cells))
+        self.norm = nn.BatchNorm2d(4 * channels)
+        self.classifier = nn.Linear(4 * channels, task.classes)
+
+    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+        x = self.stem(images)
+        layers = iter(mixture[self.groups[0].name])
+        for cell in self.cells:
+            x = cell(x, next(layers)) if isinstance(cell, MixedCell) else cell(x)
+        logits: Tensor = self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+        return logits
+
+
+@SPACES.add("nasbench201")
+@dataclass(frozen=True)
+class NasBench201:
+    """NAS-Bench-201: 5 candidates on each of 6 edges of one cell (Dong and Yang, arXiv:2001.00326).
+
+    Args:
+        channels: channels of the supernet's first stage.
+        cells: cells per stage (N); the published search uses 16 channels and N = 5.
+        excluded: candidates left out, see `without`.
+    """
+
+    channels: int = 16
+    cells: int = 5
+    excluded: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "nasbench201"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    def __post_init__(self) -> None:
+        check_positive(channels=self.channels, cells=self.cells)
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]:
+        """One group ``cell`` of 6 rows, shared by all 3·N cells."""
+        return (self._group(self.excluded),)
+
+    def _group(self, excluded: Sequence[str]) -> ChoiceGroup:
+        rows = tuple(Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES)
+        return ChoiceGroup("cell", 3 * self.cells, rows_without(rows, excluded), most=1)
+
+    def without(self, candidates: Sequence[str]) -> Self:
+        """This space without these candidates; an edge can still be empty where a selection keeps nothing."""
+        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
+
+    def supernet(self, task: Task) -> NasBench201Supernet:
+        """The supernet of `channels` and `cells`."""
+        return NasBench201Supernet(self._group(self.excluded), task, self.channels, self.cells)
+
+    def check(self, genotype: Genotype) -> None:
+        """At most one operation per edge; an edge left out is ``none``."""
+        check_choices(genotype, self.name, (self._group(()),))
+
+    def network(
+        self,
+        genotype: Genotype,
+        task: Task,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
+        auxiliary: bool = False,
+    ) -> NasBench201Network:
+        """The benchmark's network at ``channels`` and ``cells`` per stage (published: 16 and 5)."""
+        self.check(genotype)
+        channels, cells = channels or 16, cells or 5
+        check_positive(channels=channels, cells=cells)
+        if auxiliary:
+            raise Refused("NAS-Bench-201's networks have no auxiliary head; set train.auxiliary to 0")
+        rows = {row: list(names) for row, names in genotype.choices["cell"].items()}
+        return NasBench201Network(rows, task.channels, task.classes, channels, cells)
+
+    def describe(self, genotype: Genotype) -> str:
+        """The benchmark's string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
+        rows = genotype.choices["cell"]
+        nodes = []
+        for target in range(1, 4):
+            names = [(rows.get(f"{source}->{target}", ("none",)) or ("none",))[0] for source in range(target)]
+            nodes.append("|" + "|".join(f"{name}~{source}" for source, name in enumerate(names)) + "|")
+        return "+".join(nodes)

@@ -1,0 +1,93 @@
+"""The discrete network of NAS-Bench-201. Knows torch only: exports carry this code.
+
+Source: Dong and Yang, NAS-Bench-201 (arXiv:2001.00326), section 2: a 3×3 stem, three stages of cells at 1, 2 and 4 times
+the channels, joined by residual blocks of stride 2, then batch normalisation, ReLU, global pooling, linear.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from poise.spaces.operations import NASBENCH201_OPERATIONS, ReluConvNorm
+
+
+class ResidualReduction(nn.Module):
+    """Two 3×3 convolutions, the first of stride 2, beside average pooling and a 1×1 convolution."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.first = ReluConvNorm(channels_in, channels_out, 3, 2, affine=True)
+        self.second = ReluConvNorm(channels_out, channels_out, 3, 1, affine=True)
+        self.shortcut = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x)) + self.shortcut(F.avg_pool2d(x, 2, ceil_mode=True))
+
+
+class NasBench201Cell(nn.Module):
+    """Node ``t`` is the sum over ``s < t`` of the operation of edge ``s->t`` applied to node ``s``; the last is the output."""
+
+    def __init__(self, rows: dict[str, list[str]], channels: int, search: bool) -> None:
+        super().__init__()
+        self.rows = rows
+        self.edges = nn.ModuleDict(
+            {row: nn.ModuleDict({n: NASBENCH201_OPERATIONS[n](channels, 1, search) for n in names})
+             for row, names in rows.items()}
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        states = [x]
+        for target in range(1, 4):
+            total = torch.zeros_like(x)
+            for source in range(target):
+                row = f"{source}->{target}"
+                for name in self.rows.get(row, []):
+                    total = total + self.edges[row][name](states[source])
+            states.append(total)
+        return states[-1]
+
+
+class NasBench201Network(nn.Module):
+    """The network of a cell ``source->target`` -> operations, at ``channels`` (16) and ``cells`` per stage (5)."""
+
+    def __init__(
+        self,
+        cell_rows: dict[str, list[str]],
+        image_channels: int,
+        classes: int,
+        channels: int,
+        cells: int,
+        search: bool = False,
+    ) -> None:
+        super().__init__()
+        self.arguments: dict[str, object] = {
+            "cell_rows": cell_rows,
+            "image_channels": image_channels,
+            "classes": classes,
+            "channels": channels,
+            "cells": cells,
+            "search": search,
+        }
+        self.stem = nn.Sequential(nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.cells = nn.ModuleList()
+        for stage in range(3):
+            width = channels * 2**stage
+            if stage:
+                self.cells.append(ResidualReduction(width // 2, width))
+            self.cells.extend(NasBench201Cell(cell_rows, width, search) for _ in range(cells))
+        self.norm = nn.BatchNorm2d(4 * channels)
+        self.classifier = nn.Linear(4 * channels, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for cell in self.cells:
+            x = cell(x)
+        return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+
+    def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
+        """Logits, and None: the benchmark's network has no auxiliary head and no drop-path (``drop`` must be 0)."""
+        if drop:
+            raise ValueError("NAS-Bench-201's networks have no drop-path; set train.drop_path to 0")
+        return self(images), None

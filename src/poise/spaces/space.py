@@ -1,0 +1,146 @@
+"""What a search space is: groups of choices, a supernet, discrete networks, and the rules of a valid genotype."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+from torch import Tensor, nn
+
+from poise.errors import Refused, unknown
+from poise.genotype import Genotype
+from poise.registry import Registry
+from poise.supernet.groups import ChoiceGroup, Kept, Row
+from poise.supernet.supernet import Supernet
+
+SPACES: Registry[type[Space]] = Registry("space", "poise.spaces")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a network is for: images of ``channels × height × width``, sorted into ``classes`` classes."""
+
+    channels: int
+    size: tuple[int, int]
+    classes: int
+
+
+@runtime_checkable
+class Heads(Protocol):
+    """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method."""
+
+    def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
+        """Logits, and an auxiliary head's logits or None, with drop-path probability ``drop``."""
+        ...
+
+
+@runtime_checkable
+class Space(Protocol):
+    """A search space: a frozen value. One file in this folder is one space.
+
+    The class attribute ``presets`` maps the preset names (``demo``, ``small``, ``paper``) to partial configurations,
+    ``{"space": {...}, "data": {...}, "search": {...}, "train": {...}}``.
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]:
+        """The choices that a genotype of this space makes."""
+        ...
+
+    def without(self, candidates: Sequence[str]) -> Self:
+        """This space with these candidates left out wherever they occur."""
+        ...
+
+    def supernet(self, task: Task) -> Supernet:
+        """A freshly initialised supernet (an `nn.Module`)."""
+        ...
+
+    def check(self, genotype: Genotype) -> None:
+        """Raise `Refused` unless the genotype is one of this space."""
+        ...
+
+    def network(
+        self,
+        genotype: Genotype,
+        task: Task,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
+        auxiliary: bool = False,
+    ) -> nn.Module:
+        """A freshly initialised discrete network of the genotype; None means the published size."""
+        ...
+
+    def describe(self, genotype: Genotype) -> str:
+        """The genotype in the notation of the space's paper."""
+        ...
+
+
+def genotype_of(space: str, kept: Kept, groups: Sequence[ChoiceGroup]) -> Genotype:
+    """The genotype that keeps the given candidates; ``none`` is written as keeping nothing."""
+    choices = {}
+    for group in groups:
+        rows = {}
+        for row, indices in zip(group.rows, kept[group.name], strict=True):
+            rows[row.name] = tuple(row.candidates[index] for index in indices if row.candidates[index] != "none")
+        choices[group.name] = rows
+    return Genotype(space, choices)
+
+
+def kept_of(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """The candidates that a genotype keeps, by index; the inverse of `genotype_of`."""
+    return {
+        group.name: tuple(
+            tuple(row.candidates.index(name) for name in genotype.choices[group.name].get(row.name, ()))
+            for row in group.rows
+        )
+        for group in groups
+    }
+
+
+def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup]) -> None:
+    """Raise `Refused` unless the genotype's groups, rows and candidates are those of the groups."""
+    if genotype.space != space:
+        raise Refused(f"the genotype belongs to space {genotype.space!r}, expected {space!r}")
+    names = {group.name for group in groups}
+    if set(genotype.choices) != names:
+        raise Refused(f"a genotype of {space!r} has the groups {', '.join(sorted(names))}; got {list(genotype.choices)}")
+    for group in groups:
+        rows = {row.name: row for row in group.rows}
+        chosen = genotype.choices[group.name]
+        for name in chosen:
+            if name not in rows:
+                raise unknown(f"row of group {group.name!r}", name, rows)
+        for name, row in rows.items():
+            kept = chosen.get(name, ())
+            if "none" in kept:
+                raise Refused(f"{name} of {group.name!r} keeps 'none'; a genotype leaves an empty row out instead")
+            for candidate in kept:
+                if candidate not in row.candidates:
+                    raise unknown(f"operation on {name} of {group.name!r} in space {space!r}", candidate, row.candidates)
+            if len(kept) < group.least or (group.most is not None and len(kept) > group.most):
+                most = "any number" if group.most is None else group.most
+                raise Refused(
+                    f"{name} of {group.name!r} keeps {len(kept)} candidates; {space!r} allows {group.least} to {most}"
+                )
+
+
+def rows_without(rows: Sequence[Row], candidates: Sequence[str]) -> tuple[Row, ...]:
+    """The rows with these candidates left out. Raises `Refused` where fewer than two would remain."""
+    smaller = tuple(Row(row.name, tuple(c for c in row.candidates if c not in candidates)) for row in rows)
+    for row in smaller:
+        if len(row.candidates) < 2:
+            raise Refused(f"without {', '.join(candidates)} row {row.name} keeps {len(row.candidates)} candidates; 2 are needed")
+    return smaller
+
+
+def check_positive(**values: int) -> None:
+    """Raise `Refused` naming the first value that is not a positive whole number."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise Refused(f"{name} must be a positive whole number, got {value!r}")
+

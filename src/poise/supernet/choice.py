@@ -1,0 +1,71 @@
+"""`Choice`: a searchable layer for any `torch.nn.Module`, and the mixed sum that every searchable layer computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from poise.errors import Refused
+
+
+def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Tensor:
+    """``sum_o p[o] * o(x)`` over the candidates of one choice.
+
+    Args:
+        candidates: modules that map ``x`` to outputs of one shape.
+        x: the input.
+        weights: ``[candidates]``, one row of a mixture.
+
+    Where no gradient flows to the weights and they can be read without waiting for a device, a candidate of weight
+    exactly 0 is not computed: a one-hot row costs what the discrete layer costs. If all are 0, one candidate is computed
+    for the shape of its output.
+    """
+    modules = list(candidates)
+    if weights.requires_grad or weights.device.type != "cpu":
+        used = list(range(len(modules)))
+    else:
+        used = [index for index, weight in enumerate(weights.tolist()) if weight != 0.0] or [len(modules) - 1]
+    total: Tensor | None = None
+    for index in used:
+        term = weights[index] * modules[index](x)
+        total = term if total is None else total + term
+    assert total is not None
+    return total
+
+
+class Choice(nn.Module):
+    """A layer that is one of several candidates; the search finds out which.
+
+    Put it anywhere in a module of your own; `poise.search(module, data)` searches all of them and returns the module
+    with each `Choice` replaced by the candidate that was chosen.
+
+    Args:
+        candidates: name -> module, or modules (then named ``0``, ``1``, ...). All map the same input to the same shape.
+        group: choices with the same group name share architecture parameters: one decision for all of them. Without a
+            name every `Choice` decides for itself.
+
+    The layer computes ``sum_o p[o] * o(x)``. Its ``mixture`` buffer, ``[candidates]``, is what `ModuleSupernet` hands it
+    for one call; outside a search it is uniform, so that the module runs as it is.
+
+    Example:
+        >>> import torch
+        >>> layer = Choice({"identity": nn.Identity(), "double": nn.Linear(2, 2)})
+        >>> layer(torch.ones(1, 2)).shape
+        torch.Size([1, 2])
+    """
+
+    mixture: Tensor
+
+    def __init__(self, candidates: Mapping[str, nn.Module] | Iterable[nn.Module], group: str | None = None) -> None:
+        super().__init__()
+        named = candidates if isinstance(candidates, Mapping) else {str(i): m for i, m in enumerate(candidates)}
+        if len(named) < 2:
+            raise Refused(f"a Choice needs at least two candidates, got {len(named)}")
+        self.candidates = nn.ModuleDict(named)
+        self.group = group
+        self.register_buffer("mixture", torch.full((len(named),), 1 / len(named)), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return mixed_sum(self.candidates.values(), x, self.mixture)

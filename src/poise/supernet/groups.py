@@ -1,0 +1,83 @@
+"""Groups of choices, and the mixture that says how much of each candidate is used.
+
+A group holds rows (a row is one choice: an edge of a cell, a `Choice` layer) of candidates, and is used by one or more
+layers. Architecture parameters have the shape ``[rows, candidates]``; a mixture has one copy per layer,
+``[layers, rows, candidates]``, where layers that share parameters get the same values by `expand`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from poise.errors import Refused
+
+Alphas = Mapping[str, Tensor]
+"""Architecture parameters: group -> ``[rows, candidates]``."""
+
+Mixture = Mapping[str, Tensor]
+"""How much of each candidate every layer uses: group -> ``[layers, rows, candidates]``."""
+
+Kept = Mapping[str, tuple[tuple[int, ...], ...]]
+"""A discrete choice: group -> for every row the indices of the candidates that it keeps."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One choice: its name and the names of its candidates."""
+
+    name: str
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ChoiceGroup:
+    """Choices whose parameters are one tensor ``[rows, candidates]``, used by ``layers`` layers.
+
+    Args:
+        name: the group's name in genotypes, alphas and mixtures.
+        layers: how many layers use these parameters, each with a mixture of its own.
+        rows: the choices; all have the same number of candidates.
+        nodes: for every node of a cell the rows that enter it; empty where rows are independent choices.
+        inputs: how many of a node's incoming rows a cell keeps (DARTS: 2); None where every row is kept.
+        least, most: how many candidates a row of a genotype may keep; ``most`` None means any number.
+        aligned: whether these layers play the same part, so that aligning their gradients makes sense.
+    """
+
+    name: str
+    layers: int
+    rows: tuple[Row, ...]
+    nodes: tuple[tuple[int, ...], ...] = ()
+    inputs: int | None = None
+    least: int = 0
+    most: int | None = None
+    aligned: bool = True
+
+    def __post_init__(self) -> None:
+        sizes = {len(row.candidates) for row in self.rows}
+        if len(sizes) != 1 or 0 in sizes:
+            raise Refused(f"the rows of group {self.name!r} must have the same number of candidates (at least 1)")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(rows, candidates)``: the shape of this group's alphas."""
+        return len(self.rows), len(self.rows[0].candidates)
+
+
+def expand(probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) -> dict[str, Tensor]:
+    """Give every layer its copy: ``[rows, candidates]`` -> ``[layers, rows, candidates]``, without copying memory."""
+    return {group.name: probabilities[group.name].expand(group.layers, *group.shape) for group in groups}
+
+
+def one_hot(kept: Kept, groups: Sequence[ChoiceGroup], like: Tensor | None = None) -> dict[str, Tensor]:
+    """The mixture of a discrete choice: 1 for every kept candidate, 0 elsewhere."""
+    rows = {}
+    for group in groups:
+        value = torch.zeros(group.shape) if like is None else like.new_zeros(group.shape)
+        for row, candidates in enumerate(kept[group.name]):
+            value[row, list(candidates)] = 1
+        rows[group.name] = value
+    return expand(rows, groups)

@@ -1,0 +1,70 @@
+"""The supernet: a pure function of images and mixture. `ModuleSupernet` makes one of any module that holds `Choice`s."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from poise.errors import Refused
+from poise.supernet.choice import Choice
+from poise.supernet.groups import ChoiceGroup, Mixture, Row
+
+
+class Supernet(Protocol):
+    """An `nn.Module` that holds network weights only; how much of each candidate is used comes as an argument."""
+
+    groups: tuple[ChoiceGroup, ...]
+
+    def __call__(self, images: Tensor, mixture: Mixture) -> Tensor:
+        """``images [batch, channels, height, width]``, mixture -> ``logits [batch, classes]``."""
+        ...
+
+
+def choice_places(module: nn.Module) -> dict[str, list[str]]:
+    """Group -> the dotted paths of its `Choice` layers, in the module's order. A nameless one is its own group."""
+    places: dict[str, list[str]] = {}
+    for path, layer in module.named_modules():
+        if isinstance(layer, Choice):
+            places.setdefault(layer.group or path or "choice", []).append(path)
+    return places
+
+
+class ModuleSupernet(nn.Module):
+    """A supernet made of your own module: every `Choice` in it gets its row of the mixture as an argument of the call.
+
+    The module's forward is untouched: `torch.func.functional_call` substitutes the rows for one call only.
+
+    Raises:
+        Refused: the module holds no `Choice`, one inside another, or choices of one group with different candidates.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.places = choice_places(module)
+        if not self.places:
+            raise Refused(f"{type(module).__name__} holds no poise.Choice layer, so there is nothing to search")
+        groups = []
+        for name, paths in self.places.items():
+            layers = [module.get_submodule(path) for path in paths]
+            candidates = {tuple(layer.candidates) for layer in layers if isinstance(layer, Choice)}
+            if len(candidates) != 1:
+                raise Refused(f"the Choice layers of group {name!r} must have the same candidates, got {sorted(candidates)}")
+            row = Row("choice", next(iter(candidates)))
+            groups.append(ChoiceGroup(name, len(paths), (row,), least=1, most=1))
+        self.groups = tuple(groups)
+        every = [path for paths in self.places.values() for path in paths]
+        inner = [path for path in every if any(path != other and path.startswith(f"{other}.") for other in every)]
+        if inner:
+            raise Refused(f"Choice {inner[0]!r} lies inside another Choice; poise searches choices side by side")
+
+    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+        rows = {
+            f"{path}.mixture" if path else "mixture": mixture[name][layer, 0]
+            for name, paths in self.places.items()
+            for layer, path in enumerate(paths)
+        }
+        logits: Tensor = functional_call(self.module, rows, (images,))
+        return logits

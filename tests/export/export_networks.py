@@ -1,0 +1,49 @@
+"""Small networks of every kind, with batch statistics that are not trivial."""
+
+import torch
+from torch import nn
+
+from poise.export.normalise import Normalise
+from poise.genotype import Genotype
+from poise.spaces.space import SPACES, Task
+
+TASK = Task(channels=3, size=(16, 16), classes=4)
+NASTY = ("it's", 'say "hi"', 'new\nline """ + \\', "{brace} 猫")
+"""Four class names that would break a file into which they were pasted."""
+
+DARTS = Genotype.parse(
+    "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('max_pool_3x3', 0), ('dil_conv_3x3', 2),"
+    "('sep_conv_5x5', 1), ('avg_pool_3x3', 0), ('skip_connect', 0), ('dil_conv_5x5', 4)],"
+    "reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1), ('skip_connect', 2), ('max_pool_3x3', 1),"
+    "('max_pool_3x3', 0), ('skip_connect', 2), ('skip_connect', 2), ('avg_pool_3x3', 0)])"
+)
+FAIR = Genotype(
+    "darts",
+    {
+        # node 3 has no input, so 3->5 is dead; two operations on 0->2
+        "normal": {"0->2": ("sep_conv_3x3", "skip_connect"), "2->4": ("dil_conv_3x3",), "3->5": ("sep_conv_3x3",)},
+        "reduce": {"0->2": ("max_pool_3x3",), "1->3": ("skip_connect", "sep_conv_5x5")},
+    },
+)
+BENCH = Genotype.parse(
+    "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|nor_conv_3x3~2|", "nasbench201"
+)
+GENOTYPES = {"darts": DARTS, "fair": FAIR, "nasbench201": BENCH}
+
+
+def network(genotype: Genotype, auxiliary: bool = False) -> nn.Module:
+    """A normalised network of the genotype in eval mode, every parameter and statistic random."""
+    torch.manual_seed(0)
+    cells = {"nasbench201": 1}.get(genotype.space, 4)
+    found = SPACES[genotype.space]().network(genotype, TASK, channels=4, cells=cells, auxiliary=auxiliary)
+    for layer in found.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean, -0.3, 0.3)
+            nn.init.uniform_(layer.running_var, 0.5, 2.0)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.uniform_(layer.bias, -0.3, 0.3)
+    return nn.Sequential(Normalise([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]), found).eval()
+
+
+def images(batch: int) -> torch.Tensor:
+    return torch.rand(batch, 3, 16, 16, generator=torch.Generator().manual_seed(batch))

@@ -1,0 +1,124 @@
+"""The Python export stands alone: run in a fresh process in which poise cannot be imported."""
+
+import ast
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from export_networks import BENCH, DARTS, NASTY, TASK, images, network
+from safetensors.torch import load_file, save_file
+
+from poise.errors import Refused
+from poise.export.exports import EXPORTS
+from poise.export.literals import literal, texts
+from poise.export.python import source_text
+
+ALONE = """
+import importlib.util, json, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "poise":
+            raise ImportError("poise is out of reach")
+
+sys.meta_path.insert(0, Blocker())
+import torch
+from safetensors.torch import load_file, save_file
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("exported", sys.argv[1])
+exported = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(exported)
+network = exported.load()
+assert not network.training
+with torch.no_grad():
+    save_file({"logits": network(load_file(sys.argv[2])["images"])}, sys.argv[3])
+assert not [name for name in sys.modules if name.partition(".")[0] == "poise"]
+print(json.dumps([exported.CLASSES, exported.GENOTYPE, exported.IMAGE]))
+"""
+
+
+def test_outputs_without_poise(trained, tmp_path):
+    model, genotype = trained
+    files = EXPORTS["python"](model, tmp_path / "net", task=TASK, genotype=genotype, classes=NASTY)
+    assert [file.name for file in files] == ["net.py", "net.safetensors"]
+    save_file({"images": images(3)}, tmp_path / "images")
+    command = [sys.executable, "-c", ALONE, files[0], tmp_path / "images", tmp_path / "logits"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert run.returncode == 0, run.stderr
+    with torch.no_grad():
+        difference = load_file(tmp_path / "logits")["logits"] - model(images(3))
+    assert difference.abs().max() < 1e-6
+    classes, notation, image = json.loads(run.stdout)
+    assert tuple(classes) == NASTY
+    assert notation.startswith("|nor_conv_3x3~0|" if genotype is BENCH else "Genotype(normal=[('sep_conv_3x3'")
+    assert image == [3, 16, 16]
+
+
+def test_it_runs_as_a_script(tmp_path):
+    model = network(BENCH)
+    file, _ = EXPORTS["python"](model, tmp_path / "net.py", task=TASK, genotype=BENCH, classes=NASTY)
+    run = subprocess.run([sys.executable, file], capture_output=True, text=True, check=True)
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters, 4 classes" in run.stdout
+
+
+def test_the_source_imports_torch_safetensors_and_the_standard_library(trained):
+    text = source_text(trained[0], TASK, trained[1], NASTY)
+    compile(text, "net.py", "exec")
+    imported = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+    assert imported - set(sys.stdlib_module_names) == {"torch", "safetensors"}
+    head, tail = text.split("# From ")[0], text.split("# The network")[1]
+    assert max(map(len, (head + tail).split("\n"))) <= 120
+
+
+def test_only_operations_in_use_come_along():
+    text = source_text(network(BENCH), TASK, BENCH, NASTY)
+    names = {node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
+    assert {"Conv", "Skip", "NasBench201Network", "Normalise"} <= names
+    assert not names & {"SepConv", "Noise", "Zero", "CellNetwork"}
+    assert '"nor_conv_3x3": partial(Conv, kernel=3),' in text
+    assert "auxiliary=False" in source_text(network(DARTS), TASK, DARTS, NASTY)
+
+
+def test_a_class_of_ones_own_around_it_is_refused():
+    class Mine(type(network(BENCH)[1])):
+        pass
+
+    mine = Mine({"0->1": ["skip_connect"]}, 3, 4, 4, 1)
+    with pytest.raises(Refused, match="Mine"):
+        source_text(mine, TASK, BENCH, NASTY)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        NASTY,
+        ('"""', "'''", "\\", "\ud800", "\u202e", "a\rb\x00", ""),
+        {"a": [1, -2.5, None, True], "b" * 90: ("x",) * 30},
+        ("word " * 60,),
+        "one  two " * 40,
+        "''\"\\ " * 60,
+    ],
+)
+def test_literals_are_read_back_as_they_were(value):
+    assert ast.literal_eval(literal(value, 4, 10)) == value
+
+
+def test_what_is_no_plain_value_is_no_literal():
+    class Text(str):
+        def __repr__(self):
+            return "print('run')"
+
+    for value in (float("nan"), torch.zeros(1), {1, 2}, [Text("a")], {Text("a"): 1}):
+        with pytest.raises(Refused, match="plain Python value"):
+            literal(value)
+
+
+def test_texts_finds_every_text():
+    assert texts({"a": ["b", ("c", 1)], "d": {"e": None}}) == {"a", "b", "c", "d", "e"}
