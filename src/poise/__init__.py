@@ -1,0 +1,33 @@
+"""poise: differentiable neural architecture search that does not collapse."""
+
+from poise import methods, selection, spaces
+from poise.data import Images, open_source
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.methods import Method
+from poise.supernet.choice import Choice
+from poise.workflow.retrain import TrainedNetwork, evaluate, export, load_network, train
+from poise.workflow.search import SearchResult, search
+from poise.workflow.select import select
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Choice",
+    "Genotype",
+    "Images",
+    "Method",
+    "Refused",
+    "SearchResult",
+    "TrainedNetwork",
+    "evaluate",
+    "export",
+    "load_network",
+    "methods",
+    "open_source",
+    "search",
+    "select",
+    "selection",
+    "spaces",
+    "train",
+]

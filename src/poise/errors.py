@@ -1,9 +1,13 @@
-"""The one error that bad input raises: a single line that says what came, what was expected and the nearest valid name."""
+"""The one error that bad input raises: a single line that says what came, what was expected and the nearest valid
+name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+MOST = 20
+"""Valid names that a refusal lists."""
 
 
 class Refused(ValueError):
@@ -18,4 +22,5 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> Refused:
     names = sorted(valid)
     close = get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return Refused(f"unknown {kind} {str(name)!r}; {hint}(valid: {', '.join(names) or 'none'})")
+    shown = ", ".join(names[:MOST]) + (", ..." if len(names) > MOST else "")
+    return Refused(f"unknown {kind} {str(name)[:80]!r}; {hint}(valid: {shown or 'none'})")

@@ -24,6 +24,8 @@ FORMAT = "poise.genotype"
 VERSION = 1
 LONGEST = 1_000_000
 """Characters; a longer text is no genotype."""
+LARGEST_NODE = 99
+"""In a Python text; a larger number is no node of a cell."""
 
 Choices = Mapping[str, Mapping[str, tuple[str, ...]]]
 
@@ -31,7 +33,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.>:-]{0,199}")
 _NASBENCH201_ROW = re.compile(r"([A-Za-z0-9_]+)~([0-9])")
 
 
-def _name(value: object, what: str) -> str:
+def checked_name(value: object, what: str) -> str:
+    """The value, if it can name something in a genotype; else `Refused`."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise Refused(f"{what} in a genotype must be a name of letters, digits and _ . : > -, got {str(value)[:60]!r}")
     return value
@@ -53,20 +56,22 @@ class Genotype:
     choices: Choices
 
     def __post_init__(self) -> None:
-        _name(self.space, "the space")
+        checked_name(self.space, "the space")
         if not isinstance(self.choices, Mapping):
             raise Refused(f"a genotype's choices must map groups to rows, got {type(self.choices).__name__}")
         frozen: dict[str, Mapping[str, tuple[str, ...]]] = {}
         for group, rows in sorted(self.choices.items(), key=lambda item: str(item[0])):
-            _name(group, "a group")
+            checked_name(group, "a group")
             if not isinstance(rows, Mapping):
                 raise Refused(f"group {group!r} of a genotype must map rows to candidates, got {type(rows).__name__}")
             kept: dict[str, tuple[str, ...]] = {}
             for row, candidates in sorted(rows.items(), key=lambda item: str(item[0])):
-                _name(row, "a row")
-                if isinstance(candidates, str) or not isinstance(candidates, (tuple, list)):
+                checked_name(row, "a row")
+                if not isinstance(candidates, (tuple, list)):
                     raise Refused(f"row {row!r} of a genotype must list its candidates, got {str(candidates)[:60]!r}")
-                names = tuple(sorted(_name(candidate, f"a candidate of row {row!r}") for candidate in candidates))
+                names = tuple(
+                    sorted(checked_name(candidate, f"a candidate of row {row!r}") for candidate in candidates)
+                )
                 if len(set(names)) < len(names):
                     raise Refused(f"row {row!r} of a genotype names a candidate twice: {', '.join(names)}")
                 if names:
@@ -76,6 +81,9 @@ class Genotype:
 
     def __hash__(self) -> int:
         return hash(self.to_json())
+
+    def __reduce__(self) -> tuple[type[Genotype], tuple[str, dict[str, dict[str, tuple[str, ...]]]]]:
+        return Genotype, (self.space, {group: dict(rows) for group, rows in self.choices.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, as they stand in the JSON form."""
@@ -92,12 +100,12 @@ class Genotype:
         if len(text) > LONGEST:
             raise Refused(f"a genotype has at most {LONGEST:,} characters, got {len(text):,}")
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             raise Refused(f"not a genotype: the JSON is damaged ({error})") from None
         if not isinstance(value, dict) or value.get("format") != FORMAT:
-            raise Refused(f"not a genotype: expected a JSON object with \"format\": \"{FORMAT}\"")
-        if value.get("version") != VERSION or isinstance(value.get("version"), bool):
+            raise Refused(f'not a genotype: expected a JSON object with "format": "{FORMAT}"')
+        if type(value.get("version")) is not int or value["version"] != VERSION:
             raise Refused(f"genotype version {value.get('version')!r} is not supported; this poise reads {VERSION}")
         if set(value) != {"format", "version", "space", "choices"}:
             raise Refused(f"a genotype has the keys format, version, space, choices; got {', '.join(map(str, value))}")
@@ -124,6 +132,14 @@ class Genotype:
         return _parse_python(text, space)
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys stand once each."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return value
+
+
 def _parse_nasbench201(text: str) -> Genotype:
     """``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`` -> rows ``0->1``, ``0->2``, ``1->2``, ...; ``none`` keeps nothing."""
     rows: dict[str, tuple[str, ...]] = {}
@@ -131,7 +147,9 @@ def _parse_nasbench201(text: str) -> Genotype:
     for target, node in enumerate(nodes, start=1):
         entries = node.strip("|").split("|")
         if node != "|" + "|".join(entries) + "|" or len(entries) != target:
-            raise Refused(f"not a NAS-Bench-201 string: node {target} needs {target} entries |op~input|, got {node[:60]!r}")
+            raise Refused(
+                f"not a NAS-Bench-201 string: node {target} needs {target} entries |op~input|, got {node[:60]!r}"
+            )
         for source, entry in enumerate(entries):
             match = _NASBENCH201_ROW.fullmatch(entry)
             if match is None or int(match[2]) != source:
@@ -171,8 +189,10 @@ def _parse_python(text: str, space: str) -> Genotype:
 def _literal(node: ast.expr, what: str) -> Any:
     """The value of a literal, or of ``range(a, b)`` of two small integers."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-        bounds = [bound.value for bound in node.args if isinstance(bound, ast.Constant)]
-        if len(bounds) == len(node.args) == 2 and not node.keywords and all(type(b) is int and b < 100 for b in bounds):
+        bounds = [
+            bound.value for bound in node.args if isinstance(bound, ast.Constant) and isinstance(bound.value, int)
+        ]
+        if len(bounds) == len(node.args) == 2 and not node.keywords and max(bounds) < 100:
             return list(range(*bounds))
     try:
         return ast.literal_eval(node)
@@ -186,18 +206,25 @@ def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
     if not isinstance(entries, (list, tuple)):
         raise Refused(f"{cell} of a Genotype(...) text must be a list of (operation, input) pairs")
     for index, entry in enumerate(entries):
-        match entry:
-            case (str(operation), int(source)):
-                target = 2 + index // 2
-            case (str(operation), int(target), int(source)):
-                pass
-            case _:
-                raise Refused(f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {str(entry)[:60]}")
+        types = [type(part) for part in entry] if isinstance(entry, (list, tuple)) else []
+        if types == [str, int]:
+            operation, source = entry
+            target = 2 + index // 2
+        elif types == [str, int, int]:
+            operation, target, source = entry
+        else:
+            raise Refused(
+                f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {str(entry)[:60]}"
+            )
+        if len(entry) != len(entries[0]):
+            raise Refused(f"{cell} must list either (operation, input) or (operation, node, input), not both")
+        if target > LARGEST_NODE:
+            raise Refused(f"{cell}[{index}]: a node's number is at most {LARGEST_NODE}")
         if not 0 <= source < target:
             raise Refused(f"{cell}[{index}]: node {target} can take inputs 0 to {target - 1}, got {source}")
         row = f"{source}->{target}"
         if operation != "none":
             rows[row] = (*rows.get(row, ()), operation)
-    if entries and all(len(entry) == 2 for entry in entries) and len(entries) % 2:
+    if entries and len(entries[0]) == 2 and len(entries) % 2:
         raise Refused(f"{cell} lists {len(entries)} (operation, input) pairs; every node takes two")
     return rows

@@ -48,8 +48,9 @@ class Place:
         return context
 
     def put(self, module: nn.Module) -> nn.Module:
-        """The module on this device, in this precision, laid out channels last (the layout that convolutions run fastest in)."""
-        return module.to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
+        """The module on this device, in this precision, laid out channels last (the layout that convolutions run
+        fastest in)."""
+        return module.to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def float(self, values: Tensor) -> Tensor:
         """Logits in a precision fit for a loss."""

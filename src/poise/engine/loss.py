@@ -31,9 +31,7 @@ class BatchLoss:
         self._place = place
         self.correct: Tensor | None = None
 
-    def __call__(
-        self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False
-    ) -> Tensor:
+    def __call__(self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False) -> Tensor:
         logits = self._logits(mixture, weights or {}, track)
         if track or self.correct is None:
             self.correct = (logits.detach().argmax(dim=1) == self._labels).sum()

@@ -26,7 +26,8 @@ from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, expand
 
 SAMPLED_STEPS = 8
-"""Steps per epoch in which the training batch's layer alignment is measured for methods that do not compute it anyway."""
+"""Steps per epoch in which the training batch's layer alignment is measured for methods that do not compute it
+anyway."""
 
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
@@ -48,6 +49,19 @@ class _Sums:
     def mean(self, name: str) -> float | None:
         found = self.values.get(name)
         return float(torch.stack(found).double().mean()) if found else None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one step works with; ``key`` names its random streams."""
+
+    training: BatchLoss
+    search: BatchLoss
+    progress: Progress
+    learning_rate: float
+    key: tuple[str | int, ...]
+    sampled: bool
+    sums: _Sums
 
 
 class Searcher:
@@ -86,7 +100,9 @@ class Searcher:
         self.seed = seed
         if alphas is None:
             alphas = {g.name: method.relaxation.initial(g.shape, stream(seed, "alphas", g.name)) for g in self.groups}
-        self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in alphas.items()}
+        self.alphas = {
+            name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in alphas.items()
+        }
         self.weights = dict(self.supernet.named_parameters())
         self.edits: Edits | None = None
         self.restart(settings.weights.learning_rate)
@@ -110,30 +126,39 @@ class Searcher:
         """`probabilities`, one copy per layer."""
         return expand(self.probabilities(), self.groups)
 
-    def epoch(self, progress: Progress, learning_rate: float, purpose: tuple[str | int, ...], listen: Listener, stage: str,
-              done: int) -> dict[str, Any]:
-        """One pass over the training half; returns the epoch's record."""
+    def epoch(
+        self,
+        progress: Progress,
+        learning_rate: float,
+        purpose: tuple[str | int, ...],
+        listen: Listener,
+        stage: str,
+        done: int,
+    ) -> dict[str, Any]:
+        """One pass over the training half; returns the epoch's record.
+
+        Args:
+            progress: where the slots' schedules stand.
+            learning_rate: of the weights.
+            purpose: names the epoch's random streams.
+            listen, stage, done: who is told of each step, of which stage, after how many steps.
+        """
         start = time.perf_counter()
         for group in self.weight_optimizer.param_groups:
             group["lr"] = learning_rate
-        trains_alphas = self.method.curriculum.trains_alphas(progress)
+        moves = [self._move_weights]
+        if self.method.curriculum.trains_alphas(progress):
+            moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
         sums = _Sums({})
-        batches = self.training.epoch(stream(self.seed, "order", *purpose))
         searching = self._cycle(purpose)
-        steps = len(self.training)
-        sampled = set(range(0, steps, max(steps // SAMPLED_STEPS, 1)))
-        for step, (images, labels) in enumerate(batches):
-            key = (*purpose, step)
-            training = BatchLoss(self.supernet, images, labels, seed_of(self.seed, "training", *key), self.place)
+        every = max(len(self.training) // SAMPLED_STEPS, 1)
+        for number, batch in enumerate(self.training.epoch(stream(self.seed, "order", *purpose))):
+            key = (*purpose, number)
+            training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place)
             search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place)
-            moves = [lambda t=training, s=search: self._move_alphas(s, t, learning_rate, sums)] if trains_alphas else []
-            moves.insert(
-                0 if self.settings.weights_first else len(moves),
-                lambda t=training, k=key: self._move_weights(t, progress, k, sums, k[-1] in sampled),
-            )
             for move in moves:
-                move()
-            listen(Stepped(stage, done + step + 1))
+                move(_Step(training, search, progress, learning_rate, key, sampled=number % every == 0, sums=sums))
+            listen(Stepped(stage, done + number + 1))
         record = self._record(progress, learning_rate, sums)
         record["seconds"] = time.perf_counter() - start
         if not all(math.isfinite(record[name]) for name in ("train_loss", "search_loss") if record[name] is not None):
@@ -150,17 +175,17 @@ class Searcher:
             yield from self.searching.epoch(stream(self.seed, "search order", *purpose, turn))
             turn += 1
 
-    def _move_alphas(self, search: BatchLoss, training: BatchLoss, learning_rate: float, sums: _Sums) -> None:
+    def _move_alphas(self, step: _Step) -> None:
         settings = self.settings.weights
         buffers = {}
         for name, weight in self.weights.items():
             buffer = self.weight_optimizer.state.get(weight, {}).get("momentum_buffer")
             if buffer is not None:
                 buffers[name] = buffer
-        descent = Descent(learning_rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
+        descent = Descent(step.learning_rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
         probabilities = self.probabilities()
         mixture = expand(probabilities, self.groups)
-        found = self.method.hypergradient(search, training, mixture, self.weights, descent)
+        found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
         penalty = self.method.penalty(probabilities)
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
@@ -169,34 +194,33 @@ class Searcher:
         ):
             alphas.grad = gradient
         self.alpha_optimizer.step()
-        assert search.correct is not None
-        sums.add(
+        assert step.search.correct is not None
+        step.sums.add(
             search_loss=found.loss,
-            search_accuracy=search.correct / self.searching.batch_size,
+            search_accuracy=step.search.correct / self.searching.batch_size,
             search_alignment=mean_alignment(found.layers, self.groups),
             penalty=penalty,
         )
 
-    def _move_weights(
-        self, training: BatchLoss, progress: Progress, key: tuple[str | int, ...], sums: _Sums, sample: bool
-    ) -> None:
+    def _move_weights(self, step: _Step) -> None:
+        training = step.training
         clean = {name: values.detach() for name, values in self.mixture().items()}
-        generator = stream(self.seed, "perturbation", *key)
-        mixture = self.method.perturbation(clean, training, self.method.relaxation, progress, generator)
+        generator = stream(self.seed, "perturbation", *step.key)
+        mixture = self.method.perturbation(clean, training, self.method.relaxation, step.progress, generator)
         if self.edits:
             mixture = self.edits.apply(mixture)
-        found = self.method.alignment(training, mixture, self.weights, self.groups, progress)
-        for name, weight in self.weights.items():
-            weight.grad = found.weights[name]
-        torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.weights.clip)
+        found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
         layers = found.layers
-        if sample and not layers:
+        if step.sampled and not layers:
             leaves = {name: values.detach().requires_grad_() for name, values in clean.items()}
             gradients = torch.autograd.grad(training(leaves), list(leaves.values()))
             layers = dict(zip(leaves, gradients, strict=True))
+        for name, weight in self.weights.items():
+            weight.grad = found.weights[name]
+        nn.utils.clip_grad_norm_(self.weights.values(), self.settings.weights.clip)
         self.weight_optimizer.step()
         assert training.correct is not None
-        sums.add(
+        step.sums.add(
             train_loss=found.loss,
             train_accuracy=training.correct / self.training.batch_size,
             train_alignment=mean_alignment(layers, self.groups) if layers else None,

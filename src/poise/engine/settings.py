@@ -51,6 +51,10 @@ class SearchSettings(AugmentSettings):
 
     epochs: Positive = 50
     batch_size: Positive = 64
+    max_size: Positive | None = None
+    """Larger images are reduced to this height and width for the search (not for retraining)."""
+    images_per_half: Positive | None = None
+    """Use at most this many images of each half."""
     weights_first: bool = False
     """Each step moves the weights before the alphas, as NAS-Bench-201's released code does."""
     weights: WeightSettings = WeightSettings()

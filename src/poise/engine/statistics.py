@@ -11,7 +11,8 @@ from poise.supernet.groups import ChoiceGroup
 
 
 def mixture_statistics(probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) -> dict[str, Any]:
-    """Per group the mean over rows of the largest weight, ``max``, and of the ``entropy`` in nats of the row divided by its sum."""
+    """Per group the mean over rows of the largest weight, ``max``, and of the ``entropy`` in nats of the row divided
+    by its sum."""
     found = {}
     for group in groups:
         values = probabilities[group.name].detach()
@@ -22,7 +23,8 @@ def mixture_statistics(probabilities: Mapping[str, Tensor], groups: Sequence[Cho
 
 
 def skip_share(probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) -> float | None:
-    """The share of rows whose largest weight, ``none`` aside, is ``skip_connect``'s; None where no row has that candidate."""
+    """The share of rows whose largest weight, ``none`` aside, is ``skip_connect``'s; None where no row has that
+    candidate."""
     rows = 0
     skips = 0
     for group in groups:

@@ -1,6 +1,7 @@
 """Random streams by name: every draw of a run comes from a generator seeded by the run's seed and what it is for.
 
-A stream depends on nothing that happened before it, so a run that is resumed at any step draws what it would have drawn.
+A stream depends on nothing that happened before it, so a run that is resumed at any step draws what it would have
+drawn.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch's own generators (module initialisation, dropout, noise) start from ``seed``; outside, nothing changed."""
+    """Inside, torch's own generators (module initialisation, dropout, noise) start from ``seed``; outside, nothing
+    changed."""
     if device.type == "cpu":
         with torch.random.fork_rng(devices=[]):
-            torch.random.default_generator.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             yield
     else:
         with torch.random.fork_rng(devices=[device.index or 0], device_type=device.type):

@@ -26,15 +26,19 @@ def correlation(gradients: Tensor, form: Form = "corr") -> Tensor:
         gradients: ``[layers, ...]``, one gradient per layer; flattened to ``g_l``.
         form: ``corr``: ``c = g_iᵀg_j / (‖g_i‖‖g_j‖)``; ``signcorr``: ``c = g_iᵀg_j / (|g_i|ᵀ|g_j|)``.
 
-    A layer whose gradient is zero agrees with none (its ``c`` is 0).
+    A layer whose gradient is zero agrees with none: its ``c`` is 0, and so is its ``∂Λ/∂g``.
     """
     flat = gradients.flatten(1)
+    largest = flat.abs().amax(dim=1, keepdim=True).detach()
+    alive = largest > 0
+    flat = torch.where(
+        alive, flat / largest.where(alive, torch.ones_like(largest)), 0
+    )  # c does not depend on the scale
     if form == "corr":
-        flat = torch.nn.functional.normalize(flat, dim=1, eps=torch.finfo(flat.dtype).tiny)
+        length = flat.square().sum(dim=1, keepdim=True)
+        flat = flat * length.where(alive, torch.ones_like(length)).rsqrt()
         agreement = flat @ flat.T
     else:
-        largest = flat.abs().amax(dim=1, keepdim=True).detach()
-        flat = flat / largest.where(largest > 0, torch.ones_like(largest))
         bound = flat.abs() @ flat.abs().T
         agreement = flat @ flat.T / bound.where(bound > 0, torch.ones_like(bound))
     layers = flat.shape[0]
@@ -77,6 +81,8 @@ class NoAlignment:
 class LayerAlignment:
     """Λ-DARTS: ``∇_w L_tr − λ_t ∇_w Λ`` with ``λ_t = strength·t/(T−1)``; Λ, the layers' agreement, is pushed up.
 
+    While a selection tunes the supernet, after the last epoch, ``λ_t`` stays at ``strength``.
+
     ``g_l = ∂L_tr/∂p_l`` is taken for every layer of an aligned group (in the DARTS space the normal cells, as in the
     released code). With ``u_l = ∂Λ/∂g_l``, by autograd, and ``ε = distance/‖(u_l)_l‖``,
 
@@ -99,16 +105,16 @@ class LayerAlignment:
         if self.form not in ("corr", "signcorr"):
             raise Refused(f"the form of an alignment is corr or signcorr, got {self.form!r}")
         if not (self.strength >= 0 and self.distance > 0):
-            raise Refused(
-                f"alignment needs strength >= 0 and distance > 0, got {self.strength} and {self.distance}"
-            )
+            raise Refused(f"alignment needs strength >= 0 and distance > 0, got {self.strength} and {self.distance}")
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It needs at least two layers that share alphas."""
         if aligned_groups(groups):
             return None
         shapes = ", ".join(f"{group.name!r} has {group.layers}" for group in groups)
-        return f"layer alignment needs a group with at least 2 layers that play the same part ({shapes}); use more cells"
+        return (
+            f"layer alignment needs a group with at least 2 layers that play the same part ({shapes}); use more cells"
+        )
 
     def __call__(
         self,
@@ -119,7 +125,7 @@ class LayerAlignment:
         progress: Progress,
     ) -> WeightGradient:
         names = aligned_groups(groups)
-        strength = self.strength * progress.epoch / max(progress.epochs - 1, 1)
+        strength = self.strength * min(progress.epoch / max(progress.epochs - 1, 1), 1.0)
         leaves = {name: values.detach() for name, values in mixture.items()}
         for name in names:
             leaves[name].requires_grad_()

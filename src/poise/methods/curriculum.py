@@ -39,7 +39,10 @@ class WarmUp:
         """Some epochs must be left for the alphas."""
         if self.epochs < epochs:
             return None
-        return f"a warm-up of {self.epochs} epochs leaves none of the {epochs} for the alphas; use curriculum=blank to never train them"
+        return (
+            f"a warm-up of {self.epochs} epochs leaves none of the {epochs} for the alphas; "
+            "use curriculum=blank to never train them"
+        )
 
     def trains_alphas(self, progress: Progress) -> bool:
         """From epoch ``epochs`` on."""
@@ -49,7 +52,8 @@ class WarmUp:
 @fills("curriculum")
 @dataclass(frozen=True)
 class Blank:
-    """The alphas are never trained: a "blank" supernet for selection by perturbation (DARTS-PT, arXiv:2108.04392, section 5.2)."""
+    """The alphas are never trained: a "blank" supernet for selection by perturbation (DARTS-PT, arXiv:2108.04392,
+    section 5.2)."""
 
     kind: ClassVar[str] = "blank"
 

@@ -57,7 +57,8 @@ class Unrolled:
         ``∇_p L_val(w', p) − ξ·[∇_p L_tr(w⁺, p) − ∇_p L_tr(w⁻, p)] / (2ε)``,
         ``w± = w ± ε·∇_{w'} L_val(w', p)``, ``ε = distance / ‖∇_{w'} L_val‖``.
 
-    With Nesterov momentum the step is PyTorch's, and ξ becomes ``ξ(1 + momentum)``. Gradient clipping is not unrolled, as
+    With Nesterov momentum the step is PyTorch's, and ξ becomes ``ξ(1 + momentum)``. Gradient clipping is not
+    unrolled, as
     in the released code. No copy of the network is made: ``w'`` and ``w±`` are arguments of the loss.
     """
 
@@ -70,7 +71,11 @@ class Unrolled:
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It is a gradient for alphas, so these must be trained."""
-        return None if method.trains_alphas(epochs) else "the unrolled gradient is for alphas, which this method never trains"
+        return (
+            None
+            if method.trains_alphas(epochs)
+            else "the unrolled gradient is for alphas, which this method never trains"
+        )
 
     def __call__(
         self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent

@@ -30,7 +30,8 @@ class NoPenalty:
 class ZeroOne:
     """Fair DARTS's zero-one loss pushes every weight to 0 or 1: ``−weight · 1/N · Σ_i (p_i − ½)²``.
 
-    The sum runs over all N entries of all groups. ``norm="l1"`` is the paper's alternative, ``−weight · 1/N · Σ_i |p_i − ½|``.
+    The sum runs over all N entries of all groups. ``norm="l1"`` is the paper's alternative, ``−weight · 1/N · Σ_i
+    |p_i − ½|``.
     With the sigmoid relaxation ``p = σ(α)`` this is the published loss; with softmax it sharpens each row.
 
     Source: Chu et al., Fair DARTS (arXiv:1911.12126), eqs. 4-5; weight 10.
@@ -48,7 +49,9 @@ class ZeroOne:
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It acts on alphas, so these must be trained."""
-        return None if method.trains_alphas(epochs) else "the zero-one loss acts on alphas, which this method never trains"
+        return (
+            None if method.trains_alphas(epochs) else "the zero-one loss acts on alphas, which this method never trains"
+        )
 
     def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         distance = torch.cat([values.flatten() for values in probabilities.values()]) - 0.5
@@ -62,6 +65,10 @@ class Sum:
 
     terms: tuple[Penalty, ...]
     kind: ClassVar[str] = "sum"
+
+    def __post_init__(self) -> None:
+        if not self.terms:
+            raise Refused("a sum of penalties needs at least one term; use penalty=none for no penalty")
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """The first conflict of a term."""

@@ -1,6 +1,7 @@
 """Perturbations of the mixture in the weight step: SDARTS's random and adversarial smoothing.
 
-Both draw one ``δ [rows, candidates]`` per group, shared by its layers, as the layers share their alphas. The radius grows
+Both draw one ``δ [rows, candidates]`` per group, shared by its layers, as the layers share their alphas. The radius
+grows
 linearly with the epochs, ``ε_t = ε_0 + (ε_1 − ε_0)·t/T``.
 
 Source: Chen and Hsieh, SmoothDARTS (arXiv:2002.05283), eqs. 4-6 and algorithm 1.

@@ -15,8 +15,14 @@ from poise.selection.threshold import Threshold
 
 LIU = "Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search. ICLR 2019, arXiv:1806.09055"
 CHU = "Chu, Zhou, Zhang, Li: Fair DARTS: Eliminating Unfair Advantages in DARTS. ECCV 2020, arXiv:1911.12126"
-CHEN = "Chen, Hsieh: Stabilizing Differentiable Architecture Search via Perturbation-based Regularization. ICML 2020, arXiv:2002.05283"
-MOVAHEDI = "Movahedi et al.: Λ-DARTS: Mitigating Performance Collapse by Harmonizing Operation Selection among Cells. ICLR 2023, arXiv:2210.07998"
+CHEN = (
+    "Chen, Hsieh: Stabilizing Differentiable Architecture Search via Perturbation-based Regularization. "
+    "ICML 2020, arXiv:2002.05283"
+)
+MOVAHEDI = (
+    "Movahedi et al.: Λ-DARTS: Mitigating Performance Collapse by Harmonizing Operation Selection among Cells. "
+    "ICLR 2023, arXiv:2210.07998"
+)
 WANG = "Wang et al.: Rethinking Architecture Selection in Differentiable NAS. ICLR 2021, arXiv:2108.04392"
 
 FAIR = {

@@ -48,7 +48,8 @@ class Progress:
 class Descent:
     """The state of the SGD that trains the weights, all that an unrolled step needs to know.
 
-    ``d = g + weight_decay·w``; ``buf' = momentum·buf + d``; ``w' = w − learning_rate·(d + momentum·buf' if nesterov else buf')``.
+    ``d = g + weight_decay·w``; ``buf' = momentum·buf + d``; ``w' = w − learning_rate·(d + momentum·buf' if nesterov
+    else buf')``.
     """
 
     learning_rate: float
@@ -61,9 +62,7 @@ class Descent:
 class Loss(Protocol):
     """The mean loss of one batch. Called twice within a step with the same arguments it returns the same number."""
 
-    def __call__(
-        self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False
-    ) -> Tensor:
+    def __call__(self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False) -> Tensor:
         """The loss in training mode (batch statistics), with the supernet's own weights or those given.
 
         Running statistics are updated only if ``track``: a step's one pass that counts, not its auxiliary ones.
@@ -105,7 +104,8 @@ class Perturbation(Protocol):
 
 @dataclass(frozen=True)
 class WeightGradient:
-    """What a weight step needs: the loss, the gradient of every weight, and the layers' own gradients where they are known.
+    """What a weight step needs: the loss, the gradient of every weight, and the layers' own gradients where they are
+    known.
 
     ``layers``: group -> ``[layers, rows, candidates]``, ``∂L_tr/∂p_l``; empty if it was not computed.
     """

@@ -29,8 +29,12 @@ class Score:
 class Trained(Protocol):
     """A trained supernet, as a rule sees it. Rules that need no data never touch any."""
 
-    groups: Sequence[ChoiceGroup]
     generator: torch.Generator
+
+    @property
+    def groups(self) -> Sequence[ChoiceGroup]:
+        """The groups to decide."""
+        ...
 
     def probabilities(self) -> Mapping[str, Tensor]:
         """The relaxed alphas, group -> ``[rows, candidates]``."""
@@ -73,7 +77,8 @@ def selects() -> Callable[[C], C]:
 
 
 def eligible(group: ChoiceGroup, row: int) -> list[int]:
-    """The candidates that a row may end up with: where a cell keeps a number of inputs per node, ``none`` is not one."""
+    """The candidates that a row may end up with: where a cell keeps a number of inputs per node, ``none`` is not
+    one."""
     names = group.rows[row].candidates
     return [index for index, name in enumerate(names) if name != "none" or group.inputs is None]
 

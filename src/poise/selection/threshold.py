@@ -53,8 +53,8 @@ class Threshold:
         if not trained.valid(kept):
             largest = max(float(values.max()) for values in probabilities.values())
             trained.note(
-                f"so few weights reach the threshold {self.threshold} (largest: {largest:.2f}) that a cell would compute "
-                "nothing; selected without threshold"
+                f"so few weights reach the threshold {self.threshold} (largest: {largest:.2f}) that a cell would "
+                "compute nothing; selected without threshold"
             )
             kept = replace(self, threshold=0.0)._keep(trained.groups, probabilities)
         return kept

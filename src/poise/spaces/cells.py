@@ -1,6 +1,7 @@
 """The supernet of the DARTS cell spaces: every edge of every cell is a mixture of its candidates.
 
-Source: Liu et al., DARTS (arXiv:1806.09055), section 3.1: cells of 2 inputs and 4 intermediate nodes, reduction cells at
+Source: Liu et al., DARTS (arXiv:1806.09055), section 3.1: cells of 2 inputs and 4 intermediate nodes, reduction
+cells at
 1/3 and 2/3 of the depth, a 3×3 stem to three times the channels, batch normalisation without affine parameters.
 """
 
@@ -34,7 +35,8 @@ def edge_rows(candidates: Sequence[Sequence[str]]) -> tuple[Row, ...]:
 
 
 def cell_groups(normal: tuple[Row, ...], reduce: tuple[Row, ...], cells: int) -> tuple[ChoiceGroup, ChoiceGroup]:
-    """The groups of normal and of reduction cells. The two reduction cells play different parts: they are not aligned."""
+    """The groups of normal and of reduction cells. The two reduction cells play different parts: they are not
+    aligned."""
     reducing = len(set(reductions(cells)))
     return (
         ChoiceGroup("normal", cells - reducing, normal, nodes=INCOMING, inputs=2),
@@ -67,7 +69,7 @@ class MixedCell(nn.Module):
         states = [self.first(first), self.second(second)]
         edges = list(self.edges.values())
         for rows in INCOMING:
-            terms = [mixed_sum(edges[row].values(), states[EDGES[row][0]], mixture[row]) for row in rows]  # type: ignore[operator]
+            terms = [mixed_sum(edges[row].children(), states[EDGES[row][0]], mixture[row]) for row in rows]
             states.append(sum(terms[1:], terms[0]))
         return torch.cat(states[2:], dim=1)
 

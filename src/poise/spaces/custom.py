@@ -1,4 +1,5 @@
-"""Your own module as a search space: every `Choice` in it is searched, and the result is the module with choices made."""
+"""Your own module as a search space: every `Choice` in it is searched, and the result is the module with choices
+made."""
 
 from __future__ import annotations
 
@@ -23,16 +24,18 @@ def with_choices_made(module: nn.Module, genotype: Genotype) -> nn.Module:
     Weights come along: what the candidate holds in ``module`` it holds in the copy.
     """
     result = copy.deepcopy(module)
-    for group, paths in choice_places(module).items():
-        name = genotype.choices[group]["choice"][0]
+    chosen: dict[nn.Module, nn.Module] = {}
+    for group, paths in choice_places(result).items():
         for path in paths:
             choice = result.get_submodule(path)
             assert isinstance(choice, Choice)
-            chosen = choice.candidates[name]
-            if not path:
-                return chosen
+            chosen[choice] = choice.candidates[genotype.choices[group]["choice"][0]]
+    if result in chosen:
+        return chosen[result]
+    for path, layer in list(result.named_modules(remove_duplicate=False)):  # a Choice can stand in several places
+        if layer in chosen:
             parent, _, child = path.rpartition(".")
-            setattr(result.get_submodule(parent), child, chosen)
+            setattr(result.get_submodule(parent), child, chosen[layer])
     return result
 
 
@@ -44,9 +47,12 @@ class ModuleSpace:
 
     name: ClassVar[str] = "custom"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "demo": {"search": {"epochs": 6, "alphas": {"learning_rate": 3e-3}}, "train": {"epochs": 20, "drop_path": 0.0}},
-        "small": {"search": {"epochs": 25}, "train": {"epochs": 60, "drop_path": 0.0}},
-        "paper": {"search": {"epochs": 50}, "train": {"epochs": 600, "drop_path": 0.0}},
+        "demo": {
+            "search": {"epochs": 6, "alphas": {"learning_rate": 3e-3}},
+            "train": {"epochs": 20, "drop_path": 0.0, "auxiliary": 0.0},
+        },
+        "small": {"search": {"epochs": 25}, "train": {"epochs": 60, "drop_path": 0.0, "auxiliary": 0.0}},
+        "paper": {"search": {"epochs": 50}, "train": {"epochs": 600, "drop_path": 0.0, "auxiliary": 0.0}},
     }
 
     @property
@@ -58,7 +64,9 @@ class ModuleSpace:
         """Not defined: leave the candidate out of the `Choice` instead. Candidates that do not occur are no matter."""
         present = {name for group in self.groups for row in group.rows for name in row.candidates}
         if present & set(candidates):
-            raise Refused(f"candidates of your own module are left out in the module: {sorted(present & set(candidates))}")
+            raise Refused(
+                f"candidates of your own module are left out in the module: {sorted(present & set(candidates))}"
+            )
         return self
 
     def supernet(self, task: Task) -> ModuleSupernet:

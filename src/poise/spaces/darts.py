@@ -32,8 +32,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "small": {
         "space": {"channels": 8, "cells": 5},
-        "data": {"size": 16, "train_limit": 6400, "valid_limit": 6400},
-        "search": {"epochs": 12, "batch_size": 64, "alphas": {"learning_rate": 1e-3}},
+        "search": {
+            "epochs": 12,
+            "batch_size": 64,
+            "max_size": 16,
+            "images_per_half": 6400,
+            "alphas": {"learning_rate": 1e-3},
+        },
         "train": {"channels": 16, "cells": 8, "epochs": 30, "batch_size": 96, "drop_path": 0.1, "auxiliary": 0.4},
     },
     "paper": {
@@ -99,7 +104,8 @@ class CellSpace:
 
     def check(self, genotype: Genotype) -> None:
         """Any operations on any edges, as long as each cell computes something from its inputs."""
-        groups = cell_groups(*(edge_rows(kind) for kind in self.edge_candidates()), cells=self.cells)
+        normal, reduce = (edge_rows(kind) for kind in self.edge_candidates())
+        groups = cell_groups(normal, reduce, self.cells)
         check_choices(genotype, self.name, groups)
         for kind, rows in genotype.choices.items():
             if not live_edges(_lists(rows), NODES):
@@ -116,7 +122,8 @@ class CellSpace:
     ) -> CellNetwork:
         """The discrete network to retrain; the published size is 36 channels and 20 cells."""
         self.check(genotype)
-        channels, cells = channels or 36, cells or 20
+        channels = 36 if channels is None else channels
+        cells = 20 if cells is None else cells
         check_positive(channels=channels, cells=cells)
         if cells < 3:
             raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
@@ -125,17 +132,14 @@ class CellSpace:
 
     def describe(self, genotype: Genotype) -> str:
         """The papers' text: ``(operation, input)`` pairs where every node has two, else ``(operation, node, input)``."""
-        parts = []
-        for kind in ("normal", "reduce"):
-            rows = genotype.choices[kind]
-            entries = [
-                (name, target, source)
-                for source, target in EDGES
-                for name in rows.get(f"{source}->{target}", ())
-            ]
-            regular = [entry[1] for entry in entries] == [node for node in range(2, 2 + NODES) for _ in (0, 1)]
-            shown = [(name, source) for name, _, source in entries] if regular else entries
-            parts.append(f"{kind}={shown}, {kind}_concat=range(2, {2 + NODES})")
+        cells = {
+            kind: [(name, *edge[::-1]) for edge in EDGES for name in genotype.choices[kind].get(f"{edge[0]}->{edge[1]}", ())]
+            for kind in ("normal", "reduce")
+        }
+        two_each = [node for node in range(2, 2 + NODES) for _ in (0, 1)]
+        if all([node for _, node, _ in entries] == two_each for entries in cells.values()):
+            cells = {kind: [(name, source) for name, _, source in entries] for kind, entries in cells.items()}
+        parts = (f"{kind}={entries}, {kind}_concat=range(2, {2 + NODES})" for kind, entries in cells.items())
         return f"Genotype({', '.join(parts)})"
 
 
@@ -152,6 +156,3 @@ class Darts(CellSpace):
 
     def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
         return (CANDIDATES,) * len(EDGES), (CANDIDATES,) * len(EDGES)
-
-
-

@@ -30,10 +30,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "small": {
         "space": {"channels": 4, "cells": 4},
-        "data": {"size": 16, "train_limit": 6400, "valid_limit": 6400},
         "search": {
             "epochs": 12,
             "batch_size": 64,
+            "max_size": 16,
+            "images_per_half": 6400,
             "alphas": {"learning_rate": 2e-3},
             "weights": {"weight_decay": 5e-4, "nesterov": True},
         },
@@ -64,7 +65,9 @@ class MixedCell(nn.Module):
         super().__init__()
         self.edges = nn.ModuleDict(
             {
-                row.name: nn.ModuleDict({name: NASBENCH201_OPERATIONS[name](channels, 1, True) for name in row.candidates})
+                row.name: nn.ModuleDict(
+                    {name: NASBENCH201_OPERATIONS[name](channels, 1, True) for name in row.candidates}
+                )
                 for row in rows
             }
         )
@@ -75,13 +78,14 @@ class MixedCell(nn.Module):
         edges = list(self.edges.values())
         for target in range(1, 4):
             rows = [(row, source) for row, (source, end) in enumerate(EDGES) if end == target]
-            terms = [mixed_sum(edges[row].values(), states[source], mixture[row]) for row, source in rows]  # type: ignore[operator]
+            terms = [mixed_sum(edges[row].children(), states[source], mixture[row]) for row, source in rows]
             states.append(sum(terms[1:], terms[0]))
         return states[-1]
 
 
 class NasBench201Supernet(nn.Module):
-    """Three stages of mixed cells joined by residual reductions; the network's macro structure is the benchmark's own."""
+    """Three stages of mixed cells joined by residual reductions; the network's macro structure is the benchmark's
+    own."""
 
     def __init__(self, group: ChoiceGroup, task: Task, channels: int, cells: int) -> None:
         super().__init__()
@@ -160,7 +164,8 @@ class NasBench201:
     ) -> NasBench201Network:
         """The benchmark's network at ``channels`` and ``cells`` per stage (published: 16 and 5)."""
         self.check(genotype)
-        channels, cells = channels or 16, cells or 5
+        channels = 16 if channels is None else channels
+        cells = 5 if cells is None else cells
         check_positive(channels=channels, cells=cells)
         if auxiliary:
             raise Refused("NAS-Bench-201's networks have no auxiliary head; set train.auxiliary to 0")

@@ -1,6 +1,7 @@
 """The discrete network of NAS-Bench-201. Knows torch only: exports carry this code.
 
-Source: Dong and Yang, NAS-Bench-201 (arXiv:2001.00326), section 2: a 3×3 stem, three stages of cells at 1, 2 and 4 times
+Source: Dong and Yang, NAS-Bench-201 (arXiv:2001.00326), section 2: a 3×3 stem, three stages of cells at 1, 2 and 4
+times
 the channels, joined by residual blocks of stride 2, then batch normalisation, ReLU, global pooling, linear.
 """
 
@@ -27,14 +28,16 @@ class ResidualReduction(nn.Module):
 
 
 class NasBench201Cell(nn.Module):
-    """Node ``t`` is the sum over ``s < t`` of the operation of edge ``s->t`` applied to node ``s``; the last is the output."""
+    """Node ``t`` is the sum over ``s < t`` of the operation of edge ``s->t`` applied to node ``s``; the last is the
+    output."""
 
     def __init__(self, rows: dict[str, list[str]], channels: int, search: bool) -> None:
         super().__init__()
-        self.rows = rows
         self.edges = nn.ModuleDict(
-            {row: nn.ModuleDict({n: NASBENCH201_OPERATIONS[n](channels, 1, search) for n in names})
-             for row, names in rows.items()}
+            {
+                row: nn.ModuleDict({n: NASBENCH201_OPERATIONS[n](channels, 1, search) for n in names})
+                for row, names in rows.items()
+            }
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -43,8 +46,8 @@ class NasBench201Cell(nn.Module):
             total = torch.zeros_like(x)
             for source in range(target):
                 row = f"{source}->{target}"
-                for name in self.rows.get(row, []):
-                    total = total + self.edges[row][name](states[source])
+                for operation in self.edges[row].children() if row in self.edges else ():
+                    total = total + operation(states[source])
             states.append(total)
         return states[-1]
 
@@ -70,7 +73,9 @@ class NasBench201Network(nn.Module):
             "cells": cells,
             "search": search,
         }
-        self.stem = nn.Sequential(nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.stem = nn.Sequential(
+            nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
         self.cells = nn.ModuleList()
         for stage in range(3):
             width = channels * 2**stage

@@ -70,9 +70,8 @@ class Cell(nn.Module):
         states = {0: self.first(first), 1: self.second(second)}
         for node, edges in self.live.items():
             terms = []
-            for source, row, names in edges:
-                for name in names:
-                    operation = self.edges[row][name]
+            for source, row, _ in edges:
+                for operation in self.edges[row].children():
                     term = operation(states[source])
                     identity = isinstance(operation, Skip) and isinstance(operation.reduce, nn.Identity)
                     terms.append(drop_path(term, drop) if drop > 0 and not identity else term)
@@ -83,7 +82,8 @@ class Cell(nn.Module):
 class AuxiliaryHead(nn.Module):
     """A second classifier at two thirds of the depth, for training only: pooling to 2×2, two convolutions, linear.
 
-    At the published feature size 8×8 the pooling is the published one (5×5, stride 3); at any other size it is adaptive.
+    At the published feature size 8×8 the pooling is the published one (5×5, stride 3); at any other size it is
+    adaptive.
     """
 
     def __init__(self, channels: int, classes: int) -> None:

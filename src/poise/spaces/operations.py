@@ -1,6 +1,7 @@
 """The candidate operations of the cell spaces. Knows torch only, so that an exported network can carry this code along.
 
-Every operation is built as ``OPERATIONS[name](channels, stride, search)`` and maps ``[batch, channels, height, width]`` to
+Every operation is built as ``OPERATIONS[name](channels, stride, search)`` and maps ``[batch, channels, height,
+width]`` to
 ``[batch, channels, ceil(height / stride), ceil(width / stride)]``. ``search=True`` is its form in a supernet: batch
 normalisations have no scale and shift of their own (the mixture is the scale), and one follows each pooling.
 

@@ -108,7 +108,9 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
         raise Refused(f"the genotype belongs to space {genotype.space!r}, expected {space!r}")
     names = {group.name for group in groups}
     if set(genotype.choices) != names:
-        raise Refused(f"a genotype of {space!r} has the groups {', '.join(sorted(names))}; got {list(genotype.choices)}")
+        raise Refused(
+            f"a genotype of {space!r} has the groups {', '.join(sorted(names))}; got {list(genotype.choices)}"
+        )
     for group in groups:
         rows = {row.name: row for row in group.rows}
         chosen = genotype.choices[group.name]
@@ -121,7 +123,9 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
                 raise Refused(f"{name} of {group.name!r} keeps 'none'; a genotype leaves an empty row out instead")
             for candidate in kept:
                 if candidate not in row.candidates:
-                    raise unknown(f"operation on {name} of {group.name!r} in space {space!r}", candidate, row.candidates)
+                    raise unknown(
+                        f"operation on {name} of {group.name!r} in space {space!r}", candidate, row.candidates
+                    )
             if len(kept) < group.least or (group.most is not None and len(kept) > group.most):
                 most = "any number" if group.most is None else group.most
                 raise Refused(
@@ -134,7 +138,9 @@ def rows_without(rows: Sequence[Row], candidates: Sequence[str]) -> tuple[Row, .
     smaller = tuple(Row(row.name, tuple(c for c in row.candidates if c not in candidates)) for row in rows)
     for row in smaller:
         if len(row.candidates) < 2:
-            raise Refused(f"without {', '.join(candidates)} row {row.name} keeps {len(row.candidates)} candidates; 2 are needed")
+            raise Refused(
+                f"without {', '.join(candidates)} row {row.name} keeps {len(row.candidates)} candidates; 2 are needed"
+            )
     return smaller
 
 
@@ -143,4 +149,3 @@ def check_positive(**values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise Refused(f"{name} must be a positive whole number, got {value!r}")
-

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from poise.errors import Refused
+from poise.genotype import checked_name
 
 
 def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Tensor:
@@ -19,7 +20,8 @@ def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Te
         weights: ``[candidates]``, one row of a mixture.
 
     Where no gradient flows to the weights and they can be read without waiting for a device, a candidate of weight
-    exactly 0 is not computed: a one-hot row costs what the discrete layer costs. If all are 0, one candidate is computed
+    exactly 0 is not computed: a one-hot row costs what the discrete layer costs. If all are 0, one candidate is
+    computed
     for the shape of its output.
     """
     modules = list(candidates)
@@ -46,12 +48,16 @@ class Choice(nn.Module):
         group: choices with the same group name share architecture parameters: one decision for all of them. Without a
             name every `Choice` decides for itself.
 
-    The layer computes ``sum_o p[o] * o(x)``. Its ``mixture`` buffer, ``[candidates]``, is what `ModuleSupernet` hands it
+    Raises:
+        Refused: fewer than two candidates, one that is no module, or a name that cannot stand in a genotype.
+
+    The layer computes ``sum_o p[o] * o(x)``. Its ``mixture`` buffer, ``[candidates]``, is what `ModuleSupernet`
+    hands it
     for one call; outside a search it is uniform, so that the module runs as it is.
 
     Example:
         >>> import torch
-        >>> layer = Choice({"identity": nn.Identity(), "double": nn.Linear(2, 2)})
+        >>> layer = Choice({"identity": nn.Identity(), "linear": nn.Linear(2, 2)})
         >>> layer(torch.ones(1, 2)).shape
         torch.Size([1, 2])
     """
@@ -63,6 +69,14 @@ class Choice(nn.Module):
         named = candidates if isinstance(candidates, Mapping) else {str(i): m for i, m in enumerate(candidates)}
         if len(named) < 2:
             raise Refused(f"a Choice needs at least two candidates, got {len(named)}")
+        for name, candidate in named.items():
+            checked_name(name, "a candidate of a Choice")
+            if name == "none" or "." in name or hasattr(nn.ModuleDict, name):
+                raise Refused(f"a candidate of a Choice cannot be called {name!r}: the name is taken; choose another")
+            if not isinstance(candidate, nn.Module):
+                raise Refused(
+                    f"candidate {name!r} of a Choice must be a torch.nn.Module, got {type(candidate).__name__}"
+                )
         self.candidates = nn.ModuleDict(named)
         self.group = group
         self.register_buffer("mixture", torch.full((len(named),), 1 / len(named)), persistent=False)

@@ -1,4 +1,5 @@
-"""The supernet: a pure function of images and mixture. `ModuleSupernet` makes one of any module that holds `Choice`s."""
+"""The supernet: a pure function of images and mixture. `ModuleSupernet` makes one of any module that holds
+`Choice`s."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from poise.errors import Refused
+from poise.genotype import checked_name
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
@@ -51,12 +53,19 @@ class ModuleSupernet(nn.Module):
             layers = [module.get_submodule(path) for path in paths]
             candidates = {tuple(layer.candidates) for layer in layers if isinstance(layer, Choice)}
             if len(candidates) != 1:
-                raise Refused(f"the Choice layers of group {name!r} must have the same candidates, got {sorted(candidates)}")
+                raise Refused(
+                    f"the Choice layers of group {name!r} must have the same candidates, got {sorted(candidates)}"
+                )
+            checked_name(name, "the group of a Choice")
             row = Row("choice", next(iter(candidates)))
             groups.append(ChoiceGroup(name, len(paths), (row,), least=1, most=1))
         self.groups = tuple(groups)
         every = [path for paths in self.places.values() for path in paths]
-        inner = [path for path in every if any(path != other and path.startswith(f"{other}.") for other in every)]
+        inner = [
+            path
+            for path in every
+            if any(path != other and path.startswith(f"{other}." if other else "") for other in every)
+        ]
         if inner:
             raise Refused(f"Choice {inner[0]!r} lies inside another Choice; poise searches choices side by side")
 

@@ -1,0 +1,42 @@
+# Two commands: `make demo` (search, retrain, evaluate, export on bundled data) and `make test` (everything CI checks).
+PYTHON ?= python3
+BIN := .venv/bin
+POISE := $(BIN)/poise
+DEMO := runs/demo
+
+.PHONY: demo test lint types imports unit setup clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "poise needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(POISE) search --data digits --space darts --preset demo --out $(DEMO) --overwrite
+	$(POISE) train $(DEMO) --overwrite
+	$(POISE) evaluate $(DEMO)/net
+	$(POISE) export $(DEMO)/net --to onnx
+	$(POISE) export $(DEMO)/net --to python
+	$(POISE) show $(DEMO)
+
+test: setup lint types imports unit
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports
+
+# One thread per worker: two workers with two threads each would fight over two cores.
+unit: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,5 @@
+"""``python -m poise``: the command line."""
+
+from poise.cli.main import main
+
+main()

@@ -1,0 +1,241 @@
+"""The command line: parse, call, print. Bad input is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from poise.errors import Refused
+
+app = typer.Typer(
+    name="poise",
+    help="Differentiable neural architecture search that does not collapse.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    str | None, typer.Option(help="digits, hf:owner/name, .npz, .parquet, or a folder. See: poise list data")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: name=value, such as search.epochs=3.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str | None, typer.Option(help="32, 64 or bf16-mixed.")]
+Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
+Out = Annotated[Path | None, typer.Option(help="The folder of the run.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace the run that is in the folder.")]
+Preset = Annotated[str | None, typer.Option(help="demo, small or paper.")]
+
+console = Console()
+
+
+@app.command()
+def search(
+    data: Data = None,
+    space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
+    method: Annotated[str | None, typer.Option(help="See: poise list methods")] = None,
+    preset: Preset = None,
+    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    set_: Set = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
+    ] = False,
+) -> None:
+    """Search an architecture, select a genotype, save the run."""
+    from poise.cli.progress import Reporter
+    from poise.config import dump, parse_override, resolve
+    from poise.engine.run import RunFolder
+    from poise.workflow import search as work
+    from poise.workflow.show import run_tables
+
+    overrides = [parse_override(text) for text in set_ or []]
+    settings = resolve(
+        space=space, method=method, preset=preset, file=config, overrides=overrides, data=data, seed=seed,
+        device=device, precision=precision,
+    )  # fmt: skip
+    if print_config:
+        typer.echo(dump(settings), nl=False)
+        return
+    if dry_run:
+        _show_plan(work.dry_run(settings))
+        return
+    folder = (
+        out
+        or Path("runs")
+        / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
+    )
+    with Reporter(console) as listen:
+        result = work.run(settings, out=folder, overwrite=overwrite, listen=listen)
+    console.print(run_tables(RunFolder(folder), result.space))
+    _say(f"saved in {folder}; next: poise train {folder}")
+
+
+@app.command()
+def select(
+    run: Annotated[Path, typer.Argument(help="The folder of a search.")],
+    rule: Annotated[str | None, typer.Option(help="See: poise list selections. Default: the method's own.")] = None,
+    data: Data = None,
+    set_: Set = None,
+    device: Device = None,
+) -> None:
+    """Select a genotype from any saved supernet, whatever method trained it."""
+    from poise.cli.progress import Reporter
+    from poise.config import parse_override
+    from poise.engine.run import RunFolder
+    from poise.workflow.select import select as work
+    from poise.workflow.show import run_tables
+
+    overrides = dict(parse_override(text) for text in set_ or [])
+    with Reporter(console) as listen:
+        found = work(run, rule, data=data, settings=overrides, device=device, listen=listen)
+    console.print(run_tables(RunFolder(run), found.settings.build_space()))
+    _say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
+
+
+@app.command()
+def train(
+    what: Annotated[Path, typer.Argument(help="The folder of a search, or a genotype file.")],
+    data: Data = None,
+    preset: Preset = None,
+    channels: Annotated[int | None, typer.Option(help="Channels of the first cells.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Number of cells (per stage, for NAS-Bench-201).")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    set_: Set = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Retrain a found genotype from scratch, and measure it on the test split."""
+    from poise.cli.progress import Reporter
+    from poise.config import parse_override
+    from poise.engine.run import RunFolder
+    from poise.workflow.retrain import train as work
+    from poise.workflow.show import training_tables
+
+    sizes = {"train.channels": channels, "train.cells": cells, "train.epochs": epochs}
+    overrides = {name: value for name, value in sizes.items() if value is not None}
+    overrides |= dict(parse_override(text) for text in set_ or [])
+    folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
+    with Reporter(console) as listen:
+        work(
+            what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
+            overwrite=overwrite, listen=listen,
+        )  # fmt: skip
+    console.print(training_tables(RunFolder(folder)))
+    _say(f"saved in {folder}; next: poise export {folder} --to onnx")
+
+
+@app.command()
+def evaluate(
+    network: Annotated[Path, typer.Argument(help="The folder of a trained network.")],
+    data: Data = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+) -> None:
+    """Accuracy and loss of a trained network on the test split."""
+    from poise.report.tables import result_table
+    from poise.workflow.retrain import evaluate as work
+    from poise.workflow.retrain import source_of
+
+    result = work(network, data if data is not None else source_of(network), device=device, precision=precision)
+    console.print(result_table([("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]))
+
+
+@app.command()
+def export(
+    network: Annotated[Path, typer.Argument(help="The folder of a trained network.")],
+    to: Annotated[str, typer.Option(help="See: poise list exports")],
+    out: Annotated[Path | None, typer.Option(help="The file's name; default: model, in the network's folder.")] = None,
+) -> None:
+    """Write a trained network as ONNX, plain Python or safetensors."""
+    from poise.workflow.retrain import export as work
+
+    for file in work(network, to, out):
+        _say(f"wrote {file}")
+
+
+@app.command()
+def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of a trained network.")]) -> None:
+    """A run's genotype, cells as pictures, curves, results."""
+    from poise.engine.run import RunFolder
+    from poise.workflow.show import run_tables, show_search, training_tables
+
+    kind = RunFolder.kind_of(run)
+    if kind == "train":
+        console.print(training_tables(RunFolder.open(run, "train")))
+    else:
+        folder = RunFolder.open(run, "search")
+        console.print(run_tables(folder, show_search(folder)))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, slots, spaces, selections, data or exports.")],
+) -> None:
+    """What exists."""
+    from poise.report.catalogue import catalogue
+
+    console.print(catalogue(what))
+
+
+def _show_plan(plan: Any) -> None:
+    from poise.cli.progress import duration
+    from poise.report.tables import result_table
+
+    rows = [
+        ("steps", f"{plan.steps:,}"),
+        ("images", f"{plan.training_images:,} to train, {plan.search_images:,} to search"),
+        ("weights", f"{plan.parameters:,} parameters"),
+        ("alphas", f"{plan.alphas:,}"),
+        ("time", f"about {duration(plan.seconds)} ({plan.seconds_per_step:.2f} s per step, measured)"),
+        ("memory", f"about {plan.memory_bytes / 2**30:.2f} GiB at most, measured"),
+    ]
+    console.print(result_table(rows))
+
+
+def _say(text: str) -> None:
+    console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point: runs the command line and exits."""
+    warnings.filterwarnings("ignore", module="lightning_fabric")
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except Refused as error:
+        _fail(str(error), 2)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except Exception as error:
+        # Usage errors of the parser; it may carry its own copy of click, so they are known by what they can do.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(str(error.format_message()), 2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"poise: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

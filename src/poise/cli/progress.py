@@ -1,0 +1,95 @@
+"""Live progress on a terminal, quiet lines elsewhere; both with the time that is left."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from poise.engine.events import EpochEnded, Event, Noted, Started, Stepped
+
+
+def duration(seconds: float) -> str:
+    """``1 h 05 min``, ``3 min 20 s``, ``12 s``."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def epoch_line(stage: str, record: dict[str, Any]) -> str:
+    """One epoch in one line."""
+    parts = [f"{stage} epoch {record['epoch'] + 1}"]
+    for name, label in (("train", "train"), ("search", "search")):
+        loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
+        if loss is not None and accuracy is not None:
+            parts.append(f"{label} loss {loss:.3f} acc. {100 * accuracy:.1f}%")
+    alignment = (record.get("alignment") or {}).get("train")
+    if alignment is not None:
+        parts.append(f"alignment {alignment:+.2f}")
+    if record.get("skip_share") is not None:
+        parts.append(f"skips {100 * record['skip_share']:.0f}%")
+    return " | ".join([*parts, f"{record['seconds']:.1f} s"])
+
+
+class Reporter:
+    """A listener that shows what happens."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, transient=True)
+        self._live = console.is_terminal
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._total = self._start_done = 0
+        self._start = time.monotonic()
+        self._done = 0
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(stage, steps, done):
+                if stage != self._stage:
+                    self._stage, self._start, self._start_done = stage, time.monotonic(), done
+                    if self._task is not None:
+                        self._progress.remove_task(self._task)
+                    self._task = self._progress.add_task(stage, total=steps, completed=done)
+                self._total = steps
+            case Stepped(_, done):
+                self._done = done
+                if self._live and self._task is not None:
+                    self._progress.update(self._task, completed=done)
+            case EpochEnded(stage, record):
+                left = "" if self._live else f", {duration(self._left())} left"
+                self._print(epoch_line(stage, record) + left)
+            case Noted(message):
+                self._print(f"note: {message}")
+
+    def _left(self) -> float:
+        done = self._done - self._start_done
+        return (time.monotonic() - self._start) / max(done, 1) * (self._total - self._done)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,214 @@
+"""From names, presets, a file and overrides to one `RunSettings`.
+
+Later layers win: built-in defaults < the space's preset < what the method was published with (search settings with
+``preset="paper"`` only; slot settings that depend on the space always) < the file < overrides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from poise.config.settings import RunSettings
+from poise.config.values import first_problem, plain
+from poise.engine.settings import Settings
+from poise.errors import Refused, unknown
+from poise.methods.method import Method
+from poise.methods.preset import METHODS
+from poise.methods.slots import SLOTS
+from poise.spaces.space import SPACES, Space
+
+PRESETS = ("demo", "small", "paper")
+DEFAULT_PRESET = "small"
+DEFAULT_SPACE = "darts"
+DEFAULT_METHOD = "lambda-darts"
+
+Plain = dict[str, Any]
+
+
+def read_yaml(path: Path) -> Plain:
+    """A YAML file as plain values; tags are refused, so that nothing in it can run."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"cannot read the configuration {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(f"the configuration {path} is not valid YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise Refused(f"the configuration {path} must map settings to values, got {type(value).__name__}")
+    return value
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``search.epochs=3`` -> ``("search.epochs", 3)``; the value is YAML."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise Refused(f"an override has the form name=value, got {text!r}")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise Refused(f"the value of {name} is not valid YAML: {value!r:.80}") from None
+
+
+def resolve(
+    *,
+    space: str | Space | None = None,
+    method: str | Method | None = None,
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Sequence[tuple[str, Any]] = (),
+    **given: Any,
+) -> RunSettings:
+    """The settings of a run.
+
+    Args:
+        space, method: names, or values, which are then taken as they are.
+        preset: ``demo``, ``small`` (default) or ``paper``.
+        file: a YAML file with the same structure as the result; it may also say ``preset``.
+        overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
+        given: ``data``, ``seed``, ``device``, ``precision``, if not None.
+    """
+    layer = read_yaml(file) if file else {}
+    preset = preset or layer.pop("preset", None) or DEFAULT_PRESET
+    layer.pop("preset", None)
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    settings: Plain = {}
+    _add_space(settings, space if space is not None else _named(layer, "space"), preset)
+    _add_method(settings, method if method is not None else _named(layer, "method"), preset)
+    for section in ("space", "method"):
+        if isinstance(layer.get(section), dict):
+            layer[section] = {name: value for name, value in layer[section].items() if name != "name"}
+        else:
+            layer.pop(section, None)
+    _merge(settings, layer)
+    for name, value in given.items():
+        if value is not None:
+            _merge(settings, {"data": {"source": str(value)}} if name == "data" else {name: value})
+    resolved = _overridden(settings, overrides)
+    if isinstance(space, str) or space is None or space.name in SPACES:
+        resolved.build_space()
+    return resolved
+
+
+def override(settings: RunSettings, overrides: Sequence[tuple[str, Any]]) -> RunSettings:
+    """The settings with dotted names set to other values."""
+    return _overridden(settings.model_dump(), overrides)
+
+
+def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]]) -> RunSettings:
+    for name, value in overrides:
+        _set(values, name, value)
+    try:
+        resolved = RunSettings.model_validate(values)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    # Written out in full: what a slot leaves to its defaults today must not depend on tomorrow's.
+    method = {"name": resolved.method["name"]} | plain(resolved.build_method())
+    return resolved.model_copy(update={"method": method})
+
+
+def _named(layer: Plain, section: str) -> str | None:
+    value = layer.get(section)
+    name = value.get("name") if isinstance(value, dict) else value
+    if name is not None and not isinstance(name, str):
+        raise Refused(f"{section}.name must be a name, got {name!r:.80}")
+    return name
+
+
+def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
+    if isinstance(space, str) or space is None:
+        cls = SPACES[space or DEFAULT_SPACE]
+        _merge(settings, {"space": {"name": space or DEFAULT_SPACE} | plain(cls())})
+        _merge(settings, dict(cls.presets[preset]))
+    else:
+        # A value is taken as it is: only the other sections of its preset apply.
+        others = {name: section for name, section in space.presets[preset].items() if name != "space"}
+        _merge(settings, {"space": {"name": space.name} | (plain(space) if space.name in SPACES else {})} | others)
+
+
+def _add_method(settings: Plain, method: str | Method | None, preset: str) -> None:
+    if isinstance(method, Method):
+        settings["method"] = {"name": "custom"} | plain(method)
+        return
+    name = method or DEFAULT_METHOD
+    if name == "custom":
+        settings["method"] = {"name": name} | plain(Method())
+        return
+    found = METHODS[name]
+    settings["method"] = {"name": name} | plain(found.build())
+    for scope in ("*", settings["space"]["name"]):
+        for key, value in found.settings.get(scope, {}).items():
+            _set(settings, f"method.{key}", value)
+        if preset == "paper":
+            for key, value in found.published.get(scope, {}).items():
+                _set(settings, f"search.{key}", value)
+
+
+def _merge(base: Plain, layer: Mapping[str, Any]) -> None:
+    """Merge nested dicts in place. A slot whose kind changes is replaced, not mixed with the settings of the old
+    kind."""
+    for name, value in layer.items():
+        old = base.get(name)
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, dict)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            _merge(old, value)
+        else:
+            base[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _set(settings: Plain, dotted: str, value: Any) -> None:
+    """Set a dotted name."""
+    parts = dotted.split(".")
+    if parts[0] in SLOTS or parts[0] == "without":
+        parts = ["method", *parts]
+    valid = set(RunSettings.model_fields)
+    if parts[0] not in valid:
+        raise unknown("setting", dotted, {*valid, *SLOTS, *setting_names()})
+    place = settings
+    for part in parts[:-1]:
+        inner = place.setdefault(part, {})
+        if isinstance(inner, str) and parts[0] == "method":
+            inner = place[part] = {"kind": inner}
+        if not isinstance(inner, dict):
+            raise Refused(f"{dotted}: {part} holds {inner!r:.60}, which has no settings")
+        place = inner
+    if parts[0] == "method" and len(parts) == 2 and parts[1] in SLOTS and isinstance(value, str):
+        value = {"kind": value}
+    place[parts[-1]] = value
+
+
+def setting_names() -> list[str]:
+    """Every dotted setting of `RunSettings`, slots' and spaces' own settings aside."""
+
+    def names(model: type[Settings], prefix: str) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, Settings):
+                found += names(inner, f"{prefix}{name}.")
+            else:
+                found.append(f"{prefix}{name}")
+        return found
+
+    return names(RunSettings, "") + [f"method.{field.name}" for field in fields(Method)]
+
+
+def _refusal(error: ValidationError) -> Refused:
+    problem = error.errors(include_url=False)[0]
+    if problem["type"] == "extra_forbidden":
+        return unknown("setting", ".".join(str(part) for part in problem["loc"]), setting_names())
+    return Refused(first_problem(error))
+
+
+def dump(settings: RunSettings) -> str:
+    """The settings as YAML; `resolve` with this as its file gives them back."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,56 @@
+"""The settings of a run: everything that decides what it does, in one typed, frozen value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from poise.config.values import build, build_method
+from poise.engine.settings import Positive, SearchSettings, Settings, TrainSettings
+from poise.errors import Refused
+from poise.methods.method import Method
+from poise.spaces.space import SPACES, Space
+
+
+class DataSettings(Settings):
+    """Where images come from, and how the training split is halved for a search."""
+
+    source: str = "digits"
+    size: Positive | None = None
+    """Resize every image to this height and width; None: as they are, which must then be one size."""
+    search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The share of the training split that trains weights; the rest trains alphas."""
+    split_file: Path | None = None
+    """A JSON file ``{"train": [...], "valid": [...]}`` that gives the two halves instead."""
+
+
+class RunSettings(Settings):
+    """A search and the retraining of what it finds.
+
+    ``space`` and ``method`` are the plain forms of their values: a ``name`` and their fields. The name of a method is
+    where its slots came from; the slots themselves are all written out.
+    """
+
+    data: DataSettings = DataSettings()
+    space: Mapping[str, Any]
+    method: Mapping[str, Any]
+    search: SearchSettings = SearchSettings()
+    train: TrainSettings = TrainSettings()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    precision: str = "32"
+
+    def build_space(self) -> Space:
+        """The space that the settings name, before the method leaves candidates out."""
+        fields = {name: value for name, value in self.space.items() if name != "name"}
+        if "name" not in self.space:
+            raise Refused(f"space needs a name, one of {', '.join(SPACES)}")
+        space: Space = build(SPACES[str(self.space["name"])], fields, "space")
+        return space
+
+    def build_method(self) -> Method:
+        """The method that the settings spell out."""
+        return build_method({name: value for name, value in self.method.items() if name != "name"})

@@ -1,0 +1,85 @@
+"""Frozen dataclasses (methods, slots, spaces) as plain dicts, and back, with one-line refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from poise.errors import Refused, unknown
+from poise.methods.method import Method
+from poise.methods.penalty import Sum
+from poise.methods.slots import SLOTS
+
+
+def plain(value: Any) -> Any:
+    """A value as dicts, lists and literals; a slot's value carries its ``kind``."""
+    if isinstance(value, Sum):
+        return [plain(term) for term in value.terms]
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = {"kind": value.kind} if hasattr(value, "kind") else {}
+        return kind | {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value
+
+
+def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
+    """``cls(**values)`` with every value converted to its field's type; ``where`` is the dotted name shown in
+    refusals."""
+    hints = get_type_hints(cls)
+    known = {field.name: hints[field.name] for field in fields(cls)}
+    given = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown(f"setting of {where}", name, known)
+        try:
+            given[name] = TypeAdapter(known[name]).validate_python(value)
+        except ValidationError as error:
+            raise Refused(f"{where}.{name}: {first_problem(error)}") from None
+    return cls(**given)
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a validation, in one line."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    text = f"{problem['msg']}, got {problem.get('input')!r:.80}"
+    return f"{place}: {text}" if place else text
+
+
+def build_slot(slot: str, value: Any) -> Any:
+    """A slot's value from ``"kind"``, ``{"kind": ..., setting: ...}``, or, for penalties, a list of these that add
+    up."""
+    if slot == "penalty" and isinstance(value, (list, tuple)):
+        return Sum(tuple(build_slot(slot, term) for term in value))
+    if isinstance(value, str):
+        value = {"kind": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+        raise Refused(f"method.{slot} needs a kind, one of {', '.join(SLOTS[slot])}; got {value!r:.80}")
+    settings = {name: setting for name, setting in value.items() if name != "kind"}
+    return build(SLOTS[slot][value["kind"]], settings, f"method.{slot}")
+
+
+def build_method(values: Mapping[str, Any]) -> Method:
+    """A `Method` from the plain form of its slots."""
+    known = [field.name for field in fields(Method)]
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown("slot", name, known)
+        if name in SLOTS:
+            given[name] = build_slot(name, value)
+        else:
+            given.update(plain_fields(name, value))
+    return Method(**given)
+
+
+def plain_fields(name: str, value: Any) -> dict[str, Any]:
+    """The one field of a method that is no slot: ``without``, a list of names."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
+        raise Refused(f"method.{name} must be a list of candidates, got {value!r:.80}")
+    return {name: tuple(names)}

@@ -1,0 +1,164 @@
+"""A run's folder: what it holds, written so that a file is either the old or the new one, never half of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from poise.errors import Refused
+from poise.genotype import Genotype
+
+OWN_FILES = (
+    "config.yaml",
+    "run.json",
+    "history.jsonl",
+    "alphas.safetensors",
+    "supernet.safetensors",
+    "network.safetensors",
+    "network.json",
+    "result.json",
+    "report.html",
+)
+OWN_FOLDERS = ("figures", "tensorboard")
+
+
+class RunFolder:
+    """The folder of a search (``kind`` "search") or of a retrained network ("train")."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def check(path: Path, overwrite: bool) -> None:
+        """Raise `Refused` if a new run may not be put here. Touches nothing."""
+        if path.is_file():
+            raise Refused(f"{path} is a file; a run needs a folder")
+        if not path.is_dir() or not any(path.iterdir()):
+            return
+        if not (path / "run.json").is_file():
+            raise Refused(f"{path} holds files that are not a poise run's; choose another folder")
+        if not overwrite:
+            raise Refused(f"{path} already holds a run; pass --overwrite to replace it, or choose another folder")
+
+    @staticmethod
+    def create(path: Path, kind: str, config: str, overwrite: bool = False) -> RunFolder:
+        """Begin a run. With ``overwrite`` the files of the run that is there go; files of others stay."""
+        RunFolder.check(path, overwrite)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            for name in OWN_FILES:
+                (path / name).unlink(missing_ok=True)
+            for found in path.glob("genotype*.json"):
+                found.unlink()
+            for name in OWN_FOLDERS:
+                shutil.rmtree(path / name, ignore_errors=True)
+        except OSError as error:
+            raise Refused(f"cannot write to {path}: {error.strerror}") from None
+        run = RunFolder(path)
+        run.write("run.json", json.dumps({"format": "poise.run", "version": 1, "kind": kind}))
+        run.write("config.yaml", config)
+        return run
+
+    @staticmethod
+    def open(path: Path, kind: str) -> RunFolder:
+        """A run that exists. Raises `Refused` if it is none of this kind."""
+        run = RunFolder(path)
+        if not path.is_dir():
+            raise Refused(f"there is no run at {path}")
+        found = run.read_json("run.json")
+        if found.get("format") != "poise.run" or found.get("version") != 1:
+            raise Refused(f"{path}/run.json is not of a run that this poise can read")
+        if found.get("kind") != kind:
+            raise Refused(f"{path} is the run of a {found.get('kind')!r}, expected a {kind!r}")
+        return run
+
+    @staticmethod
+    def kind_of(path: Path) -> str | None:
+        """``search``, ``train``, or None if there is no run."""
+        return str(RunFolder(path).read_json("run.json").get("kind")) if (path / "run.json").is_file() else None
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a text file."""
+        target = self.path / name
+        temporary = target.with_name(f".{name}.new")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, target)
+        return target
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a line to ``history.jsonl``."""
+        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The records so far."""
+        try:
+            lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
+            return [json.loads(line) for line in lines]
+        except (OSError, ValueError):
+            return []
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """A JSON object. Raises `Refused` if it is missing or damaged."""
+        try:
+            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except OSError:
+            raise Refused(f"{self.path} holds no {name}: it is no poise run, or not a finished one") from None
+        except (ValueError, RecursionError):
+            raise Refused(f"{self.path / name} is damaged: not valid JSON") from None
+        if not isinstance(value, dict):
+            raise Refused(f"{self.path / name} is damaged: expected a JSON object")
+        return value
+
+    def genotype(self) -> Genotype:
+        """The genotype that the last selection chose."""
+        return read_genotype(self.path / "genotype.json")
+
+    def save_tensors(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+        """Write tensors as safetensors."""
+        temporary = self.path / f".{name}.new"
+        values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+        save_file(values, temporary, metadata=dict(metadata or {}))
+        os.replace(temporary, self.path / name)
+
+    def load_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Read tensors that have the names and shapes of ``expected``. Raises `Refused` if they do not fit."""
+        path = self.path / name
+        if not path.is_file():
+            raise Refused(f"{self.path} holds no {name}: the run is not finished")
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise Refused(f"{path} is damaged: {error}") from None
+        missing, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+        if missing or foreign:
+            what = f"lacks {missing[0]!r}" if missing else f"holds {foreign[0]!r}, which is unknown here"
+            raise Refused(f"{path} does not fit the run's configuration: it {what}")
+        for key, value in expected.items():
+            if tensors[key].shape != value.shape:
+                found, wanted = list(tensors[key].shape), list(value.shape)
+                raise Refused(
+                    f"{path} does not fit the run's configuration: {key!r} has shape {found}, expected {wanted}"
+                )
+            if value.is_floating_point() and not torch.isfinite(tensors[key]).all():
+                raise Refused(f"{path} is damaged: {key!r} holds numbers that are not finite")
+        return tensors
+
+
+def read_genotype(path: Path) -> Genotype:
+    """A genotype file in any notation that `Genotype.parse` reads."""
+    try:
+        return Genotype.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Refused(f"cannot read the genotype {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is not a genotype: it is not text") from None

@@ -1,0 +1,1 @@
+"""What a person does with poise, one function each: search, select, train, evaluate, export."""

@@ -1,0 +1,141 @@
+"""From settings to what a run works with: space, method, data, batches. Everything is checked before any data is
+read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from poise.config.settings import RunSettings
+from poise.data import Augmentation, Batches, Images, Source, open_source, search_halves
+from poise.engine.device import Place
+from poise.engine.search import Searcher
+from poise.engine.settings import AugmentSettings
+from poise.engine.streams import seed_of, seeded
+from poise.errors import Refused
+from poise.methods.method import Method
+from poise.spaces.space import Space, Task
+from poise.supernet.groups import ChoiceGroup
+
+
+def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
+    """Augmentation as set; where nothing is set: random crops with an eighth of the size as padding (32 pixels: 4, as
+    published), and horizontal flips of colour images (greyscale ones are often text, which flips would spoil)."""
+    padding = settings.crop_padding if settings.crop_padding is not None else min(images.size) // 8
+    flip = settings.flip if settings.flip is not None else images.channels == 3
+    return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
+
+
+def at_most(images: Tensor, limit: int | None, seed: int) -> Tensor:
+    """``limit`` of the given indices at random, in their order; all of them if there are no more."""
+    if limit is None or limit >= len(images):
+        return images
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit]
+    return images[chosen.sort().values]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the settings of a search mean: values first, data when it is asked for.
+
+    ``space`` is the space of the settings without the candidates that the method leaves out.
+    """
+
+    settings: RunSettings
+    method: Method
+    space: Space
+    groups: tuple[ChoiceGroup, ...]
+    place: Place
+    spec: Any
+
+    @staticmethod
+    def of(settings: RunSettings, data: Any = None, space: Space | None = None) -> Preparation:
+        """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name."""
+        method = settings.build_method()
+        space = (space or settings.build_space()).without(method.without)
+        groups = space.groups
+        method.check(groups, settings.search.epochs)
+        place = Place.open(settings.device, settings.precision)
+        return Preparation(settings, method, space, groups, place, settings.data.source if data is None else data)
+
+    @cached_property
+    def source(self) -> Source:
+        """The data, opened but not loaded."""
+        return open_source(self.spec)
+
+    @cached_property
+    def halves(self) -> tuple[Images, Images]:
+        """The training half and the search half of the training split. The test split is not touched."""
+        data, search = self.settings.data, self.settings.search
+        labels = self.source.labels("train")
+        indices = search_halves(
+            labels, seed=seed_of(self.settings.seed, "split") % 2**62, fraction=data.search_fraction,
+            split_file=data.split_file,
+        )  # fmt: skip
+        limited = [
+            at_most(half, search.images_per_half, seed_of(self.settings.seed, "images", name) % 2**62)
+            for name, half in zip(("training", "search"), indices, strict=True)
+        ]
+        for half, name in zip(limited, ("training", "search"), strict=True):
+            if len(half) < search.batch_size:
+                raise Refused(
+                    f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
+                    "use a smaller batch"
+                )
+        size = self._size(limited[0])
+        return self.source.load("train", limited[0], size), self.source.load("train", limited[1], size)
+
+    def _size(self, indices: Tensor) -> int | None:
+        """The size to load images at."""
+        size, limit = self.settings.data.size, self.settings.search.max_size
+        if limit is None or (size is not None and size <= limit):
+            return size
+        if size is not None or max(self.source.load("train", indices[:1]).size) > limit:
+            return limit
+        return None
+
+    @cached_property
+    def task(self) -> Task:
+        """What the supernet is for."""
+        images = self.halves[0]
+        return Task(images.channels, images.size, len(images.classes))
+
+    @cached_property
+    def batches(self) -> tuple[Batches, Batches]:
+        """Batches of the two halves, both normalised by the training half's statistics."""
+        training, searching = self.halves
+        mean, std = training.statistics()
+        made = [
+            Batches(
+                half, self.settings.search.batch_size, augmentation=augmentation_of(self.settings.search, half),
+                mean=mean, std=std, device=self.place.device, dtype=self.place.dtype,
+            )
+            for half in (training, searching)
+        ]  # fmt: skip
+        return made[0], made[1]
+
+    def searcher(self, alphas: dict[str, Tensor] | None = None, weights: dict[str, Tensor] | None = None) -> Searcher:
+        """A searcher at its start, or with given alphas and weights."""
+        seed = self.settings.seed
+        with seeded(seed_of(seed, "weights"), self.place.device):
+            supernet: Any = self.space.supernet(self.task)
+        if weights is not None:
+            supernet.load_state_dict(weights)
+        training, searching = self.batches
+        return Searcher(
+            supernet, self.groups, self.method, self.settings.search, training, searching, self.place, seed, alphas
+        )
+
+
+def check_names(classes: Sequence[str], expected: Sequence[str], what: str) -> None:
+    """Raise `Refused` unless the data's classes are those that a network was trained for."""
+    if tuple(classes) != tuple(expected):
+        raise Refused(
+            f"{what} was trained for {len(expected)} classes ({', '.join(expected)[:60]}); the data has {len(classes)} "
+            f"({', '.join(classes)[:60]})"
+        )

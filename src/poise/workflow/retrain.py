@@ -1,0 +1,267 @@
+"""Retrain a found architecture from scratch, evaluate it, load it again, export it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from poise.config import RunSettings, dump, override, resolve
+from poise.data import Augmentation, Batches, Source, open_source
+from poise.engine.device import Place
+from poise.engine.events import EpochEnded, Event, Listener, ignore
+from poise.engine.run import RunFolder, read_genotype
+from poise.engine.streams import seed_of, seeded
+from poise.engine.train import evaluate as run_evaluation
+from poise.engine.train import train as run_training
+from poise.errors import Refused
+from poise.export.exports import EXPORTS
+from poise.export.normalise import Normalise
+from poise.genotype import Genotype
+from poise.report.tensorboard import log_record, open_writer
+from poise.spaces.space import SPACES, Space, Task
+from poise.workflow.prepare import augmentation_of, check_names
+from poise.workflow.search import SearchResult
+from poise.workflow.select import load_settings
+from poise.workflow.show import draw_training
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A retrained network, and what is needed to use it.
+
+    ``network`` takes normalised images; `complete` takes images in 0..1.
+    """
+
+    network: nn.Module
+    genotype: Genotype
+    task: Task
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    history: Sequence[Mapping[str, Any]]
+    result: Mapping[str, float]
+    folder: Path | None
+
+    @property
+    def complete(self) -> nn.Module:
+        """Normalisation and network: images in 0..1, ``[batch, channels, height, width]`` -> logits ``[batch,
+        classes]``."""
+        return nn.Sequential(Normalise(self.mean, self.std), copy.deepcopy(self.network).cpu().float()).eval()
+
+    @property
+    def parameters(self) -> int:
+        """Parameters in use after training: the auxiliary head is not counted."""
+        weights = self.network.named_parameters()
+        return sum(weight.numel() for name, weight in weights if not name.startswith("auxiliary."))
+
+
+def train(
+    what: Any,
+    data: Any = None,
+    *,
+    space: Space | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    listen: Listener = ignore,
+) -> TrainedNetwork:
+    """Retrain an architecture from scratch on the whole training split, and measure it once on the test split.
+
+    Args:
+        what: a `SearchResult`, a run's folder, a `Genotype`, or a genotype file in any notation.
+        data: the data; by default that of the run.
+        space: the genotype's space, if it is not a registered one.
+        preset, settings, seed, device, precision: as in `poise.search`; a run's own are the default.
+        out: save the network in this folder.
+        overwrite: replace the run that is there.
+        listen: called with every event.
+    """
+    overrides = list((settings or {}).items())
+    given = {"seed": seed, "device": device, "precision": precision}
+    genotype, base, space = _read(what, space, preset, overrides, given)
+    if data is None:
+        if base.data.source == "python":
+            raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
+        data = base.data.source
+    if out is not None:
+        RunFolder.check(Path(out), overwrite)
+    form = base.train
+    place = Place.open(base.device, base.precision)
+    source = open_source(data)
+    space.check(genotype)
+    has_test = source.has("test")
+    if has_test:
+        source.labels("test")  # what is wrong with the test split is said now, not after hours
+    images = source.load("train", size=base.data.size)
+    task = Task(images.channels, images.size, len(images.classes))
+    mean, std = images.statistics()
+    batches = Batches(
+        images, form.batch_size, augmentation=augmentation_of(form, images), mean=mean, std=std, device=place.device,
+        dtype=place.dtype,
+    )  # fmt: skip
+    with seeded(seed_of(base.seed, "network"), place.device):
+        network = space.network(genotype, task, channels=form.channels, cells=form.cells, auxiliary=form.auxiliary > 0)
+    base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
+    folder = RunFolder.create(Path(out), "train", dump(base), overwrite) if out is not None else None
+    trained = TrainedNetwork(
+        network, genotype, task, images.classes, mean, std, [], {}, None if out is None else Path(out)
+    )
+    history = _train(trained, base, batches, place, folder, listen)
+    result: dict[str, float] = {"parameters": trained.parameters}
+    if has_test:
+        measured = _measure(trained, source, place, form.batch_size)
+        result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
+    trained = replace(trained, history=history, result=result)
+    if folder is not None:
+        _save(folder, trained, space, base)
+    return trained
+
+
+def _read(
+    what: Any, space: Space | None, preset: str | None, overrides: list[tuple[str, Any]], given: dict[str, Any]
+) -> tuple[Genotype, RunSettings, Space]:
+    """The genotype, the settings and the space that ``what`` stands for."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(what, SearchResult):
+        return what.genotype, override(what.settings, [*given.items(), *overrides]), what.space
+    if isinstance(what, (str, Path)) and Path(what).is_dir():
+        folder = RunFolder.open(Path(what), "search")
+        if preset is not None:
+            raise Refused(
+                "a run has its settings already; use a genotype file to choose a preset, or settings to change some"
+            )
+        settings = load_settings(folder, [*given.items(), *overrides])
+        return folder.genotype(), settings, settings.build_space()
+    genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
+    space = space or SPACES[genotype.space]()
+    return genotype, resolve(space=space, preset=preset, overrides=overrides, **given), space
+
+
+def _train(
+    trained: TrainedNetwork, settings: RunSettings, batches: Batches, place: Place, folder: RunFolder | None,
+    listen: Listener,
+) -> list[dict[str, Any]]:  # fmt: skip
+    if folder is None:
+        return run_training(trained.network, settings.train, batches, place, settings.seed, listen)
+    writer = open_writer(folder.path / "tensorboard")
+
+    def keep(event: Event) -> None:
+        if isinstance(event, EpochEnded):
+            folder.append(event.record)
+            log_record(writer, event.record, event.record["epoch"])
+        listen(event)
+
+    try:
+        return run_training(trained.network, settings.train, batches, place, settings.seed, keep)
+    finally:
+        writer.close()
+
+
+def _measure(trained: TrainedNetwork, source: Source, place: Place, batch_size: int) -> dict[str, float]:
+    """Accuracy and loss on the test split."""
+    images = source.load("test", size=None if source.load("test").size == trained.task.size else trained.task.size[0])
+    check_names(images.classes, trained.classes, "the network")
+    if images.channels != trained.task.channels:
+        raise Refused(f"the network takes {trained.task.channels} channels, the test images have {images.channels}")
+    batches = Batches(
+        images, batch_size, augmentation=Augmentation(), mean=trained.mean, std=trained.std, device=place.device,
+        dtype=place.dtype, drop_last=False,
+    )  # fmt: skip
+    place.put(trained.network)
+    return run_evaluation(trained.network, batches, place)
+
+
+def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
+    form = settings.train
+    about = {
+        "space": space.name,
+        "channels": form.channels,
+        "cells": form.cells,
+        "auxiliary": form.auxiliary > 0,
+        "image_channels": trained.task.channels,
+        "image_size": list(trained.task.size),
+        "classes": list(trained.classes),
+        "mean": list(trained.mean),
+        "std": list(trained.std),
+    }
+    folder.save_tensors("network.safetensors", trained.network.state_dict())
+    folder.write("network.json", json.dumps(about, indent=2))
+    folder.write("genotype.json", trained.genotype.to_json())
+    folder.write("result.json", json.dumps(dict(trained.result), indent=2))
+    draw_training(folder)
+
+
+def load_network(run: str | Path) -> TrainedNetwork:
+    """A network that `train` saved. Raises `Refused` if the folder holds none, or a damaged one."""
+    folder = RunFolder.open(Path(run), "train")
+    about, genotype = folder.read_json("network.json"), folder.genotype()
+    space: Space = SPACES[genotype.space]()
+    try:
+        task = Task(
+            int(about["image_channels"]),
+            (int(about["image_size"][0]), int(about["image_size"][1])),
+            len(about["classes"]),
+        )
+        classes = tuple(str(name) for name in about["classes"])
+        mean, std = (tuple(float(value) for value in about[name]) for name in ("mean", "std"))
+        form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
+    network = space.network(genotype, task, **form)
+    network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
+    result = folder.read_json("result.json")
+    return TrainedNetwork(network.eval(), genotype, task, classes, mean, std, folder.history(), result, folder.path)
+
+
+def source_of(run: str | Path) -> str:
+    """The data that a saved network was trained on. Raises `Refused` if it came from Python."""
+    source = resolve(file=RunFolder.open(Path(run), "train").path / "config.yaml").data.source
+    if source == "python":
+        raise Refused(f"{run} was trained on data from Python; say where data is with --data")
+    return source
+
+
+def evaluate(
+    what: Any, data: Any, *, device: str = "auto", precision: str = "32", batch_size: int = 256
+) -> dict[str, float]:
+    """``accuracy`` in [0, 1] and mean ``loss`` of a trained network on the test split.
+
+    Args:
+        what: a `TrainedNetwork`, or the folder of one.
+        data: data with a test split.
+    """
+    trained = what if isinstance(what, TrainedNetwork) else load_network(what)
+    source = open_source(data)
+    if not source.has("test"):
+        raise Refused(f"{source.name} has no test split to evaluate on")
+    return _measure(trained, source, Place.open(device, precision), batch_size)
+
+
+def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:
+    """Write a trained network as ``onnx``, ``python`` or ``safetensors``; returns the files written.
+
+    The exported network takes images in 0..1 and normalises them itself.
+
+    Args:
+        what: a `TrainedNetwork`, or the folder of one.
+        to: the format.
+        path: the file's name, its ending aside; by default ``model`` in the network's folder.
+    """
+    write = EXPORTS[to]
+    trained = what if isinstance(what, TrainedNetwork) else load_network(what)
+    if path is None and trained.folder is None:
+        raise Refused("this network was not saved in a folder; say where to export it to")
+    target = Path(path) if path is not None else Path(str(trained.folder)) / "model"
+    with torch.no_grad():
+        return write(trained.complete, target, task=trained.task, genotype=trained.genotype, classes=trained.classes)

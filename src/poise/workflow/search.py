@@ -1,0 +1,250 @@
+"""Search an architecture: the main job, in one call."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from poise.config import RunSettings, dump, resolve
+from poise.engine.events import EpochEnded, Event, Listener, ignore
+from poise.engine.run import RunFolder
+from poise.engine.search import Searcher
+from poise.engine.search import search as run_search
+from poise.engine.trained import TrainedSupernet
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.methods.method import Method
+from poise.methods.slots import Progress
+from poise.report.tensorboard import log_record, open_writer
+from poise.spaces.custom import ModuleSpace, with_choices_made
+from poise.spaces.space import Space, genotype_of
+from poise.supernet.supernet import ModuleSupernet
+from poise.workflow.prepare import Preparation
+from poise.workflow.show import draw_run
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Args:
+        genotype: the architecture.
+        alphas: group -> ``[rows, candidates]``.
+        supernet: the trained supernet, an `nn.Module`.
+        history: one record per epoch, as in ``history.jsonl``.
+        settings: everything that decided the run.
+        space: the space that was searched.
+        folder: where the run was saved, or None.
+    """
+
+    genotype: Genotype
+    alphas: Mapping[str, Tensor]
+    supernet: nn.Module
+    history: Sequence[Mapping[str, Any]]
+    settings: RunSettings
+    space: Space
+    folder: Path | None
+
+    @property
+    def module(self) -> nn.Module:
+        """Your own module with the choices made, carrying the weights that the search trained.
+
+        Raises `Refused` for a space that is not a module of your own: use `poise.train` to build and train its network.
+        """
+        if not isinstance(self.supernet, ModuleSupernet):
+            raise Refused(
+                f"a search of space {self.space.name!r} has no module of yours; poise.train builds its network"
+            )
+        return with_choices_made(self.supernet.module, self.genotype)
+
+
+def search(
+    target: Any,
+    data: Any = None,
+    *,
+    space: str | Space | None = None,
+    method: str | Method | None = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    listen: Listener = ignore,
+) -> SearchResult:
+    """Search an architecture for some images.
+
+    ``poise.search(data, space="darts", ...)`` searches a space of poise; ``poise.search(module, data, ...)`` searches
+    the `poise.Choice` layers of a module of your own.
+
+    Args:
+        target: data (anything that `poise.open_source` takes), or an `nn.Module` with `Choice` layers.
+        data: the data, where ``target`` is a module.
+        space, method: names, or values.
+        preset: ``demo``, ``small`` (default) or ``paper``.
+        settings: dotted overrides, such as ``{"search.epochs": 10}``.
+        seed: of everything random. On a CPU the same seed gives the same result to the last bit.
+        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
+        precision: ``32``, ``64``, ``bf16-mixed``.
+        out: save the run in this folder.
+        overwrite: replace the run that is there.
+        listen: called with every `poise.engine.events.Event`.
+
+    Raises:
+        Refused: bad input, before anything is written.
+    """
+    if isinstance(target, nn.Module):
+        if space is not None or data is None:
+            raise Refused("to search a module of your own, call poise.search(module, data); it is itself the space")
+        space = ModuleSpace(target)
+    elif data is not None:
+        raise Refused(
+            f"poise.search(data, ...) takes one data argument; two mean (module, data), got {type(target).__name__}"
+        )
+    else:
+        data = target
+    resolved = resolve(
+        space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
+        precision=precision, data=data if isinstance(data, (str, Path)) else "python",
+    )  # fmt: skip
+    value = space if isinstance(space, Space) and not isinstance(space, str) else None
+    return run(
+        resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite, listen=listen
+    )
+
+
+def run(
+    settings: RunSettings,
+    *,
+    data: Any = None,
+    space: Space | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+    listen: Listener = ignore,
+) -> SearchResult:
+    """Search as the settings say. ``data`` and ``space`` stand in for what the settings name."""
+    if out is not None:
+        RunFolder.check(out, overwrite)
+    prepared = Preparation.of(settings, data, space)
+    searcher = prepared.searcher()
+    folder = RunFolder.create(out, "search", dump(settings), overwrite) if out is not None else None
+    history: list[dict[str, Any]] = []
+    if folder is None:
+        history = run_search(searcher, listen)
+    else:
+        writer = open_writer(folder.path / "tensorboard")
+
+        def keep(event: Event) -> None:
+            if isinstance(event, EpochEnded) and event.stage == "search":
+                folder.append(event.record)
+                log_record(writer, event.record, event.record["epoch"])
+            listen(event)
+
+        history = run_search(searcher, keep)
+        writer.close()
+        save_supernet(folder, searcher)
+    genotype = choose(prepared, {k: v.detach() for k, v in searcher.alphas.items()}, partial(clone, searcher), listen)
+    if folder is not None:
+        save_genotype(folder, genotype, prepared.method.selection.kind)
+        draw_run(folder, prepared.space, searcher.method.relaxation)
+    alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
+    return SearchResult(genotype, alphas, searcher.supernet, history, settings, prepared.space, out)
+
+
+def choose(prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Any, listen: Listener) -> Genotype:
+    """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
+    method, space = prepared.method, prepared.space
+    trained = TrainedSupernet(
+        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen
+    )
+    genotype = genotype_of(space.name, method.selection(trained), prepared.groups)
+    space.check(genotype)
+    return genotype
+
+
+def clone(searcher: Searcher) -> Searcher:
+    """A searcher on a copy of the supernet and the alphas."""
+    return Searcher(
+        copy.deepcopy(searcher.supernet), searcher.groups, searcher.method, searcher.settings, searcher.training,
+        searcher.searching, searcher.place, searcher.seed, {k: v.detach() for k, v in searcher.alphas.items()},
+    )  # fmt: skip
+
+
+def save_supernet(folder: RunFolder, searcher: Searcher) -> None:
+    """Write alphas and weights."""
+    folder.save_tensors("alphas.safetensors", searcher.alphas)
+    folder.save_tensors("supernet.safetensors", searcher.supernet.state_dict())
+
+
+def save_genotype(folder: RunFolder, genotype: Genotype, rule: str) -> Path:
+    """Write the genotype under its rule's name, and as the run's current one."""
+    folder.write(f"genotype-{rule}.json", genotype.to_json())
+    return folder.write("genotype.json", genotype.to_json())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a search would take: counts, and an estimate from a few measured steps."""
+
+    steps: int
+    parameters: int
+    alphas: int
+    training_images: int
+    search_images: int
+    seconds_per_step: float
+    memory_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """All steps; selection by perturbation and figures not included."""
+        return self.steps * self.seconds_per_step
+
+
+def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = None, steps: int = 3) -> Plan:
+    """Measure ``steps`` steps of the last epoch (when every slot is at work), after one that warms up. Writes
+    nothing."""
+    prepared = Preparation.of(settings, data, space)
+    searcher = prepared.searcher()
+    times: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    def watch(event: Event) -> None:
+        times.append(time.perf_counter())
+        if len(times) > steps + 1:
+            raise Enough
+
+    epochs = settings.search.epochs
+    times.append(time.perf_counter())
+    with suppress(Enough):
+        searcher.epoch(
+            Progress(epochs - 1, epochs), settings.search.weights.learning_rate, ("dry run",), watch, "search", 0
+        )
+    measured = times[1:] if len(times) > 2 else times
+    place = prepared.place.device
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if place.type != "cpu":
+        used = int(torch.get_device_module(place).max_memory_allocated())
+    training, searching = prepared.halves
+    return Plan(
+        steps=epochs * len(searcher.training),
+        parameters=sum(weight.numel() for weight in searcher.weights.values()),
+        alphas=sum(alphas.numel() for alphas in searcher.alphas.values()),
+        training_images=len(training),
+        search_images=len(searching),
+        seconds_per_step=(measured[-1] - measured[0]) / (len(measured) - 1),
+        memory_bytes=used,
+    )

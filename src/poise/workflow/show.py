@@ -1,0 +1,81 @@
+"""A run as pictures, tables and one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from rich.console import Group, RenderableType
+
+from poise.config import resolve
+from poise.engine.run import RunFolder
+from poise.errors import Refused
+from poise.methods.slots import Relaxation
+from poise.report.cell import cell_figure
+from poise.report.curves import curves_figure
+from poise.report.mixture import mixture_figure
+from poise.report.page import Code, Drawing, Section, write_page
+from poise.report.style import save_figure
+from poise.report.tables import genotype_table, history_table, result_table
+from poise.spaces.space import Space
+
+
+def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Path]:
+    """Draw a search's cells, mixture and curves as SVG and PNG, and write its ``report.html``."""
+    figures = folder.path / "figures"
+    genotype, history = folder.genotype(), folder.history()
+    alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in space.groups})
+    mixture = {name: relaxation(values) for name, values in alphas.items()}
+    drawn = {
+        "cells": (cell_figure(genotype, space.groups), "The architecture that was selected."),
+        "mixture": (mixture_figure(mixture, space.groups), "How much of each candidate the supernet uses at the end."),
+        "curves": (curves_figure(history), "The search, epoch by epoch."),
+    }
+    files = [file for stem, (figure, _) in drawn.items() for file in save_figure(figure, figures, stem)]
+    sections = [Section(stem.capitalize(), [Drawing(figure, text)]) for stem, (figure, text) in drawn.items()]
+    texts = [Code(space.describe(genotype)), Code(genotype.to_json())]
+    config = (folder.path / "config.yaml").read_text(encoding="utf-8")
+    page = write_page(
+        folder.path, f"poise search: {folder.path.name}", *sections, Section("Genotype", texts),
+        Section("Configuration", [Code(config)]),
+    )  # fmt: skip
+    return [*files, page]
+
+
+def show_search(folder: RunFolder) -> Space:
+    """Draw a search again; returns its space."""
+    settings = resolve(file=folder.path / "config.yaml")
+    method = settings.build_method()
+    space = settings.build_space().without(method.without)
+    draw_run(folder, space, method.relaxation)
+    return space
+
+
+def draw_training(folder: RunFolder) -> list[Path]:
+    """Draw the curves of a retraining."""
+    return save_figure(curves_figure(folder.history()), folder.path / "figures", "curves")
+
+
+def run_tables(folder: RunFolder, space: Space) -> RenderableType:
+    """A search as tables for the terminal."""
+    genotype = folder.genotype()
+    return Group(
+        genotype_table(genotype, space.groups),
+        history_table(folder.history()),
+        result_table([("genotype", space.describe(genotype)), *_files(folder)]),
+    )
+
+
+def training_tables(folder: RunFolder) -> RenderableType:
+    """A retrained network as tables for the terminal."""
+    try:
+        result = folder.read_json("result.json")
+    except Refused:
+        result = {}
+    rows = [(str(name), f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
+    return Group(history_table(folder.history()), result_table([*rows, *_files(folder)]))
+
+
+def _files(folder: RunFolder) -> list[tuple[str, str]]:
+    found = sorted(file for file in folder.path.rglob("*") if file.suffix in (".svg", ".html") and file.is_file())
+    return [("figure" if file.suffix == ".svg" else "page", str(file)) for file in found]

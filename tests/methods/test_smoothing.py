@@ -1,0 +1,189 @@
+"""SDARTS's perturbations: the ball, the set of mixtures, the schedule, and what must not be touched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from methods_support import GROUPS, MixtureLoss, draw, smooth_mixture
+from torch import Tensor
+
+from poise.errors import Refused
+from poise.methods import AdversarialSmoothing, NoPerturbation, RandomSmoothing, Sigmoid, Softmax
+from poise.methods.slots import Progress
+from poise.supernet.groups import expand
+
+HALF = Progress(25, 50)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def unused(mixture: Mapping[str, Tensor]) -> Tensor:
+    raise AssertionError("random smoothing needs no loss")
+
+
+def corner_loss(slopes: dict[str, Tensor]) -> MixtureLoss:
+    return MixtureLoss(lambda mixture: torch.stack([(slopes[n] * v).sum() for n, v in mixture.items()]).sum())
+
+
+def both_relaxed(relaxation: Any) -> dict[str, Tensor]:
+    alphas = {group.name: draw(*group.shape, seed=60 + i, scale=0.5) for i, group in enumerate(GROUPS)}
+    return expand({name: relaxation(value) for name, value in alphas.items()}, GROUPS)
+
+
+@pytest.mark.parametrize("kind", [RandomSmoothing, AdversarialSmoothing])
+def test_radius_grows_linearly(kind: type[RandomSmoothing | AdversarialSmoothing]) -> None:
+    assert [kind().radius(Progress(epoch, 10)) for epoch in (0, 5, 10)] == pytest.approx([0.03, 0.165, 0.3])
+    assert kind(0.1, 0.2).radius(Progress(3, 4)) == pytest.approx(0.175)
+    for bad in ((0.3, 0.03), (-0.1, 0.3), (0.1, 1.5)):
+        with pytest.raises(Refused):
+            kind(*bad)
+    with pytest.raises(Refused):
+        AdversarialSmoothing(steps=0)
+
+
+def test_no_perturbation() -> None:
+    mixture = smooth_mixture()
+    assert NoPerturbation()(mixture, MixtureLoss(unused), Softmax(), HALF, generator()) is mixture
+
+
+@pytest.mark.parametrize("epoch", [0, 25, 50])
+def test_random_spread_is_that_of_the_uniform(epoch: int) -> None:
+    """With the sigmoid at ½ neither clamping nor a sum interferes: δ is exactly U(−ε, ε), of deviation ε/√3."""
+    radius = 0.03 + 0.27 * epoch / 50
+    mixture = {"normal": torch.full((2, 100, 80), 0.5, dtype=torch.float64)}
+    found = RandomSmoothing()(mixture, MixtureLoss(unused), Sigmoid(), Progress(epoch, 50), generator(3))
+    delta = found["normal"][0] - 0.5
+    assert float(delta.abs().max()) <= radius
+    assert float(delta.max()) > 0.995 * radius
+    assert float(delta.min()) < -0.995 * radius
+    assert float(delta.std()) == pytest.approx(radius / math.sqrt(3), rel=0.02)
+    assert abs(float(delta.mean())) < 0.03 * radius
+    assert float((delta > radius / 2).double().mean()) == pytest.approx(0.25, abs=0.02), "uniform, not merely bounded"
+
+
+def test_random_on_rows_that_sum_to_1() -> None:
+    mixture = smooth_mixture()
+    found = RandomSmoothing()(mixture, MixtureLoss(unused), Softmax(), HALF, generator(1))
+    for name, values in found.items():
+        assert values.shape == mixture[name].shape
+        assert float((values.sum(-1) - 1).abs().max()) < 1e-12
+        assert float(values.min()) >= 0
+        assert not torch.allclose(values, mixture[name], atol=1e-3)
+        assert all(torch.equal(layer, values[0]) for layer in values), "the layers share one δ"
+    assert not torch.allclose(found["normal"][0], found["reduce"][0]), "groups do not"
+
+
+def test_random_where_a_row_clamps_to_zero() -> None:
+    """With every entry of the row driven below 0 the row becomes one-hot at its largest value."""
+    class Sinking:
+        def renormalise(self, values: Tensor) -> Tensor:
+            return Softmax().renormalise(values - 1.0)
+
+    mixture = {"g": torch.full((1, 50, 4), 0.25, dtype=torch.float64)}
+    found = RandomSmoothing()(mixture, MixtureLoss(unused), Sinking(), HALF, generator(5))["g"][0]  # type: ignore[arg-type]
+    plain = RandomSmoothing()(mixture, MixtureLoss(unused), Sigmoid(), HALF, generator(5))["g"][0]
+    assert torch.equal(found, torch.nn.functional.one_hot(plain.argmax(-1), 4).double())
+
+
+def test_random_is_a_function_of_its_generator() -> None:
+    mixture = smooth_mixture()
+    state = torch.random.get_rng_state()
+    runs = [RandomSmoothing()(mixture, MixtureLoss(unused), Softmax(), HALF, generator(seed)) for seed in (4, 4, 5)]
+    assert torch.equal(runs[0]["normal"], runs[1]["normal"])
+    assert not torch.equal(runs[0]["normal"], runs[2]["normal"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid()])
+@pytest.mark.parametrize("epoch", [0, 25, 50])
+def test_the_attack_finds_the_corner_of_a_linear_loss(relaxation: Any, epoch: int) -> None:
+    mixture = both_relaxed(relaxation)
+    slopes = {name: draw(*values.shape[1:], seed=70 + i).expand_as(values) for i, (name, values) in enumerate(mixture.items())}
+    radius = 0.03 + 0.27 * epoch / 50
+    found = AdversarialSmoothing()(mixture, corner_loss(slopes), relaxation, Progress(epoch, 50), generator(2))
+    for name, values in found.items():
+        clean, slope = mixture[name][0], slopes[name][0]
+        lower, upper = (clean - radius).clamp(min=0), (clean + radius).clamp(max=1)
+        if isinstance(relaxation, Sigmoid):
+            assert torch.allclose(values[0], torch.where(slope > 0, upper, lower), atol=1e-6)
+            continue
+        assert float((values.sum(-1) - 1).abs().max()) < 1e-6
+        assert (values[0] >= lower - 1e-6).all()
+        assert (values[0] <= upper + 1e-6).all()
+
+
+def best_of(slope: Tensor, lower: Tensor, upper: Tensor) -> float:
+    """The largest ``slope · p`` over ``Σ p = 1, lower ≤ p ≤ upper``: fill the steepest entries first."""
+    point, left = lower.clone(), 1 - float(lower.sum())
+    for entry in slope.argsort(descending=True).tolist():
+        take = min(left, float(upper[entry] - lower[entry]))
+        point[entry], left = point[entry] + take, left - take
+    return float(slope @ point)
+
+
+def test_the_attack_on_two_candidates_is_optimal_on_the_simplex() -> None:
+    """With two candidates of opposite slopes the sign's step goes straight to the corner, as on the box."""
+    clean = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64)
+    slope = torch.tensor([[1.0, -1.0], [-2.0, 1.0], [-0.1, 0.3]], dtype=torch.float64)
+    mixture = {"g": clean.expand(2, 3, 2)}
+    found = AdversarialSmoothing()(
+        mixture, MixtureLoss(lambda m: (slope * m["g"]).sum()), Softmax(), Progress(50, 50), generator(1)
+    )["g"]
+    lower, upper = (clean - 0.3).clamp(min=0), (clean + 0.3).clamp(max=1)
+    for row in range(3):
+        assert float(slope[row] @ found[0, row]) == pytest.approx(best_of(slope[row], lower[row], upper[row]), abs=1e-6)
+
+
+@pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid()])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_result_is_never_below_clean(relaxation: Any, seed: int) -> None:
+    """A loss with its maximum at the clean mixture falls whatever one does: the clean mixture comes back, bit by bit."""
+    mixture = both_relaxed(relaxation)
+    fixed = {name: values.detach().clone() for name, values in mixture.items()}
+    peak = MixtureLoss(lambda m: -torch.stack([(v - fixed[n]).square().sum() for n, v in m.items()]).sum())
+    found = AdversarialSmoothing()(mixture, peak, relaxation, HALF, generator(seed))
+    assert all(torch.equal(found[name], fixed[name]) for name in fixed)
+
+
+def test_the_attack_goes_uphill_and_takes_the_published_steps() -> None:
+    mixture = {"g": torch.full((3, 2, 4), 0.5, dtype=torch.float64)}
+    loss = MixtureLoss(lambda m: m["g"].sum())
+    AdversarialSmoothing()(mixture, loss, Sigmoid(), Progress(0, 50), generator(2))
+    visited = [seen["g"] for seen in loss.seen[:8]]
+    assert len(loss.seen) == 9, "7 gradients, then the end and the clean mixture compared"
+    assert torch.equal(loss.seen[-1]["g"], mixture["g"])
+    start = (visited[0][0] - 0.5).abs()
+    assert 0 < float(start.min()) < float(start.max()) <= 0.03, "a random start inside the ball"
+    for before, after in zip(visited[:-1], visited[1:], strict=True):
+        torch.testing.assert_close(after, (before + 2 * 0.03 / 7).clamp(max=0.53))
+    assert all(torch.equal(layer, seen[0]) for seen in visited for layer in seen), "the layers share one δ"
+
+
+def test_the_shared_delta_feels_all_layers() -> None:
+    """Layers that pull in opposite directions with unequal force: the stronger wins for both."""
+    mixture = {"g": torch.full((2, 1, 2), 0.5, dtype=torch.float64)}
+    force = torch.tensor([[[1.0, 0.0]], [[-3.0, 0.0]]], dtype=torch.float64)
+    found = AdversarialSmoothing()(mixture, MixtureLoss(lambda m: (force * m["g"]).sum()), Sigmoid(), HALF, generator(1))
+    torch.testing.assert_close(found["g"][:, 0, 0], torch.full((2,), 0.5 - 0.165, dtype=torch.float64))
+    assert torch.equal(found["g"][0], found["g"][1])
+    assert not found["g"].requires_grad
+
+
+def test_the_attack_is_a_function_of_its_generator_and_leaves_the_rest_alone() -> None:
+    mixture = smooth_mixture()
+    before = {name: values.clone() for name, values in mixture.items()}
+    loss = MixtureLoss(lambda m: torch.stack([torch.sin(20 * v).sum() for v in m.values()]).sum())
+    state = torch.random.get_rng_state()
+    runs = [AdversarialSmoothing()(mixture, loss, Softmax(), HALF, generator(seed)) for seed in (4, 4, 5)]
+    assert torch.equal(runs[0]["normal"], runs[1]["normal"])
+    assert not torch.equal(runs[0]["normal"], runs[2]["normal"])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(mixture[name], before[name]) for name in before)
+    for found in runs:
+        assert float(loss.evaluation(found)) > float(loss.evaluation(mixture))

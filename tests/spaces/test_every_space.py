@@ -1,0 +1,266 @@
+"""The contract of every registered space; a new space is tested by being registered."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from poise.engine.settings import SearchSettings, TrainSettings
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces import SPACES, ModuleSpace, Space, Task
+from poise.spaces.space import Heads, genotype_of, kept_of
+from poise.supernet.choice import Choice
+from poise.supernet.groups import Kept, one_hot
+
+TASK = Task(1, (8, 9), 3)
+PRESETS = ("demo", "small", "paper")
+FIELDS = {"search": SearchSettings.model_fields, "train": TrainSettings.model_fields}
+
+
+def small(name: str) -> Any:
+    """The smallest instance: its demo preset with 4 channels."""
+    cls: Any = SPACES[name]
+    return cls(**{**cls.presets["demo"].get("space", {}), "channels": 4})
+
+
+def random_kept(space: Space, seed: int) -> Kept:
+    draw = random.Random(seed)
+    return {
+        group.name: tuple((draw.randrange(len(row.candidates)),) for row in group.rows) for group in space.groups
+    }
+
+
+def test_some_spaces_exist() -> None:
+    assert {"darts", "nasbench201", "s1", "s2", "s3", "s4"} <= set(SPACES)
+
+
+@pytest.mark.parametrize("name", SPACES)
+class TestSpace:
+    def test_is_documented_and_named(self, name: str) -> None:
+        assert SPACES[name].name == name
+        assert len(inspect.getdoc(SPACES[name]) or "") > 40
+        assert inspect.getdoc(SPACES[name]) != inspect.getdoc(SPACES[name].__mro__[1])
+        assert isinstance(small(name), Space)
+
+    def test_is_a_value(self, name: str) -> None:
+        assert small(name) == small(name)
+        assert hash(small(name)) == hash(small(name))
+        for wrong in (0, -1, True, 2.5):
+            for field in ("channels", "cells"):
+                with pytest.raises(Refused, match=field):
+                    SPACES[name](**{field: wrong})  # type: ignore[arg-type]
+
+    def test_groups_are_consistent(self, name: str) -> None:
+        groups = small(name).groups
+        assert len({group.name for group in groups}) == len(groups) > 0
+        for group in groups:
+            assert group.layers >= 1
+            assert len({row.name for row in group.rows}) == len(group.rows)
+            for row in group.rows:
+                assert len(set(row.candidates)) == len(row.candidates) == group.shape[1] >= 2
+            if group.nodes:
+                assert sorted(row for node in group.nodes for row in node) == list(range(len(group.rows)))
+                assert group.inputs is not None
+                for node in group.nodes:
+                    assert len(node) >= group.inputs
+                    assert len({group.rows[row].name.split("->")[1] for row in node}) == 1
+            assert group.most is None or group.most >= max(group.least, 1)
+
+    def test_supernet_uses_every_layer_row_and_candidate(self, name: str) -> None:
+        space = small(name)
+        torch.manual_seed(0)
+        supernet = space.supernet(TASK).double()
+        assert supernet.groups == space.groups
+        images = torch.randn(3, 1, 8, 9, dtype=torch.float64)
+        mixture = {
+            g.name: torch.rand(g.layers, *g.shape, dtype=torch.float64).requires_grad_() for g in space.groups
+        }
+        logits = supernet(images, mixture)
+        assert logits.shape == (3, 3)
+        upstream = torch.randn(3, 3, dtype=torch.float64)
+        for group, gradient in zip(
+            space.groups, torch.autograd.grad((logits * upstream).sum(), list(mixture.values())), strict=True
+        ):
+            for row, choice in enumerate(group.rows):
+                for column, candidate in enumerate(choice.candidates):
+                    moved = gradient[:, row, column].abs() > 1e-9
+                    assert moved.any() == (candidate != "none"), (group.name, choice.name, candidate)
+
+    def test_genotypes_make_networks_and_come_back(self, name: str) -> None:
+        space = small(name)
+        made = 0
+        for seed in range(4):
+            kept = random_kept(space, seed)
+            genotype = genotype_of(name, kept, space.groups)
+            space.check(genotype)
+            assert Genotype.from_json(genotype.to_json()) == genotype
+            assert Genotype.parse(space.describe(genotype), space=name) == genotype
+            none_left_out = {
+                group.name: tuple(
+                    tuple(i for i in indices if row.candidates[i] != "none")
+                    for row, indices in zip(group.rows, kept[group.name], strict=True)
+                )
+                for group in space.groups
+            }
+            assert kept_of(genotype, space.groups) == none_left_out
+            torch.manual_seed(0)
+            network = space.network(genotype, TASK, channels=4, cells=3)
+            assert network(torch.randn(2, 1, 8, 9)).shape == (2, 3)
+            assert isinstance(network, Heads)
+            assert space.supernet(TASK)(torch.randn(2, 1, 8, 9), one_hot(kept, space.groups)).shape == (2, 3)
+            made += 1
+        assert made == 4
+
+    def test_network_size(self, name: str) -> None:
+        space = small(name)
+        genotype = genotype_of(name, random_kept(space, 0), space.groups)
+        with torch.device("meta"):
+            sizes = [
+                sum(weight.numel() for weight in space.network(genotype, TASK, **options).parameters())
+                for options in ({"channels": 4, "cells": 3}, {"channels": 8, "cells": 3}, {"channels": 4, "cells": 6}, {})
+            ]
+        assert sizes[0] < sizes[2] < sizes[3]
+        assert sizes[0] < sizes[1] < sizes[3]
+        for options in ({"channels": 0}, {"cells": 0}, {"channels": -2}):
+            with pytest.raises(Refused, match=next(iter(options))):
+                space.network(genotype, TASK, **options)
+
+    def test_without(self, name: str) -> None:
+        space = small(name)
+        present = {candidate for group in space.groups for row in group.rows for candidate in row.candidates}
+        assert space.without(()) == space
+        assert space.without(("none",)) == space.without(("none",)).without(("none",))
+        left = {
+            candidate for group in space.without(("none",)).groups for row in group.rows for candidate in row.candidates
+        } if len(present) > 2 else present  # fmt: skip
+        assert left == present - {"none"}
+        with pytest.raises(Refused, match="2 are needed"):
+            assert space.without(tuple(sorted(present))).groups
+
+    def test_wrong_genotypes_are_refused(self, name: str) -> None:
+        space = small(name)
+        genotype = genotype_of(name, random_kept(space, 1), space.groups)
+        choices = {group: dict(rows) for group, rows in genotype.choices.items()}
+        group = space.groups[-1]
+        row = group.rows[0]
+        real = next(candidate for candidate in row.candidates if candidate != "none")
+
+        def refused(message: str, wrong: dict[str, Any], where: str = name) -> None:
+            with pytest.raises(Refused, match=message):
+                space.check(Genotype(where, wrong))
+            with pytest.raises(Refused, match=message):
+                space.network(Genotype(where, wrong), TASK)
+
+        refused("belongs to space 'other', expected", choices, "other")
+        refused("has the groups", {**choices, "more": {}})
+        refused("has the groups", {key: value for key, value in choices.items() if key != group.name})
+        refused("unknown row", {**choices, group.name: {"9->9": (real,)}})
+        refused(f"did you mean '{real}'", {**choices, group.name: {**choices[group.name], row.name: (real + "x",)}})
+        refused("keeps 'none'", {**choices, group.name: {**choices[group.name], row.name: ("none",)}})
+        if group.nodes:
+            refused("computes nothing", {**choices, group.name: {}})
+            dead = group.rows[group.nodes[-1][-1]]
+            refused("computes nothing", {**choices, group.name: {dead.name: (dead.candidates[-1],)}})
+        if group.most == 1:
+            both = tuple(candidate for candidate in row.candidates if candidate != "none")[:2]
+            refused("keeps 2 candidates", {**choices, group.name: {row.name: both}})
+
+
+EVERY = [*SPACES, "custom"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", EVERY)
+def test_presets(name: str, preset: str) -> None:
+    """Every key is one that exists, and what it asks of a network is something that the space's networks have."""
+    cls: Any = ModuleSpace if name == "custom" else SPACES[name]
+    assert set(cls.presets) == set(PRESETS)
+    parts = cls.presets[preset]
+    assert set(parts) <= {"space", "data", "search", "train"}
+    SearchSettings(**parts["search"])
+    train = TrainSettings(**parts["train"])
+    assert set(parts.get("data", {})) <= {"size", "train_limit", "valid_limit"}
+    if name == "custom":
+        torch.manual_seed(0)
+        space: Any = cls(torch.nn.Sequential(Choice([torch.nn.ReLU(), torch.nn.Tanh()])))
+        kept: Kept = {"0": ((0,),)}
+    else:
+        space = cls(**parts["space"])
+        kept = random_kept(space, 0)
+    with torch.device("meta"):
+        network = space.network(
+            genotype_of(name, kept, space.groups),
+            TASK,
+            channels=train.channels,
+            cells=train.cells,
+            auxiliary=train.auxiliary > 0,
+        )
+    if train.drop_path > 0:
+        assert hasattr(network, "heads")
+
+
+def test_published_sizes() -> None:
+    for name in SPACES:
+        space = SPACES[name].presets["paper"]["space"]
+        assert space == {"channels": 16, "cells": 5 if name == "nasbench201" else 8}
+        assert SPACES[name]() == SPACES[name](**space)
+    assert [group.layers for group in SPACES["darts"]().groups] == [6, 2]
+    assert [group.aligned for group in SPACES["darts"]().groups] == [True, False]
+    assert [group.layers for group in SPACES["nasbench201"]().groups] == [15]
+
+
+N, M, A, K = "none", "max_pool_3x3", "avg_pool_3x3", "skip_connect"
+S3, S5, D3, D5 = "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"
+
+
+@pytest.mark.parametrize(
+    ("name", "normal", "reduce"),
+    [
+        ("darts", [(N, M, A, K, S3, S5, D3, D5)] * 14, [(N, M, A, K, S3, S5, D3, D5)] * 14),
+        (
+            "s1",
+            [(K, D3), (K, D5)]
+            + [(K, D5), (K, S3), (K, D3)]
+            + [(M, K), (K, S3), (K, S3), (K, D3)]
+            + [(K, S3), (M, K), (K, D3), (D3, D5), (D3, D5)],
+            [(M, A), (M, D3)]
+            + [(M, A), (M, A), (K, D5)]
+            + [(M, A), (M, S3), (K, D3), (K, D5)]
+            + [(M, A), (M, A), (K, D5), (K, D5), (K, D5)],
+        ),
+        ("s2", [(K, S3)] * 14, [(K, S3)] * 14),
+        ("s3", [(N, K, S3)] * 14, [(N, K, S3)] * 14),
+        ("s4", [("noise", S3)] * 14, [("noise", S3)] * 14),
+    ],
+)
+def test_candidate_tables(name: str, normal: list[tuple[str, ...]], reduce: list[tuple[str, ...]]) -> None:
+    groups = {group.name: group for group in SPACES[name]().groups}
+    names = "0->2 1->2 0->3 1->3 2->3 0->4 1->4 2->4 3->4 0->5 1->5 2->5 3->5 4->5".split()
+    for kind, table in (("normal", normal), ("reduce", reduce)):
+        assert [row.name for row in groups[kind].rows] == names
+        assert [row.candidates for row in groups[kind].rows] == table
+        assert groups[kind].nodes == ((0, 1), (2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12, 13))
+        assert groups[kind].inputs == 2
+
+
+def test_nasbench201_table() -> None:
+    (group,) = SPACES["nasbench201"]().groups
+    assert [row.name for row in group.rows] == ["0->1", "0->2", "1->2", "0->3", "1->3", "2->3"]
+    assert {row.candidates for row in group.rows} == {(N, K, "nor_conv_1x1", "nor_conv_3x3", A)}
+    assert (group.nodes, group.inputs, group.least, group.most) == ((), None, 0, 1)
+
+
+def test_cells_need_a_normal_and_two_reductions() -> None:
+    with pytest.raises(Refused, match="at least 3 cells"):
+        SPACES["darts"](cells=2)
+    assert [group.layers for group in SPACES["darts"](cells=3).groups] == [1, 2]
+
+
+def test_unknown_space() -> None:
+    with pytest.raises(Refused, match="unknown space 'dart'; did you mean 'darts'"):
+        SPACES["dart"]
