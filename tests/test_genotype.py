@@ -148,7 +148,9 @@ def test_python_text_of_triples() -> None:
 
 def test_nasbench201_string() -> None:
     genotype = Genotype.parse("|a~0|+|none~0|b~1|+|c~0|none~1|d~2|")
-    assert genotype == Genotype("nasbench201", {"cell": {"0->1": ("a",), "1->2": ("b",), "0->3": ("c",), "2->3": ("d",)}})
+    assert genotype == Genotype(
+        "nasbench201", {"cell": {"0->1": ("a",), "1->2": ("b",), "0->3": ("c",), "2->3": ("d",)}}
+    )
 
 
 @pytest.mark.parametrize(

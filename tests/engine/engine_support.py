@@ -46,7 +46,9 @@ def small_network(seed: int = 0, dropout: float = 0.0) -> nn.Module:
     torch.manual_seed(seed)
 
     def candidates() -> dict[str, nn.Module]:
-        conv = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, affine=False), nn.Dropout(dropout), nn.Tanh())
+        conv = nn.Sequential(
+            nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4, affine=False), nn.Dropout(dropout), nn.Tanh()
+        )
         return {"conv": conv, "skip_connect": nn.Identity(), "halve": Halve()}
 
     return nn.Sequential(
@@ -61,14 +63,14 @@ def small_supernet(seed: int = 0, dropout: float = 0.0) -> ModuleSupernet:
 
 
 def searcher(
-    method: Method | None = None, *, supernet: Any = None, place: Place = SINGLE, seed: int = 0, alphas: Any = None,
+    method: Method | None = None, *, supernet: Any = None, place: Place = SINGLE, seed: int = 0, start: Any = None,
     count: int = 12, size: int = 4, **settings: Any,
 ) -> Searcher:  # fmt: skip
     net = small_supernet() if supernet is None else supernet
     given = SearchSettings.model_validate({"epochs": 2, "batch_size": size, **settings})
     return Searcher(
         net, net.groups, method or Method(), given, batches(count, size, 1, place), batches(count, size, 2, place),
-        place, seed, alphas,
+        place, seed, start,
     )  # fmt: skip
 
 

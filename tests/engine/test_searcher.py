@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from poise.data.batches import Batches
 from poise.engine.events import EpochEnded, Started, Stepped
 from poise.engine.search import cosine, search
+from poise.engine.statistics import mixture_statistics
 from poise.engine.streams import stream
 from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
@@ -46,16 +48,33 @@ from poise.supernet.supernet import ModuleSupernet
 def quiet(event: object) -> None: ...
 
 
+def trained(found: Any, seed: int = 0, listen: Any = quiet) -> TrainedSupernet:
+    """The supernet of a searcher as selection rules see it."""
+    space = ModuleSpace(small_network())
+    return TrainedSupernet(space, found.groups, found.alphas, found.method.relaxation, lambda: found, seed, listen)
+
+
 def textbook_darts(
-    supernet: ModuleSupernet, alphas: dict[str, Tensor], steps: int, settings: Any, penalty: float, relax: Any, weights_first: bool
+    supernet: ModuleSupernet,
+    alphas: dict[str, Tensor],
+    steps: int,
+    settings: Any,
+    penalty: float,
+    relax: Any,
+    weights_first: bool,
 ) -> dict[str, Tensor]:
     """First-order DARTS as one would write it with ``loss.backward()`` and two optimizers."""
     net = copy.deepcopy(supernet).double().train()
     parameters = {name: nn.Parameter(value.double().clone()) for name, value in alphas.items()}
     w = settings.weights
-    sgd = torch.optim.SGD(net.parameters(), w.learning_rate, w.momentum, weight_decay=w.weight_decay, nesterov=w.nesterov)
+    sgd = torch.optim.SGD(
+        net.parameters(), w.learning_rate, w.momentum, weight_decay=w.weight_decay, nesterov=w.nesterov
+    )
     adam = torch.optim.Adam(
-        parameters.values(), settings.alphas.learning_rate, settings.alphas.betas, weight_decay=settings.alphas.weight_decay
+        parameters.values(),
+        settings.alphas.learning_rate,
+        settings.alphas.betas,
+        weight_decay=settings.alphas.weight_decay,
     )
     training = batches(12, 4, 1, DOUBLE).epoch(stream(0, "order", "search", 0))
     searching = batches(12, 4, 2, DOUBLE).epoch(stream(0, "search order", "search", 0, 0))
@@ -95,7 +114,10 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
     "weights first": (Method(), {"weights_first": True}),
     "nesterov": (Method(), {"weights": {"nesterov": True, "learning_rate": 0.1}}),
     "clipped": (Method(), {"weights": {"clip": 0.05, "learning_rate": 0.1}}),
-    "fair": (Method(relaxation=Sigmoid(), penalty=ZeroOne(10.0)), {"alphas": {"betas": (0.9, 0.999), "learning_rate": 3e-3}}),
+    "fair": (
+        Method(relaxation=Sigmoid(), penalty=ZeroOne(10.0)),
+        {"alphas": {"betas": (0.9, 0.999), "learning_rate": 3e-3}},
+    ),
 }
 
 
@@ -103,8 +125,10 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
 def test_three_steps_equal_a_textbook_darts(case: str) -> None:
     method, given = CASES[case]
     supernet = small_supernet()
-    alphas = {g.name: torch.randn(g.shape, generator=torch.Generator().manual_seed(8)).double() for g in supernet.groups}
-    found = searcher(method, supernet=copy.deepcopy(supernet), place=DOUBLE, alphas=alphas, **given)
+    alphas = {
+        g.name: torch.randn(g.shape, generator=torch.Generator().manual_seed(8)).double() for g in supernet.groups
+    }
+    found = searcher(method, supernet=copy.deepcopy(supernet), place=DOUBLE, start=alphas, **given)
     assert len(found.training) == 3
     record = found.epoch(Progress(0, 2), found.settings.weights.learning_rate, ("search", 0), quiet, "search", 0)
     penalty = 10.0 if case == "fair" else 0.0
@@ -130,18 +154,26 @@ def test_the_searchs_unrolled_step_knows_its_optimizer(nesterov: bool) -> None:
         kind: ClassVar[str] = "peek"
 
         def __call__(self, search: Any, training: Any, mixture: Any, weights: Any, descent: Any) -> Any:
-            gradients = torch.autograd.grad(training({n: v.detach() for n, v in mixture.items()}), list(weights.values()))
+            gradients = torch.autograd.grad(
+                training({n: v.detach() for n, v in mixture.items()}), list(weights.values())
+            )
             ahead = {}
             for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
                 step = gradient + descent.weight_decay * weight
                 buffer = descent.momentum * descent.buffers[name] + step if descent.buffers else step
-                ahead[name] = (weight - descent.learning_rate * (step + descent.momentum * buffer if nesterov else buffer)).detach()
+                ahead[name] = (
+                    weight - descent.learning_rate * (step + descent.momentum * buffer if nesterov else buffer)
+                ).detach()
             seen.append((ahead, {n: w.detach().clone() for n, w in weights.items()}))
             found = FirstOrder()(search, training, mixture, weights, descent)
             return replace(found, layers={n: torch.zeros_like(v) for n, v in found.layers.items()})
 
-    held = {"weights": {"nesterov": nesterov, "clip": 1e9}, "alphas": {"weight_decay": 0.0}}
-    found = searcher(Method(hypergradient=Peek()), place=DOUBLE, **held)
+    found = searcher(
+        Method(hypergradient=Peek()),
+        place=DOUBLE,
+        weights={"nesterov": nesterov, "clip": 1e9},
+        alphas={"weight_decay": 0.0},
+    )
     found.epoch(Progress(0, 2), 0.05, ("search", 0), quiet, "search", 0)
     final = {name: weight.detach() for name, weight in found.weights.items()}
     actual = [before for _, before in seen[1:]] + [final]
@@ -165,9 +197,7 @@ def test_the_same_seed_gives_the_same_bits(kind: str) -> None:
         torch.rand(seed + 1)  # what torch's own stream stands at must not matter
         found = searcher(METHODS_TO_REPEAT[kind], supernet=supernet, seed=seed)
         history = [{k: v for k, v in record.items() if k != "seconds"} for record in search(found)]
-        space = ModuleSpace(small_network())
-        trained = TrainedSupernet(found, space, seed)
-        genotype = genotype_of(space.name, found.method.selection(trained), found.groups)
+        genotype = genotype_of("custom", found.method.selection(trained(found, seed)), found.groups)
         return state_of(found), history, genotype.to_json()
 
     first, second, other = run(3), run(3), run(4)
@@ -327,10 +357,8 @@ class SeenSearch:
 def test_decided_rows_stay_one_hot_in_both_steps(perturbation: Any) -> None:
     in_weights: list[dict[str, Tensor]] = []
     in_alphas: list[dict[str, Tensor]] = []
-    method = Method(
-        perturbation=perturbation, alignment=SeenMixtures(in_weights), hypergradient=SeenSearch(in_alphas)
-    )
-    found = searcher(method, alphas={"shared": torch.zeros(1, 3), "5": torch.zeros(1, 3)})
+    method = Method(perturbation=perturbation, alignment=SeenMixtures(in_weights), hypergradient=SeenSearch(in_alphas))
+    found = searcher(method, start={"shared": torch.zeros(1, 3), "5": torch.zeros(1, 3)})
     found.edits = Edits.none(found.groups).decide("shared", 0, 1)
     found.epoch(Progress(1, 2), 0.05, ("tune", 0), quiet, "tune", 0)
     assert len(in_weights) == len(in_alphas) == 3
@@ -353,7 +381,9 @@ def test_an_attack_on_an_edited_supernet_sees_the_edits(edit: str) -> None:
 
     supernet = small_supernet()
     supernet.register_forward_pre_hook(
-        lambda module, given: seen.append({n: v.detach().clone() for n, v in given[1].items()}) if not module.training else None
+        lambda module, given: (
+            seen.append({n: v.detach().clone() for n, v in given[1].items()}) if not module.training else None
+        )
     )
     found = searcher(Method(perturbation=Watched(0.2, 0.3)), supernet=supernet)
     edits = Edits.none(found.groups)
@@ -372,14 +402,19 @@ def test_perturbation_reaches_the_weight_step_alone() -> None:
     in_weights: list[dict[str, Tensor]] = []
     in_alphas: list[dict[str, Tensor]] = []
     method = Method(
-        perturbation=RandomSmoothing(0.2, 0.3), alignment=SeenMixtures(in_weights), hypergradient=SeenSearch(in_alphas)
+        perturbation=RandomSmoothing(0.2, 0.2), alignment=SeenMixtures(in_weights), hypergradient=SeenSearch(in_alphas)
     )
     start = {"shared": torch.tensor([[0.1, 0.2, 0.3]]), "5": torch.zeros(1, 3)}
-    found = searcher(method, alphas=start, size=12)
+    found = searcher(method, start=start, size=12)
     search(found)
     clean = torch.softmax(start["shared"], -1)
     torch.testing.assert_close(in_alphas[0]["shared"], clean.expand(2, 1, 3))
     assert all(float((seen["shared"][0] - clean).abs().max()) > 0.01 for seen in in_weights)
+    other: list[dict[str, Tensor]] = []
+    search(searcher(replace(method, alignment=SeenMixtures(other)), start=start, size=12, seed=1))
+    draws = [seen["shared"][0] - clean for seen in (*in_weights, *other)]
+    for first, second in itertools.combinations(draws, 2):
+        assert float((first - second).abs().max()) > 0.02, "every step and every seed draws anew"
 
 
 def test_a_slot_of_ones_own_works_without_touching_anything() -> None:
@@ -418,15 +453,17 @@ def test_a_slot_of_ones_own_works_without_touching_anything() -> None:
             return {name: torch.full_like(values, 1 / values.shape[-1]) for name, values in mixture.items()}
 
     seen: list[dict[str, Tensor]] = []
-    method = Method(relaxation=Temperature(0.5), penalty=Skips(100.0), perturbation=Uniform(), alignment=SeenMixtures(seen))
+    method = Method(
+        relaxation=Temperature(0.5), penalty=Skips(100.0), perturbation=Uniform(), alignment=SeenMixtures(seen)
+    )
     method.check(small_supernet().groups, 2)
-    found = searcher(method, alphas=None, epochs=3, alphas_=None) if False else searcher(method, epochs=3)
+    found = searcher(method, epochs=3)
     before = found.probabilities()
     history = search(found)
     after = found.probabilities()
     assert all(bool((after[name][:, 1] < before[name][:, 1]).all()) for name in after), "the penalty pushed skips down"
     assert all(torch.allclose(mixture["5"], torch.full((1, 1, 3), 1 / 3)) for mixture in seen)
-    expected = 100 * sum(float(values[:, 1].sum()) for values in before.values())
+    expected = 100 * sum(float(values[:, 1].sum().detach()) for values in before.values())
     assert history[0]["penalty"] == pytest.approx(expected, rel=0.02)
 
 
@@ -443,7 +480,7 @@ def test_what_the_listener_hears() -> None:
 def test_the_record_by_hand() -> None:
     """One batch per epoch, so that means are that batch's own numbers."""
     alphas = {"shared": torch.tensor([[0.0, 1.0, 2.0]]), "5": torch.tensor([[0.0, 3.0, 1.0]])}
-    found = searcher(Method(penalty=ZeroOne(4.0)), place=DOUBLE, alphas=alphas, size=12)
+    found = searcher(Method(penalty=ZeroOne(4.0)), place=DOUBLE, start=alphas, size=12)
     net = copy.deepcopy(found.supernet)
     images, labels = next(batches(12, 12, 2, DOUBLE).epoch(stream(0, "search order", "search", 0, 0)))
     rows = {name: value.double().softmax(-1) for name, value in alphas.items()}
@@ -461,21 +498,23 @@ def test_the_record_by_hand() -> None:
     assert -1 <= record["alignment"]["train"] <= 1
     assert record["skip_share"] == 0.5, "skip_connect leads in one of the two rows"
     now = found.probabilities()["5"]
-    last = search(searcher(Method(), place=DOUBLE, alphas=alphas, size=12, epochs=1, alphas_lr=None))[0] if False else None
-    assert last is None
-    statistics = found._record(Progress(0, 1), 0.1, type("Sums", (), {"mean": lambda self, name: None})())["mixture"]["5"]
-    assert statistics["max"] == pytest.approx(float(now.max()))
-    assert statistics["entropy"] == pytest.approx(float(torch.distributions.Categorical(now).entropy().detach()), rel=1e-6)
+    statistics = mixture_statistics(found.probabilities(), found.groups)["5"]
+    assert statistics["max"] == pytest.approx(float(now.detach().max()))
+    assert statistics["entropy"] == pytest.approx(
+        float(torch.distributions.Categorical(now).entropy().detach()), rel=1e-6
+    )
 
 
 def test_training_accuracy_and_the_sampled_alignment() -> None:
     found = searcher(Method(), size=12, epochs=1)
     aligned = searcher(Method(alignment=LayerAlignment()), size=12, epochs=1)
     first, second = search(found)[0], search(aligned)[0]
-    assert first["alignment"]["train"] == pytest.approx(second["alignment"]["train"], rel=1e-5), "measured, or computed anyway"
+    assert first["alignment"]["train"] == pytest.approx(second["alignment"]["train"], rel=1e-5), (
+        "measured, or computed anyway"
+    )
     assert first["train_accuracy"] == second["train_accuracy"]
     assert first["train_loss"] == pytest.approx(second["train_loss"], rel=1e-6)
-    assert abs(first["train_accuracy"] * 12 - round(first["train_accuracy"] * 12)) < 1e-9
+    assert abs(first["train_accuracy"] * 12 - round(first["train_accuracy"] * 12)) < 1e-6
 
 
 def test_a_search_that_diverges_says_so() -> None:
@@ -502,7 +541,7 @@ def test_a_shorter_search_half_is_gone_through_again() -> None:
     assert found.searching.turns == 3  # type: ignore[attr-defined]
 
 
-def test_tuning_works_on_a_copy_and_keeps_schedules_at_their_end() -> None:
+def test_tuning_keeps_schedules_at_their_end_and_follows_its_own_cosine() -> None:
     seen: list[Progress] = []
 
     @dataclass(frozen=True)
@@ -518,26 +557,30 @@ def test_tuning_works_on_a_copy_and_keeps_schedules_at_their_end() -> None:
     search(found)
     before = state_of(found)
     seen.clear()
-    trained = TrainedSupernet(found, ModuleSpace(small_network()), 0, lambda e: rates.append(e.record["learning_rate"]) if isinstance(e, EpochEnded) else None)
+
+    def listen(event: object) -> None:
+        if isinstance(event, EpochEnded):
+            rates.append(event.record["learning_rate"])
+
+    tuned = trained(found, listen=listen)
     edits = Edits.none(found.groups).decide("shared", 0, 0)
-    clean = trained.measure(Edits.none(found.groups))
-    assert trained.measure(Edits.none(found.groups)) == clean
-    assert trained.measure(edits) != clean
-    trained.tune(edits, 1, 0, 4)
-    trained.tune(edits, 1, 1, 4)
-    assert same(state_of(found), before)
-    assert found.edits is None
+    clean = tuned.measure(Edits.none(found.groups))
+    assert tuned.measure(Edits.none(found.groups)) == clean
+    assert tuned.measure(edits) != clean
+    tuned.tune(edits, 1, 0, 4)
+    tuned.tune(edits, 1, 1, 4)
     assert rates == pytest.approx([cosine(0.0025, 0.001, epoch, 4) for epoch in (0, 1)])
     assert all(RandomSmoothing().radius(progress) == pytest.approx(0.3) for progress in seen)
-    assert torch.equal(trained.probabilities()["shared"], torch.tensor([[1.0, 0.0, 0.0]]))
+    assert len(seen) == 6
+    assert not same(state_of(found), before), "tuning trains"
+    assert torch.equal(found.probabilities()["shared"].detach(), torch.tensor([[1.0, 0.0, 0.0]]))
 
 
 def test_measuring_changes_nothing_and_counts_every_image() -> None:
     found = searcher(place=DOUBLE)
     before = state_of(found)
-    trained = TrainedSupernet(found, ModuleSpace(small_network()), 0)
     edits = Edits.none(found.groups).drop("shared", 0, 2)
-    score = trained.measure(edits)
+    score = trained(found).measure(edits)
     assert same(state_of(found), before)
     rows = {name: value.detach().clone() for name, value in found.probabilities().items()}
     rows["shared"][0, 2] = 0
@@ -547,17 +590,12 @@ def test_measuring_changes_nothing_and_counts_every_image() -> None:
         logits = net(images, {g.name: rows[g.name].expand(g.layers, 1, 3) for g in found.groups})
         losses.append(float(F.cross_entropy(logits, labels).detach()))
         correct += int((logits.argmax(1) == labels).sum())
-    assert score.loss == pytest.approx(sum(losses) / 3, rel=1e-9)
+    assert score.loss == pytest.approx(sum(losses) / 3, rel=1e-6)
     assert score.accuracy == pytest.approx(correct / 12)
-
-
-def checked(groups: Sequence[Any]) -> None:
-    Method().check(groups, 2)
 
 
 def test_precision_follows_the_place() -> None:
     for place, dtype in ((SINGLE, torch.float32), (DOUBLE, torch.float64)):
         found = searcher(place=place)
-        checked(found.groups)
         search(found)
         assert all(value.dtype == dtype for value in (*found.alphas.values(), *found.weights.values()))

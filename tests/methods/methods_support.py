@@ -36,7 +36,7 @@ def smooth_mixture(groups: tuple[ChoiceGroup, ...] = GROUPS) -> dict[str, Tensor
 
 
 class SmoothLoss:
-    """Cross-entropy of ``h <- Σ_row Σ_o p[l, row, o]·tanh(h W[l, row, o])``: satisfies `Loss`, and records its calls."""
+    """Cross-entropy of ``h <- Σ_row Σ_o p[l, row, o]·tanh(h W[l, row, o])``: a `Loss` that records its calls."""
 
     def __init__(self, weights: Mapping[str, Tensor], groups: tuple[ChoiceGroup, ...] = GROUPS, seed: int = 7) -> None:
         self.own = weights

@@ -85,12 +85,14 @@ def test_strength_grows_linearly_from_0_to_full() -> None:
     for epoch in range(5):
         torch.testing.assert_close(correction(epoch), full * epoch / 4, rtol=1e-9, atol=1e-14)
     assert not correction(0, 1).any(), "a search of one epoch stands at its start"
-    torch.testing.assert_close(correction(5), full, rtol=1e-9, atol=1e-14, msg="tuning after the search: λ stays at full strength")
+    torch.testing.assert_close(
+        correction(5), full, rtol=1e-9, atol=1e-14, msg="tuning after the search: λ stays at full strength"
+    )
     torch.testing.assert_close(correction(2, 2), full, rtol=1e-9, atol=1e-14)
 
 
 def test_passes_of_a_step() -> None:
-    """One tracked pass, two auxiliary ones at ±; the first epoch needs only the tracked one; others get no perturbation."""
+    """One tracked pass, two auxiliary ones at ±; the first epoch needs only the tracked one; others are left alone."""
     weights, mixture = smooth_weights(), smooth_mixture()
     loss = SmoothLoss(weights)
     LayerAlignment(distance=1e-3)(loss, mixture, weights, GROUPS, LAST)
@@ -153,14 +155,14 @@ def test_dead_layers_leave_finite_weights(form: str, dead: list[int]) -> None:
     found = LayerAlignment(0.25, form, 1e-4)(loss, mixture, weights, GROUPS, LAST).weights  # type: ignore[arg-type]
     assert all(torch.isfinite(value).all() for value in found.values())
     leaf = mixture["normal"].detach().clone().requires_grad_()
-    (layers,) = torch.autograd.grad(
-        loss.value({**mixture, "normal": leaf}, weights), [leaf], create_graph=True
-    )
+    (layers,) = torch.autograd.grad(loss.value({**mixture, "normal": leaf}, weights), [leaf], create_graph=True)
     living = [layers[index] for index in range(3) if index not in dead]
     if not living:
         assert all(torch.equal(found[name], plain[name]) for name in weights)
         return
-    pushed = torch.autograd.grad(textbook(living, form) / 3, list(weights.values()), allow_unused=True, materialize_grads=True)
+    pushed = torch.autograd.grad(
+        textbook(living, form) / 3, list(weights.values()), allow_unused=True, materialize_grads=True
+    )
     correction = {name: plain[name] - found[name] for name in weights}
     assert relative(correction, {n: 0.25 * value for n, value in zip(weights, pushed, strict=True)}) < 1e-5
 
@@ -194,6 +196,6 @@ def test_refusals() -> None:
         with pytest.raises(Refused):
             LayerAlignment(**bad)  # type: ignore[arg-type]
     alone = (ChoiceGroup("normal", 1, ROWS), ChoiceGroup("reduce", 2, ROWS, aligned=False))
-    with pytest.raises(Refused, match="alignment=layer: .*at least 2 layers"):
+    with pytest.raises(Refused, match=r"alignment=layer: .*at least 2 layers"):
         Method(alignment=LayerAlignment()).check(alone, 5)
     Method(alignment=LayerAlignment()).check(GROUPS, 5)

@@ -98,7 +98,9 @@ def test_first_order_is_the_direct_gradient_of_every_layer() -> None:
     assert relative(found.layers, {name: leaf.grad for name, leaf in leaves.items()}) < 1e-14  # type: ignore[misc]
     assert not training.calls
     assert found.layers["normal"].shape == (3, 2, 3)
-    assert not torch.allclose(found.layers["normal"][0], found.layers["normal"][1]), "each layer has a gradient of its own"
+    assert not torch.allclose(found.layers["normal"][0], found.layers["normal"][1]), (
+        "each layer has a gradient of its own"
+    )
 
 
 def test_where_the_search_loss_ignores_the_weights_unrolled_is_first_order() -> None:

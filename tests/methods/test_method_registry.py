@@ -30,7 +30,8 @@ def test_a_slot_value_is_a_documented_frozen_value_with_a_kind(found: tuple[str,
     assert cls.__dict__["kind"] == kind  # type: ignore[attr-defined]
     assert "kind" not in {field.name for field in dataclasses.fields(cls)}
     assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    assert cls.__doc__ and not cls.__doc__.startswith(f"{cls.__name__}("), "a docstring of its own"
+    assert cls.__doc__
+    assert not cls.__doc__.startswith(f"{cls.__name__}("), "a docstring of its own"
     assert set(inspect.signature(cls).parameters) == {field.name for field in dataclasses.fields(cls)}
     assert slot in {field.name for field in dataclasses.fields(Method)}
     if slot != "selection":
@@ -68,7 +69,9 @@ def test_a_presets_settings_exist(name: str) -> None:
         for key, value in settings.items():
             slot, _, field = key.partition(".")
             changed = dataclasses.replace(getattr(method, slot), **{field: value})
-            assert getattr(changed, field) == value != getattr(getattr(method, slot), field), "a setting changes something"
+            assert getattr(changed, field) == value != getattr(getattr(method, slot), field), (
+                "a setting changes something"
+            )
     for space, settings in found.published.items():
         assert space == "*" or space in SPACES
         for key, value in settings.items():

@@ -45,7 +45,9 @@ def test_the_published_weight() -> None:
 def test_sum_adds() -> None:
     given = tensors()
     both = Sum((ZeroOne(2.0), ZeroOne(5.0, "l1"), NoPenalty()))(given)
-    assert float(both.detach()) == pytest.approx(float((ZeroOne(2.0)(given) + ZeroOne(5.0, "l1")(given)).detach()), rel=1e-12)
+    assert float(both.detach()) == pytest.approx(
+        float((ZeroOne(2.0)(given) + ZeroOne(5.0, "l1")(given)).detach()), rel=1e-12
+    )
 
 
 def test_no_penalty_is_zero_in_the_inputs_precision() -> None:

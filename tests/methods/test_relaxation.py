@@ -49,7 +49,7 @@ def test_renormalise_by_hand() -> None:
 
 
 def nearest(values: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
-    """The projection of one row: every entry at its lower bound, at its upper one or free; the nearest feasible point wins."""
+    """The projection of one row: every entry at its lower bound, at its upper one or free; the nearest wins."""
     lower, upper = np.maximum(0, centre - radius), np.minimum(1, centre + radius)
     best, least = centre, np.inf
     for states in itertools.product((0, 1, 2), repeat=len(values)):
@@ -79,7 +79,7 @@ def test_softmax_projection_is_the_nearest_point(radius: float, candidates: int)
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), radius=st.floats(0, 1), candidates=st.integers(2, 8), single=st.booleans())
 def test_softmax_projection_is_feasible_and_optimal(seed: int, radius: float, candidates: int, single: bool) -> None:
-    """Feasible, and the KKT conditions: one τ with ``p = clip(v − τ)``, so free entries all moved by the same amount."""
+    """Feasible, and the KKT conditions: one τ with ``p = clip(v − τ)``, so free entries all move alike."""
     dtype = torch.float32 if single else torch.float64
     tolerance = 2e-6 if single else 1e-12
     centre = draw(2, 3, candidates, seed=seed, scale=3).softmax(-1).to(dtype)

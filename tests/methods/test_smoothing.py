@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -81,6 +82,7 @@ def test_random_on_rows_that_sum_to_1() -> None:
 
 def test_random_where_a_row_clamps_to_zero() -> None:
     """With every entry of the row driven below 0 the row becomes one-hot at its largest value."""
+
     class Sinking:
         def renormalise(self, values: Tensor) -> Tensor:
             return Softmax().renormalise(values - 1.0)
@@ -104,7 +106,9 @@ def test_random_is_a_function_of_its_generator() -> None:
 @pytest.mark.parametrize("epoch", [0, 25, 50])
 def test_the_attack_finds_the_corner_of_a_linear_loss(relaxation: Any, epoch: int) -> None:
     mixture = both_relaxed(relaxation)
-    slopes = {name: draw(*values.shape[1:], seed=70 + i).expand_as(values) for i, (name, values) in enumerate(mixture.items())}
+    slopes = {
+        name: draw(*values.shape[1:], seed=70 + i).expand_as(values) for i, (name, values) in enumerate(mixture.items())
+    }
     radius = 0.03 + 0.27 * epoch / 50
     found = AdversarialSmoothing()(mixture, corner_loss(slopes), relaxation, Progress(epoch, 50), generator(2))
     for name, values in found.items():
@@ -143,7 +147,7 @@ def test_the_attack_on_two_candidates_is_optimal_on_the_simplex() -> None:
 @pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid()])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_result_is_never_below_clean(relaxation: Any, seed: int) -> None:
-    """A loss with its maximum at the clean mixture falls whatever one does: the clean mixture comes back, bit by bit."""
+    """A loss with its maximum at the clean mixture falls whatever one does: the clean one comes back."""
     mixture = both_relaxed(relaxation)
     fixed = {name: values.detach().clone() for name, values in mixture.items()}
     peak = MixtureLoss(lambda m: -torch.stack([(v - fixed[n]).square().sum() for n, v in m.items()]).sum())
@@ -160,7 +164,7 @@ def test_the_attack_goes_uphill_and_takes_the_published_steps() -> None:
     assert torch.equal(loss.seen[-1]["g"], mixture["g"])
     start = (visited[0][0] - 0.5).abs()
     assert 0 < float(start.min()) < float(start.max()) <= 0.03, "a random start inside the ball"
-    for before, after in zip(visited[:-1], visited[1:], strict=True):
+    for before, after in itertools.pairwise(visited):
         torch.testing.assert_close(after, (before + 2 * 0.03 / 7).clamp(max=0.53))
     assert all(torch.equal(layer, seen[0]) for seen in visited for layer in seen), "the layers share one δ"
 
@@ -169,7 +173,9 @@ def test_the_shared_delta_feels_all_layers() -> None:
     """Layers that pull in opposite directions with unequal force: the stronger wins for both."""
     mixture = {"g": torch.full((2, 1, 2), 0.5, dtype=torch.float64)}
     force = torch.tensor([[[1.0, 0.0]], [[-3.0, 0.0]]], dtype=torch.float64)
-    found = AdversarialSmoothing()(mixture, MixtureLoss(lambda m: (force * m["g"]).sum()), Sigmoid(), HALF, generator(1))
+    found = AdversarialSmoothing()(
+        mixture, MixtureLoss(lambda m: (force * m["g"]).sum()), Sigmoid(), HALF, generator(1)
+    )
     torch.testing.assert_close(found["g"][:, 0, 0], torch.full((2,), 0.5 - 0.165, dtype=torch.float64))
     assert torch.equal(found["g"][0], found["g"][1])
     assert not found["g"].requires_grad

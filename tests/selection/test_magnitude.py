@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from selection.selection_fakes import Fake, cell, free
 
 from poise.errors import Refused
 from poise.selection import SELECTIONS, Magnitude, Threshold
 from poise.supernet.groups import ChoiceGroup, Row
+from selection.selection_fakes import Fake, cell, free
 
 CELL = cell(["none", "a", "b"])
 NORMAL = [
@@ -117,7 +117,9 @@ def test_rows_that_must_keep_a_candidate() -> None:
     assert Threshold()(Fake({"layer": [[0.9, 0.3, 0.95]]}, [group])) == {"layer": ((2,),)}
 
 
-@pytest.mark.parametrize("settings", [{"form": "both"}, {"threshold": 1.1}, {"threshold": -0.1}, {"threshold": float("nan")}])
+@pytest.mark.parametrize(
+    "settings", [{"form": "both"}, {"threshold": 1.1}, {"threshold": -0.1}, {"threshold": float("nan")}]
+)
 def test_threshold_refuses_wrong_settings(settings: dict[str, object]) -> None:
     with pytest.raises(Refused):
         Threshold(**settings)  # type: ignore[arg-type]

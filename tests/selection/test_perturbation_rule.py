@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from selection.selection_fakes import NODES, Fake, cell, free
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from poise.selection.rule import Score
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept, expand
 from poise.supernet.supernet import ModuleSupernet
+from selection.selection_fakes import NODES, Fake, cell, free
 
 
 class Worth:

@@ -19,7 +19,6 @@ from poise.supernet.groups import Kept, one_hot
 
 TASK = Task(1, (8, 9), 3)
 PRESETS = ("demo", "small", "paper")
-FIELDS = {"search": SearchSettings.model_fields, "train": TrainSettings.model_fields}
 
 
 def small(name: str) -> Any:
@@ -30,9 +29,7 @@ def small(name: str) -> Any:
 
 def random_kept(space: Space, seed: int) -> Kept:
     draw = random.Random(seed)
-    return {
-        group.name: tuple((draw.randrange(len(row.candidates)),) for row in group.rows) for group in space.groups
-    }
+    return {group.name: tuple((draw.randrange(len(row.candidates)),) for row in group.rows) for group in space.groups}
 
 
 def test_some_spaces_exist() -> None:
@@ -77,9 +74,7 @@ class TestSpace:
         supernet = space.supernet(TASK).double()
         assert supernet.groups == space.groups
         images = torch.randn(3, 1, 8, 9, dtype=torch.float64)
-        mixture = {
-            g.name: torch.rand(g.layers, *g.shape, dtype=torch.float64).requires_grad_() for g in space.groups
-        }
+        mixture = {g.name: torch.rand(g.layers, *g.shape, dtype=torch.float64).requires_grad_() for g in space.groups}
         logits = supernet(images, mixture)
         assert logits.shape == (3, 3)
         upstream = torch.randn(3, 3, dtype=torch.float64)
@@ -93,7 +88,6 @@ class TestSpace:
 
     def test_genotypes_make_networks_and_come_back(self, name: str) -> None:
         space = small(name)
-        made = 0
         for seed in range(4):
             kept = random_kept(space, seed)
             genotype = genotype_of(name, kept, space.groups)
@@ -113,8 +107,6 @@ class TestSpace:
             assert network(torch.randn(2, 1, 8, 9)).shape == (2, 3)
             assert isinstance(network, Heads)
             assert space.supernet(TASK)(torch.randn(2, 1, 8, 9), one_hot(kept, space.groups)).shape == (2, 3)
-            made += 1
-        assert made == 4
 
     def test_network_size(self, name: str) -> None:
         space = small(name)
@@ -122,7 +114,12 @@ class TestSpace:
         with torch.device("meta"):
             sizes = [
                 sum(weight.numel() for weight in space.network(genotype, TASK, **options).parameters())
-                for options in ({"channels": 4, "cells": 3}, {"channels": 8, "cells": 3}, {"channels": 4, "cells": 6}, {})
+                for options in (
+                    {"channels": 4, "cells": 3},
+                    {"channels": 8, "cells": 3},
+                    {"channels": 4, "cells": 6},
+                    {},
+                )
             ]
         assert sizes[0] < sizes[2] < sizes[3]
         assert sizes[0] < sizes[1] < sizes[3]
@@ -135,9 +132,8 @@ class TestSpace:
         present = {candidate for group in space.groups for row in group.rows for candidate in row.candidates}
         assert space.without(()) == space
         assert space.without(("none",)) == space.without(("none",)).without(("none",))
-        left = {
-            candidate for group in space.without(("none",)).groups for row in group.rows for candidate in row.candidates
-        } if len(present) > 2 else present  # fmt: skip
+        smaller = space.without(("none",))
+        left = {candidate for group in smaller.groups for row in group.rows for candidate in row.candidates}
         assert left == present - {"none"}
         with pytest.raises(Refused, match="2 are needed"):
             assert space.without(tuple(sorted(present))).groups
@@ -224,14 +220,18 @@ S3, S5, D3, D5 = "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"
         ("darts", [(N, M, A, K, S3, S5, D3, D5)] * 14, [(N, M, A, K, S3, S5, D3, D5)] * 14),
         (
             "s1",
-            [(K, D3), (K, D5)]
-            + [(K, D5), (K, S3), (K, D3)]
-            + [(M, K), (K, S3), (K, S3), (K, D3)]
-            + [(K, S3), (M, K), (K, D3), (D3, D5), (D3, D5)],
-            [(M, A), (M, D3)]
-            + [(M, A), (M, A), (K, D5)]
-            + [(M, A), (M, S3), (K, D3), (K, D5)]
-            + [(M, A), (M, A), (K, D5), (K, D5), (K, D5)],
+            [
+                *[(K, D3), (K, D5)],
+                *[(K, D5), (K, S3), (K, D3)],
+                *[(M, K), (K, S3), (K, S3), (K, D3)],
+                *[(K, S3), (M, K), (K, D3), (D3, D5), (D3, D5)],
+            ],
+            [
+                *[(M, A), (M, D3)],
+                *[(M, A), (M, A), (K, D5)],
+                *[(M, A), (M, S3), (K, D3), (K, D5)],
+                *[(M, A), (M, A), (K, D5), (K, D5), (K, D5)],
+            ],
         ),
         ("s2", [(K, S3)] * 14, [(K, S3)] * 14),
         ("s3", [(N, K, S3)] * 14, [(N, K, S3)] * 14),
@@ -240,7 +240,22 @@ S3, S5, D3, D5 = "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"
 )
 def test_candidate_tables(name: str, normal: list[tuple[str, ...]], reduce: list[tuple[str, ...]]) -> None:
     groups = {group.name: group for group in SPACES[name]().groups}
-    names = "0->2 1->2 0->3 1->3 2->3 0->4 1->4 2->4 3->4 0->5 1->5 2->5 3->5 4->5".split()
+    names = [
+        "0->2",
+        "1->2",
+        "0->3",
+        "1->3",
+        "2->3",
+        "0->4",
+        "1->4",
+        "2->4",
+        "3->4",
+        "0->5",
+        "1->5",
+        "2->5",
+        "3->5",
+        "4->5",
+    ]
     for kind, table in (("normal", normal), ("reduce", reduce)):
         assert [row.name for row in groups[kind].rows] == names
         assert [row.candidates for row in groups[kind].rows] == table

@@ -78,7 +78,6 @@ def test_describe_is_the_papers_text(text: str) -> None:
     assert sorted(entries[0]) == sorted(entries[1])
 
 
-
 def table() -> list[dict[str, str]]:
     if not TABLE.exists():
         pytest.skip("the NAS-Bench-201 table is not on this machine")
@@ -197,7 +196,7 @@ def test_nasbench201_has_neither() -> None:
 
 @pytest.mark.parametrize("size", [(7, 9), (8, 5), (1, 1), (2, 3)])
 def test_factorized_reduce_pixel_by_pixel(size: tuple[int, int]) -> None:
-    """Output (i, j): the first half of the channels sees pixel (2i, 2j), the second (2i+1, 2j+1), 0 beyond the image."""
+    """Output (i, j): half of the channels see pixel (2i, 2j), the others (2i+1, 2j+1), 0 beyond the image."""
     module = FactorizedReduce(3, 5, affine=False).double().eval()
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     y = module(x)

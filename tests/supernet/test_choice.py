@@ -170,7 +170,10 @@ def test_a_call_that_fails_leaves_the_module_as_it_was() -> None:
     ("module", "message"),
     [
         (nn.Sequential(nn.Linear(2, 2)), "Sequential holds no poise.Choice"),
-        (nn.Sequential(Choice([nn.ReLU(), nn.Tanh()], "g"), Choice([nn.ReLU(), nn.Tanh(), nn.GELU()], "g")), "'g' must"),
+        (
+            nn.Sequential(Choice([nn.ReLU(), nn.Tanh()], "g"), Choice([nn.ReLU(), nn.Tanh(), nn.GELU()], "g")),
+            "'g' must",
+        ),
         (nn.Sequential(Choice([nn.ReLU(), nn.Sequential(activation())])), "inside another Choice"),
         (Choice([nn.ReLU(), activation()]), "inside another Choice"),
         (nn.Sequential(Choice([nn.ReLU(), nn.Tanh()], "my group")), "the group of a Choice"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from textbook.weights import carry_cells, live_nodes, randomise
 from torch import Tensor, nn
 
 from poise.genotype import Genotype
@@ -12,6 +11,7 @@ from poise.spaces import S3, Darts, NasBench201, Task
 from poise.spaces.nasbench201_network import NasBench201Network
 from poise.spaces.network import CellNetwork
 from poise.supernet.groups import one_hot
+from textbook.weights import carry_cells, live_nodes, randomise
 
 TASK = Task(3, (7, 9), 4)
 
@@ -45,7 +45,9 @@ def genotype(rows: dict[str, dict[str, list[str]]]) -> Genotype:
     return Genotype("darts", {kind: {row: tuple(names) for row, names in kept.items()} for kind, kept in rows.items()})
 
 
-def mixture_of(supernet: nn.Module, rows: dict[str, dict[str, list[str]]], alive_only: bool = False) -> dict[str, Tensor]:
+def mixture_of(
+    supernet: nn.Module, rows: dict[str, dict[str, list[str]]], alive_only: bool = False
+) -> dict[str, Tensor]:
     """1 where the rows keep a candidate, built from names; rows whose source nothing reaches can be left out."""
     mixture = {}
     for group in supernet.groups:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from textbook.operations import avg_pool, darts_operation, factorized_reduce, max_pool, nasbench201_operation
-from textbook.supernets import ceil_mean_2x2, darts_supernet, nasbench201_supernet
-from textbook.weights import randomise
 from torch import Tensor
 from torch.nn import functional as F
 
 from poise.spaces import S1, S2, S3, Darts, NasBench201, Task
 from poise.spaces.operations import NASBENCH201_OPERATIONS, OPERATIONS
+from textbook.operations import avg_pool, darts_operation, factorized_reduce, max_pool, nasbench201_operation
+from textbook.supernets import ceil_mean_2x2, darts_supernet, nasbench201_supernet
+from textbook.weights import randomise
 
 Mixtures = Callable[[tuple[int, ...]], Tensor]
 
@@ -44,9 +44,7 @@ def one_hots(shape: tuple[int, ...]) -> Tensor:
 
 def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
     trained = {name for name, _ in module.named_parameters()}
-    return {
-        name: value.detach().clone().requires_grad_(name in trained) for name, value in module.state_dict().items()
-    }
+    return {name: value.detach().clone().requires_grad_(name in trained) for name, value in module.state_dict().items()}
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 9), (1, 4)])
@@ -92,11 +90,18 @@ CASES = {
 }
 
 
-def textbook(space: Darts | NasBench201, state: dict[str, Tensor], x: Tensor, mixture: object, training: bool) -> Tensor:
+def textbook(
+    space: Darts | NasBench201, state: dict[str, Tensor], x: Tensor, mixture: object, training: bool
+) -> Tensor:
     names = {group.name: [row.candidates for row in group.rows] for group in space.groups}
     if isinstance(space, NasBench201):
         return nasbench201_supernet(
-            state, x, mixture, cells=space.cells, candidates=names["cell"], training=training  # type: ignore[arg-type]
+            state,
+            x,
+            mixture,
+            cells=space.cells,
+            candidates=names["cell"],
+            training=training,  # type: ignore[arg-type]
         )
     return darts_supernet(state, x, mixture, cells=space.cells, candidates=names, training=training)  # type: ignore[arg-type]
 

@@ -58,7 +58,7 @@ def relu_conv_norm(state: State, name: str, x: Tensor, kernel: int, stride: int,
 
 
 def factorized_reduce(state: State, name: str, x: Tensor, training: bool) -> Tensor:
-    """The pixels (0, 0), (0, 2), ... through one matrix, (1, 1), (1, 3), ... through another; zeros beyond the image."""
+    """Pixels (0, 0), (0, 2), ... through one matrix, (1, 1), (1, 3), ... through another; zeros beyond the image."""
     x = F.relu(x)
     height, width = (x.shape[2] + 1) // 2, (x.shape[3] + 1) // 2
     padded = F.pad(x, (0, 2, 0, 2))

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+
 from textbook.operations import (
     State,
     batch_norm,
@@ -17,8 +20,6 @@ from textbook.operations import (
     pointwise,
     relu_conv_norm,
 )
-from torch import Tensor
-from torch.nn import functional as F
 
 
 def darts_cell(
@@ -129,7 +130,7 @@ def nasbench201_supernet(
     candidates: Sequence[Sequence[str]],
     training: bool = True,
 ) -> Tensor:
-    """Stem, three stages of ``cells`` cells joined by residual blocks of stride 2, BN, ReLU, mean over pixels, linear."""
+    """Stem, three stages of ``cells`` cells joined by residual blocks of stride 2, BN, ReLU, mean, linear."""
     x = batch_norm(state, "stem.1", F.conv2d(images, state["stem.0.weight"], padding=1), training)
     place = layer = 0
     for stage in range(3):
@@ -144,12 +145,3 @@ def nasbench201_supernet(
             place, layer = place + 1, layer + 1
     x = F.relu(batch_norm(state, "norm", x, training))
     return (x.sum(dim=(2, 3)) / (x.shape[2] * x.shape[3])) @ state["classifier.weight"].T + state["classifier.bias"]
-
-
-__all__ = [
-    "ceil_mean_2x2",
-    "darts_cell",
-    "darts_supernet",
-    "nasbench201_cell",
-    "nasbench201_supernet",
-]

@@ -62,7 +62,7 @@ def search(
     from poise.config import dump, parse_override, resolve
     from poise.engine.run import RunFolder
     from poise.workflow import search as work
-    from poise.workflow.show import run_tables
+    from poise.workflow.show import pictures, run_tables
 
     overrides = [parse_override(text) for text in set_ or []]
     settings = resolve(
@@ -83,6 +83,8 @@ def search(
     with Reporter(console) as listen:
         result = work.run(settings, out=folder, overwrite=overwrite, listen=listen)
     console.print(run_tables(RunFolder(folder), result.space))
+    for picture in pictures(RunFolder(folder)):
+        _say(f"see {picture}")
     _say(f"saved in {folder}; next: poise train {folder}")
 
 
@@ -176,14 +178,16 @@ def export(
 def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of a trained network.")]) -> None:
     """A run's genotype, cells as pictures, curves, results."""
     from poise.engine.run import RunFolder
-    from poise.workflow.show import run_tables, show_search, training_tables
+    from poise.workflow.show import pictures, run_tables, show_search, training_tables
 
-    kind = RunFolder.kind_of(run)
-    if kind == "train":
-        console.print(training_tables(RunFolder.open(run, "train")))
+    if RunFolder.kind_of(run) == "train":
+        folder = RunFolder.open(run, "train")
+        console.print(training_tables(folder))
     else:
         folder = RunFolder.open(run, "search")
         console.print(run_tables(folder, show_search(folder)))
+    for picture in pictures(folder):
+        _say(f"see {picture}")
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ Later layers win: built-in defaults < the space's preset < what the method was p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,7 @@ def _merge(base: Plain, layer: Mapping[str, Any]) -> None:
         ):
             _merge(old, value)
         else:
-            base[name] = dict(value) if isinstance(value, Mapping) else value
+            base[name] = deepcopy(dict(value)) if isinstance(value, Mapping) else value
 
 
 def _set(settings: Plain, dotted: str, value: Any) -> None:

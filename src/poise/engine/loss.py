@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from poise.engine.device import Place
 from poise.engine.streams import seeded
+from poise.methods.slots import Loss
+from poise.selection.edits import Edits
 from poise.supernet.groups import Mixture
 
 
@@ -52,3 +54,17 @@ class BatchLoss:
             if state:
                 return cast(Tensor, functional_call(self._supernet, state, (self._images, mixture)))
             return cast(Tensor, self._supernet(self._images, mixture))
+
+
+class EditedLoss:
+    """A loss of mixtures before a selection's edits: what is decided stays so, however it is perturbed."""
+
+    def __init__(self, loss: Loss, edits: Edits) -> None:
+        self._loss = loss
+        self._edits = edits
+
+    def __call__(self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False) -> Tensor:
+        return self._loss(self._edits.apply(mixture), weights, track=track)
+
+    def evaluation(self, mixture: Mixture) -> Tensor:
+        return self._loss.evaluation(self._edits.apply(mixture))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from poise.data.batches import Batches
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
-from poise.engine.loss import BatchLoss
+from poise.engine.loss import BatchLoss, EditedLoss
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
 from poise.engine.streams import seed_of, stream
@@ -48,7 +48,7 @@ class _Sums:
 
     def mean(self, name: str) -> float | None:
         found = self.values.get(name)
-        return float(torch.stack(found).double().mean()) if found else None
+        return float(torch.stack(found).cpu().double().mean()) if found else None
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Searcher:
         self.alphas = {
             name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in alphas.items()
         }
-        self.weights = dict(self.supernet.named_parameters())
+        self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
         self.edits: Edits | None = None
         self.restart(settings.weights.learning_rate)
 
@@ -151,7 +151,7 @@ class Searcher:
             moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
         sums = _Sums({})
         searching = self._cycle(purpose)
-        every = max(len(self.training) // SAMPLED_STEPS, 1)
+        every = math.ceil(len(self.training) / SAMPLED_STEPS)
         for number, batch in enumerate(self.training.epoch(stream(self.seed, "order", *purpose))):
             key = (*purpose, number)
             training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place)
@@ -204,20 +204,24 @@ class Searcher:
 
     def _move_weights(self, step: _Step) -> None:
         training = step.training
-        clean = {name: values.detach() for name, values in self.mixture().items()}
+        relaxation, edits = self.method.relaxation, self.edits
+        clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
         generator = stream(self.seed, "perturbation", *step.key)
-        mixture = self.method.perturbation(clean, training, self.method.relaxation, step.progress, generator)
-        if self.edits:
-            mixture = self.edits.apply(mixture)
+        loss = EditedLoss(training, edits) if edits else training
+        mixture = self.method.perturbation(clean, loss, relaxation, step.progress, generator)
+        if edits:
+            clean, mixture = edits.apply(clean), edits.apply(mixture)
         found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
         layers = found.layers
         if step.sampled and not layers:
             leaves = {name: values.detach().requires_grad_() for name, values in clean.items()}
             gradients = torch.autograd.grad(training(leaves), list(leaves.values()))
             layers = dict(zip(leaves, gradients, strict=True))
+        # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
+        norm = nn.utils.get_total_norm(found.weights.values())
+        shrink = (self.settings.weights.clip / (norm + 1e-6)).clamp(max=1)
         for name, weight in self.weights.items():
-            weight.grad = found.weights[name]
-        nn.utils.clip_grad_norm_(self.weights.values(), self.settings.weights.clip)
+            weight.grad = found.weights[name] * shrink
         self.weight_optimizer.step()
         assert training.correct is not None
         step.sums.add(

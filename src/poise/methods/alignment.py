@@ -29,11 +29,10 @@ def correlation(gradients: Tensor, form: Form = "corr") -> Tensor:
     A layer whose gradient is zero agrees with none: its ``c`` is 0, and so is its ``∂Λ/∂g``.
     """
     flat = gradients.flatten(1)
+    # c does not depend on the scale.
     largest = flat.abs().amax(dim=1, keepdim=True).detach()
     alive = largest > 0
-    flat = torch.where(
-        alive, flat / largest.where(alive, torch.ones_like(largest)), 0
-    )  # c does not depend on the scale
+    flat = torch.where(alive, flat / largest.where(alive, torch.ones_like(largest)), 0)
     if form == "corr":
         length = flat.square().sum(dim=1, keepdim=True)
         flat = flat * length.where(alive, torch.ones_like(length)).rsqrt()

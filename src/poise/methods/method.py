@@ -63,8 +63,9 @@ class Method:
 
     def check(self, groups: Sequence[ChoiceGroup], epochs: int) -> None:
         """Raise `Refused`, with the reason, if the slots make no sense together or on these groups."""
-        for field in fields(self):
-            slot = getattr(self, field.name)
+        # The curriculum first: it decides whether alphas are trained, which others rely on.
+        for name in ("curriculum", *(field.name for field in fields(self))):
+            slot = getattr(self, name)
             reason = slot.conflict(self, groups, epochs) if isinstance(slot, HasConflict) else None
             if reason:
-                raise Refused(f"{field.name}={slot.kind}: {reason}")
+                raise Refused(f"{name}={slot.kind}: {reason}")

@@ -131,15 +131,17 @@ class CellSpace:
         return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary)
 
     def describe(self, genotype: Genotype) -> str:
-        """The papers' text: ``(operation, input)`` pairs where every node has two, else ``(operation, node, input)``."""
-        cells = {
-            kind: [(name, *edge[::-1]) for edge in EDGES for name in genotype.choices[kind].get(f"{edge[0]}->{edge[1]}", ())]
-            for kind in ("normal", "reduce")
-        }
+        """The papers' text: ``(operation, input)`` where every node has two, else ``(operation, node, input)``."""
+        cells = {}
+        for kind in ("normal", "reduce"):
+            rows = genotype.choices[kind]
+            cells[kind] = [(name, end, start) for start, end in EDGES for name in rows.get(f"{start}->{end}", ())]
         two_each = [node for node in range(2, 2 + NODES) for _ in (0, 1)]
-        if all([node for _, node, _ in entries] == two_each for entries in cells.values()):
-            cells = {kind: [(name, source) for name, _, source in entries] for kind, entries in cells.items()}
-        parts = (f"{kind}={entries}, {kind}_concat=range(2, {2 + NODES})" for kind, entries in cells.items())
+        regular = all([entry[1] for entry in entries] == two_each for entries in cells.values())
+        parts = []
+        for kind, entries in cells.items():
+            shown = [(name, source) for name, _, source in entries] if regular else entries
+            parts.append(f"{kind}={shown}, {kind}_concat=range(2, {2 + NODES})")
         return f"Genotype({', '.join(parts)})"
 
 

@@ -62,7 +62,7 @@ def run_tables(folder: RunFolder, space: Space) -> RenderableType:
     return Group(
         genotype_table(genotype, space.groups),
         history_table(folder.history()),
-        result_table([("genotype", space.describe(genotype)), *_files(folder)]),
+        result_table([("genotype", space.describe(genotype))]),
     )
 
 
@@ -73,9 +73,9 @@ def training_tables(folder: RunFolder) -> RenderableType:
     except Refused:
         result = {}
     rows = [(str(name), f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
-    return Group(history_table(folder.history()), result_table([*rows, *_files(folder)]))
+    return Group(history_table(folder.history()), result_table(rows))
 
 
-def _files(folder: RunFolder) -> list[tuple[str, str]]:
-    found = sorted(file for file in folder.path.rglob("*") if file.suffix in (".svg", ".html") and file.is_file())
-    return [("figure" if file.suffix == ".svg" else "page", str(file)) for file in found]
+def pictures(folder: RunFolder) -> list[Path]:
+    """The run's figures and its page."""
+    return [*sorted((folder.path / "figures").glob("*.svg")), *sorted(folder.path.glob("*.html"))]

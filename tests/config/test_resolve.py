@@ -1,0 +1,135 @@
+"""Layers of configuration: who wins, what is published, what is written out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import poise
+from poise.config import dump, override, resolve
+from poise.config.values import build_method, plain
+from poise.errors import Refused
+from poise.methods.preset import METHODS
+from poise.spaces.space import SPACES
+
+
+@pytest.mark.parametrize("preset", ["demo", "small", "paper"])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("space", SPACES)
+def test_every_combination_of_names_resolves_and_round_trips(
+    space: str, method: str, preset: str, tmp_path: Path
+) -> None:
+    found = resolve(space=space, method=method, preset=preset)
+    (tmp_path / "config.yaml").write_text(dump(found))
+    assert resolve(file=tmp_path / "config.yaml") == found
+    built = found.build_space().without(found.build_method().without)
+    found.build_method().check(built.groups, found.search.epochs)
+    assert build_method(plain(found.build_method())) == found.build_method()
+
+
+def test_published_settings() -> None:
+    paper: dict[str, Any] = {"preset": "paper"}
+    darts = resolve(space="darts", method="darts", **paper)
+    assert darts.space == {"name": "darts", "channels": 16, "cells": 8, "excluded": []}
+    assert (darts.search.epochs, darts.search.batch_size) == (50, 64)
+    weights, alphas = darts.search.weights, darts.search.alphas
+    assert (weights.learning_rate, weights.final_learning_rate, weights.momentum) == (0.025, 0.001, 0.9)
+    assert (weights.weight_decay, weights.clip, weights.nesterov) == (3e-4, 5.0, False)
+    assert (alphas.learning_rate, alphas.betas, alphas.weight_decay) == (3e-4, (0.5, 0.999), 1e-3)
+    train = darts.train
+    assert (train.channels, train.cells, train.epochs, train.batch_size) == (36, 20, 600, 96)
+    assert (train.auxiliary, train.cutout, train.drop_path) == (0.4, 16, 0.2)
+    assert (train.weights.learning_rate, train.weights.final_learning_rate) == (0.025, 0.0)
+
+    fair = resolve(space="darts", method="fair-darts", **paper)
+    assert (fair.search.weights.learning_rate, fair.search.weights.final_learning_rate) == (0.005, 0.001)
+    assert (fair.search.batch_size, fair.search.alphas.learning_rate, fair.search.alphas.betas) == (
+        128,
+        3e-3,
+        (0.9, 0.999),
+    )
+    strengths = {
+        space: resolve(space=space, method="lambda-darts").build_method().alignment.strength  # type: ignore[attr-defined]
+        for space in ("darts", "nasbench201", "s1", "s4")
+    }
+    assert strengths == {"darts": 0.125, "nasbench201": 0.25, "s1": 0.25, "s4": 0.25}
+    published = resolve(space="nasbench201", method="lambda-darts", **paper).search
+    assert (published.weights_first, published.alphas.learning_rate) == (True, 1e-4)
+    assert (published.weights.nesterov, published.weights.weight_decay) == (True, 5e-4)
+    assert not resolve(space="nasbench201", method="lambda-darts").search.weights_first
+
+
+def test_later_layers_win(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    config = {
+        "preset": "demo",
+        "space": {"name": "nasbench201", "channels": 5},
+        "method": {"name": "sdarts-rs", "perturbation": {"final": 0.5}},
+        "search": {"epochs": 3, "alphas": {"learning_rate": 0.1}},
+        "seed": 1,
+    }
+    file.write_text(yaml.safe_dump(config))
+    found = resolve(file=file, overrides=[("search.epochs", 4)], seed=2)
+    assert found.space == {"name": "nasbench201", "channels": 5, "cells": 1, "excluded": []}
+    assert found.method["perturbation"] == {"kind": "random", "initial": 0.03, "final": 0.5}
+    assert (found.search.epochs, found.search.alphas.learning_rate, found.seed) == (4, 0.1, 2)
+    assert found.search.alphas.betas == (0.5, 0.999)
+    assert resolve(file=file, method="sdarts-adv", space="s2", preset="small").space["channels"] == 5
+    assert resolve(file=file, overrides=[("perturbation", "adversarial")]).method["perturbation"]["steps"] == 7
+
+
+def test_overrides_leave_no_trace() -> None:
+    before = dump(resolve(preset="demo"))
+    resolve(preset="demo", overrides=[("search.alphas.learning_rate", 0.5), ("search.weights.momentum", 0.5)])
+    assert dump(resolve(preset="demo")) == before
+
+
+def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"method": {"name": "fair-darts", "selection": {"kind": "perturbation"}}}))
+    assert resolve(file=file).method["selection"] == {
+        "kind": "perturbation",
+        "criterion": "accuracy",
+        "tune_epochs": 5,
+    }
+
+
+def test_penalties_add_up() -> None:
+    penalty = [{"kind": "zero-one", "weight": 2.0}, {"kind": "zero-one", "norm": "l1"}]
+    found = resolve(overrides=[("penalty", penalty)])
+    assert found.build_method().penalty == poise.methods.Sum(
+        (poise.methods.ZeroOne(2.0), poise.methods.ZeroOne(norm="l1"))
+    )
+    assert override(found, []) == found
+
+
+def test_values_are_taken_as_they_are() -> None:
+    space = poise.spaces.s2(channels=3, cells=5)
+    method = poise.Method(relaxation=poise.methods.Sigmoid())
+    found = resolve(space=space, method=method, preset="paper")
+    assert found.build_space() == space
+    assert found.build_method() == method
+    assert found.method["name"] == "custom"
+    assert found.train.channels == 36
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([("search.weights", 3)], "search.weights"),
+        ([("search.alphas.betas", [0.9])], "search.alphas.betas"),
+        ([("search.weights.momentum", 1.0)], "search.weights.momentum"),
+        ([("method.relaxation", 3)], "needs a kind"),
+        ([("method.relaxation.kind", "softmx")], "did you mean 'softmax'"),
+        ([("method.slot", "x")], "unknown slot 'slot'"),
+        ([("penalty.weight.value", 3)], "weight"),
+        ([("space.name", "dart")], "unknown space 'dart'"),
+        ([("seed", 2**64)], "seed"),
+    ],
+)
+def test_refusals_name_the_setting(overrides: list[tuple[str, Any]], message: str) -> None:
+    with pytest.raises(Refused, match=message):
+        resolve(method="fair-darts", overrides=overrides)

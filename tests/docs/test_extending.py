@@ -1,0 +1,74 @@
+"""docs/extending.md is true: each of its files, dropped into a copy of poise, is found by everything, untouched."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from docs_support import ROOT, extension_commands, extension_files, poise, python
+
+FILES = extension_files()
+COMMANDS = extension_commands()
+
+NAMES = {
+    "src/poise/methods/entropy.py": ("methods", "darts-entropy"),
+    "src/poise/spaces/chain.py": ("spaces", "chain"),
+    "src/poise/selection/chance.py": ("selections", "chance"),
+    "src/poise/data/sources/stripes.py": ("data", "stripes"),
+}
+CONTRACTS = ["tests/methods/test_method_registry.py", "tests/spaces/test_every_space.py"]
+
+
+def copy_with(paths: list[str], folder: Path) -> Path:
+    """A copy of the package with more files; returns what goes on the Python path."""
+    shutil.copytree(ROOT / "src/poise", folder / "src/poise", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in paths:
+        assert not (folder / path).exists(), "a new file, not a changed one"
+        (folder / path).write_text(FILES[path], encoding="utf-8")
+    return folder / "src"
+
+
+def test_the_page_shows_one_file_of_each_kind() -> None:
+    assert set(FILES) == set(NAMES) == set(COMMANDS)
+
+
+def test_the_files_pass_the_linter(tmp_path: Path) -> None:
+    source = copy_with(list(NAMES), tmp_path)
+    for check in (["check"], ["format", "--check"]):
+        files = [str(tmp_path / path) for path in NAMES]
+        done = python(["-m", "ruff", *check, "--no-cache", "--config", str(ROOT / "pyproject.toml"), *files], source)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", NAMES)
+def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
+    source = copy_with([path], tmp_path)
+    listed, name = NAMES[path]
+    shown = COMMANDS[path]
+    assert shown[0] == ["list", listed]
+    assert any(name in words or f"selection={name}" in words for words in shown if words[0] == "search")
+    done = poise(shown, tmp_path, source)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert name in done.stdout.split()
+    for words in shown:
+        if words[0] == "search" and "--out" in words:
+            assert (tmp_path / words[words.index("--out") + 1] / "genotype.json").is_file()
+
+
+def test_the_contract_tests_take_them_up_and_pass(tmp_path: Path) -> None:
+    source = copy_with(list(NAMES), tmp_path)
+    names = ("entropy", "chain", "chance")
+    done = python(
+        ["-m", "pytest", *CONTRACTS, "-k", " or ".join(names), "-vv", "-p", "no:cacheprovider", "-p", "no:xdist"],
+        ROOT, source,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name in names:
+        assert any(name in line and "PASSED" in line for line in done.stdout.splitlines())
+
+
+def test_without_the_file_the_name_is_unknown(tmp_path: Path) -> None:
+    done = poise([["search", "--method", "darts-entropy", "--print-config"]], tmp_path)
+    assert done.returncode != 0
+    assert "unknown method 'darts-entropy'" in done.stderr

@@ -1,0 +1,132 @@
+"""Every registered method on every registered space, and every pair of slot values: a search runs, or is refused with
+a reason. Derived from the registries: what is registered is tested."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, replace
+from typing import Any
+
+import pytest
+import torch
+from engine_support import TASK, searcher, small_supernet, state_of
+
+from poise.engine.search import search
+from poise.errors import Refused
+from poise.methods import METHODS, Method, NoCurriculum
+from poise.methods.slots import SLOTS
+from poise.selection.perturbation import PerturbationRule
+from poise.spaces import SPACES
+
+KEYS = {
+    "epoch", "train_loss", "train_accuracy", "search_loss", "search_accuracy", "learning_rate", "mixture", "alignment",
+    "skip_share", "penalty", "seconds",
+}  # fmt: skip
+
+
+def tiny(name: str) -> Any:
+    """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them."""
+    cls = SPACES[name]
+    sizes = {"channels": 2, "cells": 4} if name != "nasbench201" else {"channels": 2, "cells": 1}
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    return cls(**{key: value for key, value in sizes.items() if key in known})
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """Every number of a record; None where a method has no such number."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from numbers(inner)
+    elif value is not None:
+        yield float(value)
+
+
+def run(method: Method, supernet: Any) -> None:
+    """Two epochs of one step, so that schedules are past their zero."""
+    found = searcher(method, supernet=supernet, count=6, size=6, epochs=2)
+    before = state_of(found)
+    history = search(found)
+    after = state_of(found)
+    assert len(history) == 2
+    for record in history:
+        assert set(record) == KEYS
+        assert all(math.isfinite(number) for number in numbers(record))
+        assert set(record["mixture"]) == {group.name for group in found.groups}
+    assert all(torch.isfinite(value).all() for value in after.values())
+    trains = method.trains_alphas(2)
+    for name in found.alphas:
+        assert torch.equal(after[f"alphas.{name}"], before[f"alphas.{name}"]) != trains, f"alphas {name}"
+    assert (history[-1]["search_loss"] is not None) == trains
+    moved = [name for name in found.weights if not torch.equal(after[name], before[name])]
+    assert len(moved) == len(found.weights), "every weight moves"
+
+
+@pytest.mark.parametrize("space", list(SPACES))
+@pytest.mark.parametrize("method", list(METHODS))
+def test_every_method_on_every_space(method: str, space: str) -> None:
+    value = METHODS[method].build()
+    smaller = tiny(space)
+    present = {name for group in smaller.groups for row in group.rows for name in row.candidates}
+    smaller = smaller.without([name for name in value.without if name in present])
+    value.check(smaller.groups, 2)
+    torch.manual_seed(0)
+    run(value, smaller.supernet(TASK))
+
+
+ARGUMENTS: dict[str, Any] = {
+    "terms": lambda: tuple(build("penalty", kind) for kind in SLOTS["penalty"] if kind != "sum")
+}
+"""What a slot value without defaults is built with, by field."""
+
+
+def build(slot: str, kind: str) -> Any:
+    cls = SLOTS[slot][kind]
+    needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    return cls(**{name: ARGUMENTS[name]() for name in needed})
+
+
+VALUES = [(slot, kind) for slot in SLOTS for kind in SLOTS[slot]]
+PAIRS = [pair for pair in itertools.combinations(VALUES, 2) if pair[0][0] != pair[1][0]]
+
+
+def name_of(pair: tuple[tuple[str, str], tuple[str, str]]) -> str:
+    return "+".join(f"{slot}={kind}" for slot, kind in pair)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=name_of)
+def test_every_pair_of_slot_values_runs_or_is_refused_with_a_reason(
+    pair: tuple[tuple[str, str], tuple[str, str]],
+) -> None:
+    values = {slot: build(slot, kind) for slot, kind in pair}
+    short = {
+        slot: replace(v, epochs=1) if slot == "curriculum" and hasattr(v, "epochs") else v for slot, v in values.items()
+    }
+    method = Method(**short)
+    supernet = small_supernet()
+    try:
+        method.check(supernet.groups, 2)
+    except Refused as refusal:
+        slot, reason = str(refusal).split("=", 1)
+        assert slot in SLOTS
+        assert len(reason.split(": ", 1)[1]) > 20
+        assert not method.trains_alphas(2), "nothing else rules a value out on these groups"
+        return
+    run(method, supernet)
+
+
+def test_what_needs_trained_alphas_is_refused_without_them() -> None:
+    blank = build("curriculum", "blank")
+    refused: dict[str, str] = {}
+    for slot, kind in VALUES:
+        if slot == "curriculum":
+            continue
+        chosen: dict[str, Any] = {"selection": PerturbationRule(), slot: build(slot, kind)}
+        try:
+            Method(curriculum=blank, **chosen).check(small_supernet().groups, 2)
+        except Refused as refusal:
+            refused[f"{slot}={kind}"] = str(refusal)
+        Method(curriculum=NoCurriculum(), **chosen).check(small_supernet().groups, 2)
+    assert {"hypergradient=unrolled", "penalty=zero-one", "penalty=sum", "selection=magnitude"} <= set(refused)
+    assert all(reason.startswith(f"{value}: ") for value, reason in refused.items())

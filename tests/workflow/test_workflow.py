@@ -1,0 +1,230 @@
+"""The Python interface: what a search, a selection and a retraining promise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import poise
+from poise.data import Images, open_source
+from poise.engine.events import EpochEnded, Event, Noted
+
+TINY: dict[str, Any] = {"search.epochs": 2, "search.images_per_half": 64, "search.batch_size": 32}
+SMALL_NET = {"train.channels": 2, "train.cells": 3, "train.epochs": 1, "train.drop_path": 0.0}
+
+
+class Guarded:
+    """The digits, of whose test split nothing may be read."""
+
+    def __init__(self) -> None:
+        self._inner = open_source("digits")
+        self.name = "guarded"
+        self.classes = self._inner.classes
+        self.asked: list[str] = []
+
+    def has(self, split: str) -> bool:
+        return True
+
+    def labels(self, split: str) -> Tensor:
+        self.asked.append(split)
+        assert split == "train", "the test split was touched"
+        return self._inner.labels(split)
+
+    def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
+        self.asked.append(split)
+        assert split == "train", "the test split was touched"
+        return self._inner.load(split, indices, size)
+
+
+def tiny(**given: Any) -> poise.SearchResult:
+    given = {"space": poise.spaces.darts(channels=2, cells=3), "method": "darts", "preset": "demo"} | given
+    data = given.pop("data", "digits")
+    return poise.search(data, settings=TINY | given.pop("settings", {}), **given)
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_same_seed_same_run_to_the_last_bit() -> None:
+    method = replace(poise.methods.sdarts_adv(), relaxation=poise.methods.Sigmoid())
+    space = poise.spaces.s4(channels=2, cells=3)  # with noise among its candidates
+    first, again = (tiny(space=space, method=method, seed=3) for _ in range(2))
+    assert equal(dict(first.alphas), dict(again.alphas))
+    assert equal(first.supernet.state_dict(), again.supernet.state_dict())
+    assert first.genotype == again.genotype
+    strip = [{k: v for k, v in record.items() if k != "seconds"} for record in first.history]
+    assert strip == [{k: v for k, v in record.items() if k != "seconds"} for record in again.history]
+    other = tiny(space=space, method=method, seed=4)
+    assert not equal(dict(first.alphas), dict(other.alphas))
+
+
+def test_a_run_leaves_torch_s_own_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    tiny()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_search_and_selection_never_touch_the_test_split() -> None:
+    source = Guarded()
+    rule = poise.selection.PerturbationRule(tune_epochs=0)
+    space = poise.spaces.nasbench201(channels=2, cells=1)
+    tiny(data=source, space=space, method=replace(poise.methods.darts_pt(), selection=rule))
+    assert set(source.asked) == {"train"}
+
+
+@pytest.mark.parametrize("rule", ["magnitude", "threshold", "perturbation"])
+def test_selecting_from_the_folder_is_selecting_in_the_search(tmp_path: Path, rule: str) -> None:
+    settings: dict[str, Any] = {"selection": rule}
+    if rule == "perturbation":
+        settings["selection.tune_epochs"] = 1
+    else:
+        settings["relaxation"] = "sigmoid"
+    given: dict[str, Any] = {"space": poise.spaces.nasbench201(channels=2, cells=1), "settings": settings}
+    found = tiny(out=tmp_path / "run", **given)
+    before = (tmp_path / "run" / "supernet.safetensors").read_bytes()
+    again = poise.select(tmp_path / "run")
+    assert again.genotype == found.genotype
+    assert (tmp_path / "run" / "supernet.safetensors").read_bytes() == before
+
+
+def test_tuning_leaves_the_result_s_supernet_as_the_search_left_it() -> None:
+    given: dict[str, Any] = {"space": poise.spaces.nasbench201(channels=2, cells=1)}
+    plain = tiny(**given)
+    tuned = tiny(method="darts-pt", settings={"selection.tune_epochs": 1}, **given)
+    assert equal(plain.supernet.state_dict(), tuned.supernet.state_dict())
+    assert equal(dict(plain.alphas), dict(tuned.alphas))
+
+
+def test_perturbation_selects_on_supernets_of_any_method(tmp_path: Path) -> None:
+    for name in ("fair-darts", "sdarts-rs", "lambda-darts", "blank-pt"):
+        space = poise.spaces.nasbench201(channels=2, cells=1)
+        settings = {"search.epochs": 1} | ({"selection.tune_epochs": 0} if name == "blank-pt" else {})
+        tiny(method=name, space=space, settings=settings, out=tmp_path / name)
+        selected = poise.select(tmp_path / name, "perturbation", settings={"selection.tune_epochs": 0})
+        space.check(selected.genotype)
+
+
+def test_what_a_threshold_leaves_empty_is_said() -> None:
+    heard: list[Event] = []
+    tiny(method="fair-darts", listen=heard.append)
+    notes = [event.message for event in heard if isinstance(event, Noted)]
+    assert len(notes) == 1
+    assert "threshold 0.85" in notes[0]
+
+
+def test_events_tell_every_epoch_once() -> None:
+    heard: list[Event] = []
+    found = tiny(listen=heard.append)
+    records = [event.record for event in heard if isinstance(event, EpochEnded)]
+    assert [record["epoch"] for record in records] == [0, 1]
+    assert records == list(found.history)
+
+
+class Net(nn.Module):
+    """A network of the user's own that is no cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            poise.Choice({"relu": nn.ReLU(), "dead": Dead()}, group="activation"),
+            nn.Conv2d(8, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            poise.Choice({"relu": nn.ReLU(), "dead": Dead()}, group="activation"),
+        )
+        self.head = poise.Choice([nn.Linear(128, 10), nn.Sequential(nn.Linear(128, 4), nn.ReLU(), nn.Linear(4, 10))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).flatten(1))
+
+
+class Dead(nn.Module):
+    """Lets nothing through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x
+
+
+def test_a_module_of_your_own_is_searched() -> None:
+    module = Net()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    found = poise.search(
+        module, "digits", method="darts", preset="demo",
+        settings={"search.epochs": 3, "search.alphas.learning_rate": 0.1},
+    )  # fmt: skip
+    assert equal(before, module.state_dict())
+    assert found.genotype.choices["activation"]["choice"] == ("relu",)
+    made = found.module
+    assert not [layer for layer in made.modules() if isinstance(layer, poise.Choice)]
+    assert isinstance(made.features[2], nn.ReLU)
+    assert isinstance(made.features[5], nn.ReLU)
+    trained = poise.train(found, settings={"train.epochs": 2, "train.auxiliary": 0.0})
+    assert trained.result["test_accuracy"] > 0.5
+
+
+def test_retraining_is_deterministic_and_measures_the_test_split() -> None:
+    found = tiny()
+    first, again = (poise.train(found, settings=SMALL_NET) for _ in range(2))
+    assert equal(first.network.state_dict(), again.network.state_dict())
+    measured = poise.evaluate(first, "digits")
+    assert measured["accuracy"] == pytest.approx(first.result["test_accuracy"])
+    images = open_source("digits").load("test")
+    logits = first.complete(images.pixels.float() / 255)
+    assert float((logits.argmax(dim=1) == images.labels).float().mean()) == pytest.approx(measured["accuracy"])
+
+
+def test_a_saved_network_is_the_network(tmp_path: Path) -> None:
+    trained = poise.train(tiny(), settings=SMALL_NET | {"train.auxiliary": 0.4}, out=tmp_path / "net")
+    loaded = poise.load_network(tmp_path / "net")
+    assert equal(trained.network.state_dict(), loaded.network.state_dict())
+    assert (loaded.genotype, loaded.classes, loaded.task) == (trained.genotype, trained.classes, trained.task)
+    images = torch.rand(3, 1, 8, 8)
+    with torch.no_grad():  # the memory layout may differ, and with it the order of sums
+        assert torch.allclose(trained.complete(images), loaded.complete(images), atol=1e-5)
+
+
+def test_any_torch_dataset_is_data() -> None:
+    labels = [index % 2 for index in range(160)]
+    dataset = torch.utils.data.TensorDataset(torch.rand(160, 3, 8, 8), torch.tensor(labels))
+    found = tiny(data=dataset)
+    assert found.supernet.classifier.out_features == 2  # type: ignore[union-attr]
+    with pytest.raises(poise.Refused, match="data from Python"):
+        poise.train(found)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: poise.search(nn.Linear(1, 1), "digits"), "holds no poise.Choice"),
+        (lambda: poise.search(Net(), "digits", space="darts"), "call poise.search"),
+        (lambda: poise.search("digits", "digits"), "takes one data argument"),
+        (lambda: poise.search("digits", settings={"search.epoch": 1}), "did you mean 'search.epochs'"),
+        (lambda: poise.train("nowhere.json", "digits"), "nowhere.json"),
+    ],
+)
+def test_refusals(call: Any, message: str) -> None:
+    with pytest.raises(poise.Refused, match=message):
+        call()
+
+
+def test_double_precision_and_bfloat16_run() -> None:
+    assert next(iter(tiny(precision="64").alphas.values())).dtype == torch.float64
+    mixed = tiny(precision="bf16-mixed")
+    assert next(iter(mixed.alphas.values())).dtype == torch.float32
+    assert all(torch.isfinite(values).all() for values in mixed.alphas.values())
+
+
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="needs an accelerator")
+def test_an_accelerator_finds_what_the_processor_finds() -> None:
+    here, there = tiny(device="cpu"), tiny(device="auto")
+    for name, values in here.alphas.items():
+        assert torch.allclose(values, there.alphas[name], atol=1e-3)
