@@ -26,7 +26,7 @@ TINY = (
     "--set=space.channels=2",
     "--set=space.cells=3",
     "--set=search.epochs=1",
-    "--set=search.images_per_half=64",
+    "--set=search.images_per_half=32",
     "--set=search.batch_size=32",
 )
 """A search of seconds."""

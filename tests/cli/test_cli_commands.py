@@ -123,8 +123,8 @@ def test_dry_run_counts_and_writes_nothing(poise: Poise, images: Path, tmp_path:
     before = set(tmp_path.rglob("*"))
     planned = poise("search", "--data", images, "--dry-run", "--space=nasbench201", *TINY[:1], *TINY[3:])
     assert planned.code == 0, planned.err
-    assert "steps    2 " in planned.out
-    assert "64 to train, 64 to search" in planned.out
+    assert "steps    1 " in planned.out
+    assert "32 to train, 32 to search" in planned.out
     assert set(tmp_path.rglob("*")) == before
 
 

@@ -100,6 +100,11 @@ CASES: list[tuple[Callable[[Path], None], str, str]] = [
     (nothing, "search --set space.channels=0", "channels must be a positive whole number"),
     (nothing, "search --set space.cells=2", "at least 3 cells"),
     (nothing, "search --set space.nodes=4", "unknown setting of space 'nodes'"),
+    (nothing, "search --set method=darts", "--method darts"),
+    (nothing, "search --set penalty=sum", "unknown penalty 'sum'"),
+    (nothing, "search --set train.cutout=16", "cutout"),
+    (nothing, "search --set search.weights.momentum=0 --set search.weights.nesterov=true", "nesterov"),
+    (nothing, "search --method darts-2nd --set curriculum=blank --print-config", "never trains"),
     (nothing, "search --set alignment=layers", "unknown alignment 'layers'; did you mean 'layer'?"),
     (nothing, "search --set alignment.strenght=1", "did you mean 'strength'?"),
     (nothing, "search --set alignment.strength=-1", "strength >= 0"),
@@ -192,13 +197,17 @@ def test_what_a_saved_run_refuses(poise: Poise, images: Path, tmp_path: Path) ->
     refused("unknown selection 'magnitud'", "select", run, "--rule", "magnitud")
     refused("is the run of a 'search'", "evaluate", run, "--data", images)
     refused("is the run of a 'train'", "select", run / "net")
-    refused("does not fit", "select", run, "--rule=perturbation", "--set=space.channels=3")
+    refused("settled when the supernet was trained", "select", run, "--set=space.channels=3")
     refused("was trained for 3 classes", "evaluate", run / "net", "--data", "digits")
     assert contents(tmp_path) == before
 
     (run / "supernet.safetensors").write_bytes(supernet[: len(supernet) // 2])
     refused("damaged", "select", run, "--rule=perturbation")
     (run / "supernet.safetensors").write_bytes(supernet)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("channels: 2", "channels: 3", 1))
+    refused("does not fit", "select", run, "--rule=perturbation")
+    (run / "config.yaml").write_text(config)
     (run / "genotype.json").write_text(
         json.dumps({"format": "poise.genotype", "version": 1, "space": "nasbench201", "choices": {"cell": {}}})
     )

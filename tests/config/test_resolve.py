@@ -126,7 +126,7 @@ def test_values_are_taken_as_they_are() -> None:
         ([("method.relaxation.kind", "softmx")], "did you mean 'softmax'"),
         ([("method.slot", "x")], "unknown slot 'slot'"),
         ([("penalty.weight.value", 3)], "weight"),
-        ([("space.name", "dart")], "unknown space 'dart'"),
+        ([("space.name", "dart")], "chosen with --space"),
         ([("seed", 2**64)], "seed"),
     ],
 )

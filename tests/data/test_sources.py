@@ -15,7 +15,7 @@ from poise.errors import Refused
 
 
 def test_every_kind_says_what_it_is_in_one_line() -> None:
-    assert list(SOURCES) == ["digits", "folder", "hub", "images", "npz", "parquet", "torch"]
+    assert {"digits", "folder", "hub", "images", "npz", "parquet", "torch"} <= set(SOURCES)
     for kind in SOURCES.values():
         assert kind.form
         assert kind.__doc__.splitlines()[0].endswith(".")

@@ -54,7 +54,12 @@ class SmoothLoss:
         return torch.nn.functional.cross_entropy(hidden @ weights["head"], self.labels)
 
     def __call__(
-        self, mixture: Mapping[str, Tensor], weights: Mapping[str, Tensor] | None = None, *, track: bool = False
+        self,
+        mixture: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        track: bool = False,
+        exact: bool = False,
     ) -> Tensor:
         self.calls.append(({name: values.detach().clone() for name, values in mixture.items()}, weights, track))
         return self.value(mixture, self.own if weights is None else {**self.own, **weights})
@@ -70,7 +75,7 @@ class MixtureLoss:
         self.function = function
         self.seen: list[dict[str, Tensor]] = []
 
-    def __call__(self, mixture: Any, weights: Any = None, *, track: bool = False) -> Tensor:
+    def __call__(self, mixture: Any, weights: Any = None, *, track: bool = False, exact: bool = False) -> Tensor:
         raise AssertionError("an attack runs in evaluation mode")
 
     def evaluation(self, mixture: Mapping[str, Tensor]) -> Tensor:

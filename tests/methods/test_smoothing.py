@@ -131,17 +131,24 @@ def best_of(slope: Tensor, lower: Tensor, upper: Tensor) -> float:
     return float(slope @ point)
 
 
-def test_the_attack_on_two_candidates_is_optimal_on_the_simplex() -> None:
-    """With two candidates of opposite slopes the sign's step goes straight to the corner, as on the box."""
-    clean = torch.tensor([[0.6, 0.4], [0.1, 0.9], [0.5, 0.5]], dtype=torch.float64)
-    slope = torch.tensor([[1.0, -1.0], [-2.0, 1.0], [-0.1, 0.3]], dtype=torch.float64)
-    mixture = {"g": clean.expand(2, 3, 2)}
+@pytest.mark.parametrize("slopes", ["mixed", "all uphill", "all downhill"])
+@pytest.mark.parametrize("candidates", [2, 3, 5, 8])
+def test_the_attack_finds_the_corner_of_the_simplex(candidates: int, slopes: str) -> None:
+    """Rows that sum to 1: only differences of slopes count, so signs that all agree must not stall the attack."""
+    radius = 0.03
+    clean = torch.softmax(0.3 * draw(6, candidates, seed=candidates), -1)
+    slope = draw(6, candidates, seed=90 + candidates)
+    slope = slope if slopes == "mixed" else slope + (10 if slopes == "all uphill" else -10)
+    mixture = {"g": clean.expand(2, 6, candidates)}
     found = AdversarialSmoothing()(
-        mixture, MixtureLoss(lambda m: (slope * m["g"]).sum()), Softmax(), Progress(50, 50), generator(1)
+        mixture, MixtureLoss(lambda m: (slope * m["g"]).sum()), Softmax(), Progress(0, 50), generator(1)
     )["g"]
-    lower, upper = (clean - 0.3).clamp(min=0), (clean + 0.3).clamp(max=1)
-    for row in range(3):
-        assert float(slope[row] @ found[0, row]) == pytest.approx(best_of(slope[row], lower[row], upper[row]), abs=1e-6)
+    lower, upper = (clean - radius).clamp(min=0), (clean + radius).clamp(max=1)
+    for row in range(6):
+        best, start = best_of(slope[row], lower[row], upper[row]), float(slope[row] @ clean[row])
+        gain = (float(slope[row] @ found[0, row]) - start) / (best - start)
+        assert gain > (1 - 1e-6 if candidates == 2 else 0.75), "with more candidates the last step may not reach it"
+        assert gain < 1 + 1e-6
 
 
 @pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid()])

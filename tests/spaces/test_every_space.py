@@ -13,7 +13,7 @@ from poise.engine.settings import SearchSettings, TrainSettings
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, ModuleSpace, Space, Task
-from poise.spaces.space import Heads, genotype_of, kept_of
+from poise.spaces.space import genotype_of, kept_of
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept, one_hot
 
@@ -105,7 +105,6 @@ class TestSpace:
             torch.manual_seed(0)
             network = space.network(genotype, TASK, channels=4, cells=3)
             assert network(torch.randn(2, 1, 8, 9)).shape == (2, 3)
-            assert isinstance(network, Heads)
             assert space.supernet(TASK)(torch.randn(2, 1, 8, 9), one_hot(kept, space.groups)).shape == (2, 3)
 
     def test_network_size(self, name: str) -> None:
@@ -201,7 +200,7 @@ def test_presets(name: str, preset: str) -> None:
 
 
 def test_published_sizes() -> None:
-    for name in SPACES:
+    for name in ("darts", "s1", "s2", "s3", "s4", "nasbench201"):
         space = SPACES[name].presets["paper"]["space"]
         assert space == {"channels": 16, "cells": 5 if name == "nasbench201" else 8}
         assert SPACES[name]() == SPACES[name](**space)

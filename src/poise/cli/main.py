@@ -62,6 +62,7 @@ def search(
     from poise.config import dump, parse_override, resolve
     from poise.engine.run import RunFolder
     from poise.workflow import search as work
+    from poise.workflow.prepare import Preparation
     from poise.workflow.show import pictures, run_tables
 
     overrides = [parse_override(text) for text in set_ or []]
@@ -70,6 +71,7 @@ def search(
         device=device, precision=precision,
     )  # fmt: skip
     if print_config:
+        Preparation.of(settings)  # refuses what would not run
         typer.echo(dump(settings), nl=False)
         return
     if dry_run:
@@ -83,6 +85,7 @@ def search(
     with Reporter(console) as listen:
         result = work.run(settings, out=folder, overwrite=overwrite, listen=listen)
     console.print(run_tables(RunFolder(folder), result.space))
+    _say(result.space.describe(result.genotype))
     for picture in pictures(RunFolder(folder)):
         _say(f"see {picture}")
     _say(f"saved in {folder}; next: poise train {folder}")
@@ -106,7 +109,9 @@ def select(
     overrides = dict(parse_override(text) for text in set_ or [])
     with Reporter(console) as listen:
         found = work(run, rule, data=data, settings=overrides, device=device, listen=listen)
-    console.print(run_tables(RunFolder(run), found.settings.build_space()))
+    space = found.settings.build_space()
+    console.print(run_tables(RunFolder(run), space))
+    _say(space.describe(found.genotype))
     _say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
 
 
@@ -185,7 +190,9 @@ def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of
         console.print(training_tables(folder))
     else:
         folder = RunFolder.open(run, "search")
-        console.print(run_tables(folder, show_search(folder)))
+        space = show_search(folder)
+        console.print(run_tables(folder, space))
+        _say(space.describe(folder.genotype()))
     for picture in pictures(folder):
         _say(f"see {picture}")
 

@@ -174,6 +174,10 @@ def _set(settings: Plain, dotted: str, value: Any) -> None:
     valid = set(RunSettings.model_fields)
     if parts[0] not in valid:
         raise unknown("setting", dotted, {*valid, *SLOTS, *setting_names()})
+    if dotted in ("space", "method", "data", "space.name", "method.name"):
+        raise Refused(
+            f"{dotted} is chosen with --{parts[0]} {value} (in Python: {parts[0]}={value!r}), not as a setting"
+        )
     place = settings
     for part in parts[:-1]:
         inner = place.setdefault(part, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -39,7 +39,14 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
             given[name] = TypeAdapter(known[name]).validate_python(value)
         except ValidationError as error:
             raise Refused(f"{where}.{name}: {first_problem(error)}") from None
+    missing = [field.name for field in fields(cls) if field.name not in given and _required(field)]
+    if missing:
+        raise Refused(f"{where} needs a value for {', '.join(missing)}")
     return cls(**given)
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def first_problem(error: ValidationError) -> str:

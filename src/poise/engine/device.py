@@ -39,7 +39,7 @@ class Place:
         try:
             fabric: Any = Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
         except (RuntimeError, ValueError) as error:
-            raise Refused(f"device {device!r} with precision {precision!r} cannot be used here: {error}") from None
+            raise Refused(f"device {device!r} is not available here ({type(error).__name__})") from None
         return Place(fabric, fabric.device, torch.float64 if precision == "64" else torch.float32)
 
     def autocast(self) -> AbstractContextManager[None]:

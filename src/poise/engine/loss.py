@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import cast
 
 from torch import Tensor, nn
@@ -33,8 +34,15 @@ class BatchLoss:
         self._place = place
         self.correct: Tensor | None = None
 
-    def __call__(self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False) -> Tensor:
-        logits = self._logits(mixture, weights or {}, track)
+    def __call__(
+        self,
+        mixture: Mixture,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        track: bool = False,
+        exact: bool = False,
+    ) -> Tensor:
+        logits = self._logits(mixture, weights or {}, track, exact)
         if track or self.correct is None:
             self.correct = (logits.detach().argmax(dim=1) == self._labels).sum()
         return F.cross_entropy(self._place.float(logits), self._labels)
@@ -46,11 +54,11 @@ class BatchLoss:
         finally:
             self._supernet.train()
 
-    def _logits(self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool) -> Tensor:
+    def _logits(self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool, exact: bool = False) -> Tensor:
         state = dict(weights)
         if not track:
             state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
-        with self._place.autocast(), seeded(self._seed, self._images.device):
+        with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._images.device):
             if state:
                 return cast(Tensor, functional_call(self._supernet, state, (self._images, mixture)))
             return cast(Tensor, self._supernet(self._images, mixture))
@@ -63,8 +71,15 @@ class EditedLoss:
         self._loss = loss
         self._edits = edits
 
-    def __call__(self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False) -> Tensor:
-        return self._loss(self._edits.apply(mixture), weights, track=track)
+    def __call__(
+        self,
+        mixture: Mixture,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        track: bool = False,
+        exact: bool = False,
+    ) -> Tensor:
+        return self._loss(self._edits.apply(mixture), weights, track=track, exact=exact)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
         return self._loss.evaluation(self._edits.apply(mixture))

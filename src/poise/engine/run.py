@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from poise.errors import Refused
@@ -127,7 +127,7 @@ class RunFolder:
         """Write tensors as safetensors."""
         temporary = self.path / f".{name}.new"
         values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        save_file(values, temporary, metadata=dict(metadata or {}))
+        temporary.write_bytes(save(values, metadata=dict(metadata or {})))
         os.replace(temporary, self.path / name)
 
     def load_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

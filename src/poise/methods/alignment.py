@@ -157,7 +157,9 @@ class LayerAlignment:
             moved = {name: values.detach() for name, values in mixture.items()}
             for name, direction in directions.items():
                 moved[name] = moved[name] + sign * step * direction
-            return torch.autograd.grad(loss(moved), list(weights.values()), allow_unused=True, materialize_grads=True)
+            return torch.autograd.grad(
+                loss(moved, exact=True), list(weights.values()), allow_unused=True, materialize_grads=True
+            )
 
         scale = torch.where(length > 0, strength / (2 * step), torch.zeros_like(step))
         for name, plus, minus in zip(weights, weight_gradient(1), weight_gradient(-1), strict=True):

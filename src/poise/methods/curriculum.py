@@ -26,7 +26,7 @@ class NoCurriculum:
 @fills("curriculum")
 @dataclass(frozen=True)
 class WarmUp:
-    """The alphas stand still for the first ``epochs`` epochs (PC-DARTS, arXiv:1907.05737, section 3.3: 15 of 50)."""
+    """The alphas stand still for the first epochs (PC-DARTS, arXiv:1907.05737, section 3.3: 15 of 50)."""
 
     epochs: int = 15
     kind: ClassVar[str] = "warm-up"

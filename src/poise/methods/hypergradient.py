@@ -27,7 +27,7 @@ def _leaves(mixture: Mixture) -> dict[str, Tensor]:
 def _mixture_gradient(loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     leaves = _leaves(mixture)
     fixed = {name: weight.detach() for name, weight in weights.items()}
-    gradients = torch.autograd.grad(loss(leaves, fixed), list(leaves.values()))
+    gradients = torch.autograd.grad(loss(leaves, fixed, exact=True), list(leaves.values()))
     return dict(zip(leaves, gradients, strict=True))
 
 

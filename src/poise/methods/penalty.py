@@ -58,10 +58,9 @@ class ZeroOne:
         return -self.weight * (distance.square() if self.norm == "l2" else distance.abs()).mean()
 
 
-@fills("penalty")
 @dataclass(frozen=True)
 class Sum:
-    """Several penalties at once; they add up."""
+    """Several penalties at once; they add up. In a configuration: a list."""
 
     terms: tuple[Penalty, ...]
     kind: ClassVar[str] = "sum"

@@ -20,6 +20,10 @@ from poise.methods.slots import Loss, Progress, Relaxation, fills
 from poise.supernet.groups import Mixture
 
 
+ROUNDING = 1e-5
+"""Moves below this share of a step are rounding."""
+
+
 @fills("perturbation")
 @dataclass(frozen=True)
 class NoPerturbation:
@@ -80,12 +84,18 @@ class RandomSmoothing(_Radius):
 class AdversarialSmoothing(_Radius):
     """SDARTS-ADV: ``max_{‖δ‖∞ ≤ ε} L_tr(w, p + δ)`` by projected gradient ascent on the batch of the weight step.
 
-    A random start in the ball, then ``steps`` steps of ``2ε/steps`` along the sign of the gradient, each followed by
-    the projection onto the ball and the set of mixtures. The network is in evaluation mode throughout. If the loss at
-    the end is not above the clean one, the clean mixture is used.
+    A random start in the ball, then ``steps`` steps of ``s = 2ε/steps`` along the sign of the gradient ``g``, as far as
+    mixtures can move along it, each followed by the projection ``Π`` onto the ball and the set of mixtures:
 
-    Differs from the released code in the projection: clamping and dividing by the sum can leave the ball, so poise
-    projects exactly onto the intersection of both (`Relaxation.project`).
+        ``p ← Π(p + s·sign(Π(p + s·g/max|g|) − p))``
+
+    The network is in evaluation mode throughout. If the loss at the end is not above the clean one, the clean mixture
+    is used.
+
+    Differs from the released code in two ways. Clamping and dividing by the sum can leave the ball, so poise projects
+    exactly onto the intersection of both (`Relaxation.project`). And where all signs of a softmax row agree, as they
+    often do, a step along ``sign(g)`` moves every entry alike, which rows that sum to 1 undo: poise takes the sign of
+    the step that the set allows. For the sigmoid relaxation the two are the same.
     """
 
     steps: int = 7
@@ -100,6 +110,7 @@ class AdversarialSmoothing(_Radius):
         self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
     ) -> Mixture:
         radius = self.radius(progress)
+        step = 2 * radius / self.steps
         clean = {group: values[:1].detach() for group, values in mixture.items()}
 
         def spread(shared: Mixture) -> Mixture:
@@ -113,10 +124,12 @@ class AdversarialSmoothing(_Radius):
         for _ in range(self.steps):
             leaves = {group: values.requires_grad_() for group, values in attack.items()}
             gradients = torch.autograd.grad(loss.evaluation(spread(leaves)), list(leaves.values()))
-            attack = {
-                group: bring_back(values.detach() + 2 * radius / self.steps * gradient.sign(), group)
-                for (group, values), gradient in zip(leaves.items(), gradients, strict=True)
-            }
+            for (group, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+                values = leaf.detach()
+                largest = gradient.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+                moved = bring_back(values + step * gradient / largest, group) - values
+                uphill = moved.sign() * (moved.abs() > ROUNDING * step)  # at a corner only rounding is left to follow
+                attack[group] = bring_back(values + step * uphill, group)
         with torch.no_grad():
             harmful = loss.evaluation(spread(attack)) > loss.evaluation(spread(clean))
         return spread({group: torch.where(harmful, attack[group], values) for group, values in clean.items()})

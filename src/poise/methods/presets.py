@@ -14,7 +14,10 @@ from poise.selection.perturbation import PerturbationRule
 from poise.selection.threshold import Threshold
 
 LIU = "Liu, Simonyan, Yang: DARTS: Differentiable Architecture Search. ICLR 2019, arXiv:1806.09055"
-CHU = "Chu, Zhou, Zhang, Li: Fair DARTS: Eliminating Unfair Advantages in DARTS. ECCV 2020, arXiv:1911.12126"
+CHU = (
+    "Chu, Zhou, Zhang, Li: Fair DARTS: Eliminating Unfair Advantages in Differentiable Architecture Search. "
+    "ECCV 2020, arXiv:1911.12126"
+)
 CHEN = (
     "Chen, Hsieh: Stabilizing Differentiable Architecture Search via Perturbation-based Regularization. "
     "ICML 2020, arXiv:2002.05283"

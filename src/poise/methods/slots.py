@@ -62,10 +62,18 @@ class Descent:
 class Loss(Protocol):
     """The mean loss of one batch. Called twice within a step with the same arguments it returns the same number."""
 
-    def __call__(self, mixture: Mixture, weights: Mapping[str, Tensor] | None = None, *, track: bool = False) -> Tensor:
+    def __call__(
+        self,
+        mixture: Mixture,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        track: bool = False,
+        exact: bool = False,
+    ) -> Tensor:
         """The loss in training mode (batch statistics), with the supernet's own weights or those given.
 
         Running statistics are updated only if ``track``: a step's one pass that counts, not its auxiliary ones.
+        ``exact`` forgoes reduced precision: for passes whose small difference is what counts.
         """
         ...
 

@@ -36,7 +36,7 @@ def _table(rows: Mapping[str, str], heads: tuple[str, str] = ("name", "what it i
 
 
 def _methods() -> RenderableType:
-    return _table({name: f"{preset.summary} [{preset.citation}]" for name, preset in METHODS.items()})
+    return _table({name: f"{preset.summary} [{preset.citation}]".replace("``", "") for name, preset in METHODS.items()})
 
 
 def _slots() -> RenderableType:

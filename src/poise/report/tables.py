@@ -70,7 +70,9 @@ def number(name: str, value: float) -> str:
         return f"{value:.0f}"
     if name.endswith("accuracy") or name == "skip_share":
         return f"{100 * value:.2f}%"
-    return f"{value:.1f}" if name == "seconds" else f"{value:.4g}"
+    if name == "alignment/train":
+        return f"{value:+.2f}"
+    return f"{value:.1f}" if name == "seconds" else f"{value:.3g}"
 
 
 def _table(*columns: str) -> Table:

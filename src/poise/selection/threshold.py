@@ -50,7 +50,7 @@ class Threshold:
     def __call__(self, trained: Trained) -> Kept:
         probabilities = trained.probabilities()
         kept = self._keep(trained.groups, probabilities)
-        if not trained.valid(kept):
+        if not trained.valid(kept) or not all(any(rows) for rows in kept.values()):
             largest = max(float(values.max()) for values in probabilities.values())
             trained.note(
                 f"so few weights reach the threshold {self.threshold} (largest: {largest:.2f}) that a cell would "

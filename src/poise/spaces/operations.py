@@ -32,6 +32,8 @@ class Zero(nn.Module):
 class Noise(nn.Module):
     """``noise``: standard normal noise of the output's shape, whatever the input (space S4)."""
 
+    stochastic = True
+
     def __init__(self, channels: int, stride: int, search: bool) -> None:
         super().__init__()
         self.stride = stride

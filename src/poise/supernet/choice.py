@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from poise.errors import Refused
 from poise.genotype import checked_name
 
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
+
 
 def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Tensor:
     """``sum_o p[o] * o(x)`` over the candidates of one choice.
@@ -20,21 +22,25 @@ def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Te
         weights: ``[candidates]``, one row of a mixture.
 
     Where no gradient flows to the weights and they can be read without waiting for a device, a candidate of weight
-    exactly 0 is not computed: a one-hot row costs what the discrete layer costs. If all are 0, one candidate is
-    computed
-    for the shape of its output.
+    exactly 0 is not computed: a one-hot row costs what the discrete layer costs. One that draws random numbers always
+    is, so that later draws are the same whatever the weights. If nothing is left, the first is computed, for its shape.
     """
     modules = list(candidates)
-    if weights.requires_grad or weights.device.type != "cpu":
-        used = list(range(len(modules)))
-    else:
-        used = [index for index, weight in enumerate(weights.tolist()) if weight != 0.0] or [len(modules) - 1]
+    used = list(range(len(modules)))
+    if not weights.requires_grad and weights.device.type == "cpu":
+        values = weights.tolist()
+        used = [index for index in used if values[index] != 0.0 or (0.0 in values and draws(modules[index]))] or [0]
     total: Tensor | None = None
     for index in used:
         term = weights[index] * modules[index](x)
         total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def draws(module: nn.Module) -> bool:
+    """Whether a module draws random numbers: dropout of any kind, or one that says so by ``stochastic = True``."""
+    return any(getattr(part, "stochastic", isinstance(part, DROPOUTS)) for part in module.modules())
 
 
 class Choice(nn.Module):
@@ -51,9 +57,8 @@ class Choice(nn.Module):
     Raises:
         Refused: fewer than two candidates, one that is no module, or a name that cannot stand in a genotype.
 
-    The layer computes ``sum_o p[o] * o(x)``. Its ``mixture`` buffer, ``[candidates]``, is what `ModuleSupernet`
-    hands it
-    for one call; outside a search it is uniform, so that the module runs as it is.
+    The layer computes ``sum_o p[o] * o(x)``. Its ``mixture`` buffer, ``[candidates]``, is what
+    `ModuleSupernet` hands it for one call; outside a search it is uniform, so that the module runs as it is.
 
     Example:
         >>> import torch

@@ -87,17 +87,12 @@ class Preparation:
                     f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
                     "use a smaller batch"
                 )
-        size = self._size(limited[0])
+        native = self.source.load("train", limited[0][:1], data.size)
+        augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
+        size = data.size
+        if search.max_size is not None and max(native.size) > search.max_size:
+            size = search.max_size
         return self.source.load("train", limited[0], size), self.source.load("train", limited[1], size)
-
-    def _size(self, indices: Tensor) -> int | None:
-        """The size to load images at."""
-        size, limit = self.settings.data.size, self.settings.search.max_size
-        if limit is None or (size is not None and size <= limit):
-            return size
-        if size is not None or max(self.source.load("train", indices[:1]).size) > limit:
-            return limit
-        return None
 
     @cached_property
     def task(self) -> Task:

@@ -256,12 +256,14 @@ def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:
     Args:
         what: a `TrainedNetwork`, or the folder of one.
         to: the format.
-        path: the file's name, its ending aside; by default ``model`` in the network's folder.
+        path: the file's name, its ending aside, or a folder, in which it is ``model``; by default the network's.
     """
     write = EXPORTS[to]
     trained = what if isinstance(what, TrainedNetwork) else load_network(what)
     if path is None and trained.folder is None:
         raise Refused("this network was not saved in a folder; say where to export it to")
-    target = Path(path) if path is not None else Path(str(trained.folder)) / "model"
+    target = Path(path if path is not None else str(trained.folder))
+    if target.is_dir():
+        target /= "model"
     with torch.no_grad():
         return write(trained.complete, target, task=trained.task, genotype=trained.genotype, classes=trained.classes)

@@ -70,6 +70,11 @@ def select(
     """
     folder = RunFolder.open(Path(run), "search")
     overrides = list((settings or {}).items())
+    for name, _ in overrides:
+        if name.removeprefix("method.").split(".")[0] not in ("selection", "search", "data", "seed", "precision"):
+            raise Refused(
+                f"{name} was settled when the supernet was trained; selecting reads selection, search and data"
+            )
     if rule is not None:
         if rule not in SELECTIONS:
             raise unknown("selection", rule, SELECTIONS)

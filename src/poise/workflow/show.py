@@ -62,7 +62,6 @@ def run_tables(folder: RunFolder, space: Space) -> RenderableType:
     return Group(
         genotype_table(genotype, space.groups),
         history_table(folder.history()),
-        result_table([("genotype", space.describe(genotype))]),
     )
 
 
