@@ -19,7 +19,6 @@ from poise.errors import Refused
 from poise.methods.slots import Loss, Progress, Relaxation, fills
 from poise.supernet.groups import Mixture
 
-
 ROUNDING = 1e-5
 """Moves below this share of a step are rounding."""
 
