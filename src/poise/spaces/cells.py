@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from poise.spaces.execution import Source, mixed_node, preprocess
 from poise.spaces.network import reductions
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
 from poise.spaces.space import Task
-from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
 NODES = 4
@@ -52,6 +52,7 @@ class MixedCell(nn.Module):
     ) -> None:
         super().__init__()
         self.channels_out = NODES * channels
+        self.stride = 2 if reduction else 1
         self.first = (
             FactorizedReduce(inputs[0], channels, affine=False)
             if halve_first
@@ -66,12 +67,13 @@ class MixedCell(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor, mixture: Tensor) -> Tensor:
         """``mixture [rows, candidates]`` is this layer's own."""
-        states = [self.first(first), self.second(second)]
-        edges = list(self.edges.values())
+        inputs = (preprocess(self.first, first), preprocess(self.second, second))
+        sources = [Source(x, self.stride, self.training) for x in inputs]
+        edges = list(self.edges.children())
         for rows in INCOMING:
-            terms = [mixed_sum(edges[row].children(), states[EDGES[row][0]], mixture[row]) for row in rows]
-            states.append(sum(terms[1:], terms[0]))
-        return torch.cat(states[2:], dim=1)
+            node = mixed_node([(edges[row], sources[EDGES[row][0]]) for row in rows], mixture[rows[0] : rows[-1] + 1])
+            sources.append(Source(node, 1, self.training))
+        return torch.cat([source.x for source in sources[2:]], dim=1)
 
 
 class CellSupernet(nn.Module):

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.spaces.execution import Source, mixed_node
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
-from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
@@ -74,13 +74,13 @@ class MixedCell(nn.Module):
 
     def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
         """``mixture [rows, candidates]`` is this layer's own."""
-        states = [x]
-        edges = list(self.edges.values())
+        sources = [Source(x, 1, self.training)]
+        edges = list(self.edges.children())
         for target in range(1, 4):
-            rows = [(row, source) for row, (source, end) in enumerate(EDGES) if end == target]
-            terms = [mixed_sum(edges[row].children(), states[source], mixture[row]) for row, source in rows]
-            states.append(sum(terms[1:], terms[0]))
-        return states[-1]
+            rows = [row for row, (_, end) in enumerate(EDGES) if end == target]
+            incoming = [(edges[row], sources[EDGES[row][0]]) for row in rows]
+            sources.append(Source(mixed_node(incoming, mixture[rows[0] : rows[-1] + 1]), 1, self.training))
+        return sources[-1].x
 
 
 class NasBench201Supernet(nn.Module):
