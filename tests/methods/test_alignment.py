@@ -174,7 +174,14 @@ def test_no_alignment_is_the_plain_gradient() -> None:
     expected = torch.autograd.grad(loss.value(mixture, weights), list(weights.values()))
     assert all(torch.equal(found.weights[name], value) for name, value in zip(weights, expected, strict=True))
     assert [track for _, _, track in loss.calls] == [True]
-    assert found.layers == {}
+    (layer_gradient,) = torch.autograd.grad(
+        loss.value(
+            leaves := {name: values.detach().clone().requires_grad_() for name, values in mixture.items()}, weights
+        ),
+        [leaves["normal"]],
+    )
+    assert list(found.layers) == ["normal"], "of aligned groups only"
+    torch.testing.assert_close(found.layers["normal"], layer_gradient, rtol=1e-12, atol=1e-12)
 
 
 def test_the_diagnostic_is_the_mean_cosine_of_aligned_groups() -> None:

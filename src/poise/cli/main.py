@@ -207,6 +207,42 @@ def list_(
     console.print(catalogue(what))
 
 
+bench = typer.Typer(help="Measurements.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def speed(
+    space: Annotated[str, typer.Option(help="See: poise list spaces")] = "darts",
+    channels: Annotated[int | None, typer.Option(help="Channels of the supernet; default: the published size.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells of the supernet; default: the published size.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 64,
+    image_size: Annotated[int, typer.Option(help="Height and width of the random images.")] = 32,
+    methods: Annotated[str, typer.Option(help="Names, apart by commas; default: all.")] = "",
+    rounds: Annotated[int, typer.Option(help="How often each thing is timed.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file.")] = None,
+) -> None:
+    """Time a search step: the textbook's, poise's, and every method's."""
+    import json
+
+    from poise.bench.speed import speed as work
+    from poise.config.values import build
+    from poise.report.tables import speed_table
+    from poise.spaces.space import SPACES
+
+    sizes = {name: value for name, value in (("channels", channels), ("cells", cells)) if value is not None}
+    report = work(
+        build(SPACES[space], sizes, "space"), batch_size=batch_size, image_size=image_size, rounds=rounds,
+        device=device, precision=precision, methods=tuple(name for name in methods.split(",") if name), tell=_say,
+    )  # fmt: skip
+    console.print(speed_table(report.to_dict()))
+    if out is not None:
+        out.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
+        _say(f"wrote {out}")
+
+
 def _show_plan(plan: Any) -> None:
     from poise.cli.progress import duration
     from poise.report.tables import result_table

@@ -25,10 +25,6 @@ from poise.methods.slots import Descent, Progress
 from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, expand
 
-SAMPLED_STEPS = 8
-"""Steps per epoch in which the training batch's layer alignment is measured for methods that do not compute it
-anyway."""
-
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
     """``end + (start − end)·(1 + cos(π·epoch/epochs))/2``."""
@@ -60,7 +56,6 @@ class _Step:
     progress: Progress
     learning_rate: float
     key: tuple[str | int, ...]
-    sampled: bool
     sums: _Sums
 
 
@@ -151,13 +146,12 @@ class Searcher:
             moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
         sums = _Sums({})
         searching = self._cycle(purpose)
-        every = math.ceil(len(self.training) / SAMPLED_STEPS)
         for number, batch in enumerate(self.training.epoch(stream(self.seed, "order", *purpose))):
             key = (*purpose, number)
             training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place)
             search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place)
             for move in moves:
-                move(_Step(training, search, progress, learning_rate, key, sampled=number % every == 0, sums=sums))
+                move(_Step(training, search, progress, learning_rate, key, sums))
             listen(Stepped(stage, done + number + 1))
         record = self._record(progress, learning_rate, sums)
         record["seconds"] = time.perf_counter() - start
@@ -210,13 +204,8 @@ class Searcher:
         loss = EditedLoss(training, edits) if edits else training
         mixture = self.method.perturbation(clean, loss, relaxation, step.progress, generator)
         if edits:
-            clean, mixture = edits.apply(clean), edits.apply(mixture)
+            mixture = edits.apply(mixture)
         found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
-        layers = found.layers
-        if step.sampled and not layers:
-            leaves = {name: values.detach().requires_grad_() for name, values in clean.items()}
-            gradients = torch.autograd.grad(training(leaves), list(leaves.values()))
-            layers = dict(zip(leaves, gradients, strict=True))
         # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
         norm = nn.utils.get_total_norm(found.weights.values())
         shrink = (self.settings.weights.clip / (norm + 1e-6)).clamp(max=1)
@@ -227,7 +216,7 @@ class Searcher:
         step.sums.add(
             train_loss=found.loss,
             train_accuracy=training.correct / self.training.batch_size,
-            train_alignment=mean_alignment(layers, self.groups) if layers else None,
+            train_alignment=mean_alignment(found.layers, self.groups),
         )
 
     def _record(self, progress: Progress, learning_rate: float, sums: _Sums) -> dict[str, Any]:

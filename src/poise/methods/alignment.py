@@ -55,10 +55,25 @@ def mean_alignment(layers: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) 
     return torch.stack(values).mean() if values else None
 
 
+def weight_and_layer_gradients(
+    loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]
+) -> WeightGradient:
+    """The pass that counts: ``∇_w L_tr``, and ``∂L_tr/∂p_l`` for the layers of aligned groups, in one backward."""
+    names = aligned_groups(groups)
+    leaves = {name: values.detach() for name, values in mixture.items()}
+    for name in names:
+        leaves[name].requires_grad_()
+    value = loss(leaves, track=True)
+    wanted = [*weights.values(), *(leaves[name] for name in names)]
+    found = torch.autograd.grad(value, wanted, allow_unused=True, materialize_grads=True)
+    layers = dict(zip(names, found[len(weights) :], strict=True))
+    return WeightGradient(value.detach(), dict(zip(weights, found, strict=False)), layers)
+
+
 @fills("alignment")
 @dataclass(frozen=True)
 class NoAlignment:
-    """The plain gradient ``∇_w L_tr``."""
+    """The plain gradient ``∇_w L_tr``. The layers' gradients come with it, so that their agreement can be watched."""
 
     kind: ClassVar[str] = "none"
 
@@ -70,9 +85,7 @@ class NoAlignment:
         groups: Sequence[ChoiceGroup],
         progress: Progress,
     ) -> WeightGradient:
-        value = loss(mixture, track=True)
-        gradients = torch.autograd.grad(value, list(weights.values()), allow_unused=True, materialize_grads=True)
-        return WeightGradient(value.detach(), dict(zip(weights, gradients, strict=True)), {})
+        return weight_and_layer_gradients(loss, mixture, weights, groups)
 
 
 @fills("alignment")
@@ -123,19 +136,13 @@ class LayerAlignment:
         groups: Sequence[ChoiceGroup],
         progress: Progress,
     ) -> WeightGradient:
-        names = aligned_groups(groups)
         strength = self.strength * min(progress.epoch / max(progress.epochs - 1, 1), 1.0)
-        leaves = {name: values.detach() for name, values in mixture.items()}
-        for name in names:
-            leaves[name].requires_grad_()
-        value = loss(leaves, track=True)
-        wanted = [*weights.values(), *(leaves[name] for name in names)]
-        found = torch.autograd.grad(value, wanted, allow_unused=True, materialize_grads=True)
-        gradients = dict(zip(weights, found, strict=False))
-        layers = dict(zip(names, found[len(weights) :], strict=True))
-        if strength > 0:
-            self._correct(gradients, layers, loss, mixture, weights, strength)
-        return WeightGradient(value.detach(), gradients, layers)
+        found = weight_and_layer_gradients(loss, mixture, weights, groups)
+        if strength == 0:
+            return found
+        gradients = dict(found.weights)
+        self._correct(gradients, found.layers, loss, mixture, weights, strength)
+        return WeightGradient(found.loss, gradients, found.layers)
 
     def _correct(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -51,6 +52,21 @@ def history_table(history: Sequence[Record], last: int = 10) -> Table:
         table.add_column(COLUMNS[name], justify="right")
     for record in records:
         table.add_row(*(Text(number(name, record[name]) if name in record else "–") for name in names))
+    return table
+
+
+def speed_table(report: Mapping[str, Any]) -> Table:
+    """What `poise.bench.speed` measured."""
+    about = ", ".join(f"{name} {value}" for name, value in {**report["space"], **report["machine"]}.items())
+    table = _table("what", "seconds", "of which", "ratio", "activations")
+    rounds = f"batch {report['batch_size']}, {report['image_size']} pixels, {report['rounds']} rounds"
+    table.caption = Text(f"{about}; {rounds}")
+    for timing in report["timings"]:
+        memory = timing["activations_mb"]
+        reference = "" if timing["reference"] == timing["name"] else timing["reference"]
+        ratio = f"{timing['ratio']:.3g}" if reference else ""
+        kept = "" if memory is None else f"{memory:.0f} MB"
+        table.add_row(*map(Text, (timing["name"], f"{timing['seconds']:.4g}", reference, ratio, kept)))
     return table
 
 

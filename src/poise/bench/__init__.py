@@ -1,0 +1,1 @@
+"""Measurements: how fast, and against what."""

@@ -1,0 +1,64 @@
+"""The speed bench compares like with like. No test here looks at the clock."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from poise.bench.speed import speed
+from poise.bench.textbook import Textbook
+from poise.cli.main import main
+from poise.errors import Refused
+from poise.spaces import SPACES, Task
+from poise.supernet.groups import expand
+
+
+@pytest.mark.parametrize("name", ["darts", "nasbench201", "s1"])
+def test_the_textbook_it_compares_with_computes_the_same(name: str) -> None:
+    torch.manual_seed(0)
+    space: Any = SPACES[name](channels=4, cells=3)  # type: ignore[call-arg]
+    supernet = space.supernet(Task(3, (8, 8), 5)).double()
+    images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    alphas = {group.name: torch.randn(group.shape, dtype=torch.float64) for group in space.groups}
+    mixture = expand({name: values.softmax(1) for name, values in alphas.items()}, space.groups)
+    torch.testing.assert_close(Textbook(supernet)(images, mixture), supernet(images, mixture), rtol=1e-10, atol=1e-10)
+
+
+def test_report_holds_every_distinct_step_and_its_ratio() -> None:
+    space = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
+    heard: list[str] = []
+    report = speed(space, batch_size=4, image_size=8, rounds=2, device="cpu", tell=heard.append)
+    assert heard == ["warming up", "round 1 of 2", "round 2 of 2"]
+    timings = {timing.name: timing for timing in report.timings}
+    assert {"darts step, textbook", "sdarts-adv step, poise", "lambda-darts step, poise"} <= set(timings)
+    assert "darts-pt step, poise" not in timings, "a rule of selection does not change the step"
+    for timing in timings.values():
+        assert timing.ratio == timing.seconds / timings[timing.reference].seconds
+    kept = [timings[f"forward+backward, {which}"].activations_mb for which in ("poise", "textbook")]
+    assert kept[0] is not None
+    assert kept[1] is not None
+    assert 0 < kept[0] < kept[1]
+
+
+def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "speed.json"
+    sizes = ["--channels=2", "--cells=1", "--batch-size=4", "--image-size=8", "--rounds=1", "--methods=darts"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["bench", "speed", "--space=nasbench201", *sizes, "--device=cpu", f"--out={file}"])
+    assert not stopped.value.code
+    assert "darts step, poise" in capsys.readouterr().out
+    report = json.loads(file.read_text())
+    assert report["space"] == {"name": "nasbench201", "channels": 2, "cells": 1}
+    assert report["machine"]["torch"] == torch.__version__
+    assert len(report["timings"]) == 5
+
+
+def test_refusals() -> None:
+    with pytest.raises(Refused, match="rounds"):
+        speed(SPACES["s2"](), rounds=0)
+    with pytest.raises(Refused, match="no textbook version"):
+        Textbook(torch.nn.Linear(1, 1))
