@@ -43,7 +43,7 @@ class Reporter:
         self._console = console
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
             TimeElapsedColumn(),
             TextColumn("left"),
