@@ -192,6 +192,24 @@ def test_a_saved_network_is_the_network(tmp_path: Path) -> None:
         assert torch.allclose(trained.complete(images), loaded.complete(images), atol=1e-5)
 
 
+def test_a_test_split_that_cannot_be_read_costs_no_training(tmp_path: Path) -> None:
+    class Broken(Guarded):
+        def labels(self, split: str) -> Tensor:
+            return self._inner.labels(split)
+
+        def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
+            if split == "test":
+                raise poise.Refused("the disk is gone")
+            return self._inner.load(split, indices, size)
+
+    found = tiny()
+    with pytest.raises(poise.Refused, match="the disk is gone"):
+        poise.train(found, Broken(), settings=SMALL_NET, out=tmp_path / "net")
+    saved = poise.load_network(tmp_path / "net")
+    assert saved.result == {}
+    assert poise.evaluate(saved, "digits") == poise.evaluate(poise.train(found, settings=SMALL_NET), "digits")
+
+
 def test_any_torch_dataset_is_data() -> None:
     labels = [index % 2 for index in range(160)]
     dataset = torch.utils.data.TensorDataset(torch.rand(160, 3, 8, 8), torch.tensor(labels))

@@ -118,14 +118,15 @@ def train(
         network, genotype, task, images.classes, mean, std, [], {}, None if out is None else Path(out)
     )
     history = _train(trained, base, batches, place, folder, listen)
+    if folder is not None:
+        _save(folder, trained, space, base)  # before anything else can go wrong
     result: dict[str, float] = {"parameters": trained.parameters}
     if has_test:
         measured = _measure(trained, source, place, form.batch_size)
         result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
-    trained = replace(trained, history=history, result=result)
     if folder is not None:
-        _save(folder, trained, space, base)
-    return trained
+        folder.write("result.json", json.dumps(result, indent=2))
+    return replace(trained, history=history, result=result)
 
 
 def _read(
@@ -170,7 +171,8 @@ def _train(
 
 def _measure(trained: TrainedNetwork, source: Source, place: Place, batch_size: int) -> dict[str, float]:
     """Accuracy and loss on the test split."""
-    images = source.load("test", size=None if source.load("test").size == trained.task.size else trained.task.size[0])
+    fits = source.load("test", torch.tensor([0])).size == trained.task.size
+    images = source.load("test", size=None if fits else trained.task.size[0])
     check_names(images.classes, trained.classes, "the network")
     if images.channels != trained.task.channels:
         raise Refused(f"the network takes {trained.task.channels} channels, the test images have {images.channels}")
@@ -198,7 +200,6 @@ def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: Ru
     folder.save_tensors("network.safetensors", trained.network.state_dict())
     folder.write("network.json", json.dumps(about, indent=2))
     folder.write("genotype.json", trained.genotype.to_json())
-    folder.write("result.json", json.dumps(dict(trained.result), indent=2))
     draw_training(folder)
 
 
@@ -220,7 +221,7 @@ def load_network(run: str | Path) -> TrainedNetwork:
         raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
     network = space.network(genotype, task, **form)
     network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
-    result = folder.read_json("result.json")
+    result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
     return TrainedNetwork(network.eval(), genotype, task, classes, mean, std, folder.history(), result, folder.path)
 
 
