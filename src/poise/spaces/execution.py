@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Noise, Pool, ReluConvNorm, SepConv, Skip, Zero
+from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Pool, ReluConvNorm, SepConv, Skip, Zero
 from poise.supernet.choice import draws
 from poise.supernet.normed_sum import Term, moments, normed_sum
 
@@ -107,11 +107,6 @@ def take_apart(operation: nn.Module, source: Source) -> Part | None:
 @take_apart.register
 def _(operation: Zero, source: Source) -> Part | None:
     return None
-
-
-@take_apart.register
-def _(operation: Noise, source: Source) -> Part | None:
-    return Part(Term(operation(source.x)))
 
 
 @take_apart.register
