@@ -47,12 +47,15 @@ def test_fraction_is_the_share_of_the_training_half() -> None:
 
 def test_limits_keep_part_of_the_same_halves_in_proportion() -> None:
     train, valid = search_halves(LABELS, seed=5)
-    few, same = search_halves(LABELS, seed=5, train_limit=16)
+    few, others = search_halves(LABELS, seed=5, limit=13)
     assert set(few.tolist()) < set(train.tolist())
-    assert torch.equal(same, valid)
-    assert len(few) == 16
-    assert counts(few)[0] in (9, 10)
-    assert len(search_halves(LABELS, seed=5, valid_limit=len(valid))[1]) == len(valid)
+    assert len(few) == 13
+    for kept, count in zip(counts(few), counts(train), strict=True):
+        assert abs(kept - 13 * count / len(train)) < 1, "each class in proportion"
+    assert set(others.tolist()) <= set(valid.tolist())
+    assert len(others) == min(13, len(valid))
+    for half, whole in zip(search_halves(LABELS, seed=5, limit=6400), (train, valid), strict=True):
+        assert torch.equal(half, whole), "at most"
 
 
 def test_holdout_leaves_what_it_must() -> None:
@@ -99,10 +102,8 @@ def test_unreadable_split_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"asked for 6400 images per half, the half has 34 \(train_limit\)"):
-        search_halves(LABELS, seed=0, train_limit=6400)
-    with pytest.raises(Refused, match="valid_limit is 0"):
-        search_halves(LABELS, seed=0, valid_limit=0)
+    with pytest.raises(Refused, match="images per half is 0"):
+        search_halves(LABELS, seed=0, limit=0)
     with pytest.raises(Refused, match=r"fraction is 1.0"):
         search_halves(LABELS, seed=0, fraction=1.0)
     with pytest.raises(Refused, match="one half would be empty"):

@@ -10,6 +10,7 @@ from engine_support import DOUBLE, SINGLE, TASK, batches, same, small_supernet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.engine.device import Place
 from poise.engine.loss import BatchLoss
 from poise.engine.streams import seed_of, seeded, stream
 from poise.methods import AdversarialSmoothing, FirstOrder, LayerAlignment, Sigmoid, Softmax, Unrolled
@@ -93,6 +94,14 @@ def test_running_statistics_move_only_when_tracked_and_then_once() -> None:
     moved = buffers_of(supernet)
     assert all(not torch.equal(moved[name], before[name]) for name in before if name.endswith("running_mean"))
     assert all(torch.equal(moved[name], before[name]) for name in before if name.endswith("mixture"))
+
+
+def test_exact_forgoes_reduced_precision() -> None:
+    supernet = small_supernet()
+    mixed, plain = batch_loss(supernet, Place.open("cpu", "bf16-mixed")), batch_loss(supernet)
+    mixture = mixture_of(supernet)
+    assert torch.equal(mixed(mixture, exact=True), plain(mixture))
+    assert not torch.equal(mixed(mixture), plain(mixture))
 
 
 def test_evaluation_uses_running_statistics_and_no_dropout() -> None:

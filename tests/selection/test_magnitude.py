@@ -9,6 +9,7 @@ import torch
 
 from poise.errors import Refused
 from poise.selection import SELECTIONS, Magnitude, Threshold
+from poise.spaces import NasBench201
 from poise.supernet.groups import ChoiceGroup, Row
 from selection.selection_fakes import Fake, cell, free
 
@@ -145,3 +146,17 @@ def test_probabilities_of_any_dtype() -> None:
     trained = Fake({"normal": NORMAL}, [CELL])
     trained.values = {"normal": torch.tensor(NORMAL, dtype=torch.float32)}
     assert Magnitude()(trained)["normal"][1] == (2,)
+
+
+def test_a_cell_that_would_keep_nothing_at_all_is_selected_without_threshold() -> None:
+    """NAS-Bench-201's empty cell is valid, so the space does not object: the rule itself must."""
+    group = NasBench201(4, 1).groups[0]
+    values = torch.full(group.shape, 0.2)
+    values[:, 2] = 0.6
+    trained = Fake({"cell": values}, [group])
+    assert Threshold()(trained)["cell"] == ((2,),) * 6
+    assert len(trained.notes) == 1
+    values[0, 2] = 0.9
+    some = Fake({"cell": values}, [group])
+    assert Threshold()(some)["cell"] == ((2,), *[()] * 5)
+    assert some.notes == []

@@ -63,7 +63,10 @@ def resolve(
     preset: str | None = None,
     file: Path | None = None,
     overrides: Sequence[tuple[str, Any]] = (),
-    **given: Any,
+    data: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> RunSettings:
     """The settings of a run.
 
@@ -72,7 +75,7 @@ def resolve(
         preset: ``demo``, ``small`` (default) or ``paper``.
         file: a YAML file with the same structure as the result; it may also say ``preset``.
         overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
-        given: ``data``, ``seed``, ``device``, ``precision``, if not None.
+        data, seed, device, precision: settings of these names, if not None.
     """
     layer = read_yaml(file) if file else {}
     preset = preset or layer.pop("preset", None) or DEFAULT_PRESET
@@ -88,9 +91,9 @@ def resolve(
         else:
             layer.pop(section, None)
     _merge(settings, layer)
-    for name, value in given.items():
-        if value is not None:
-            _merge(settings, {"data": {"source": str(value)}} if name == "data" else {name: value})
+    if data is not None:
+        _merge(settings, {"data": {"source": data}})
+    _merge(settings, {n: v for n, v in (("seed", seed), ("device", device), ("precision", precision)) if v is not None})
     resolved = _overridden(settings, overrides)
     if isinstance(space, str) or space is None or space.name in SPACES:
         resolved.build_space()

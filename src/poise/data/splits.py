@@ -17,15 +17,14 @@ def search_halves(
     seed: int,
     fraction: float = 0.5,
     split_file: Path | None = None,
-    train_limit: int | None = None,
-    valid_limit: int | None = None,
+    limit: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Split a training set, ``labels: [n]``, into the half for the weights and the half for the architecture.
 
     ``fraction`` of the images go to the first half. ``split_file`` gives the halves instead, as JSON
-    ``{"train": [...], "valid": [...]}``. A limit keeps that many images of a half, stratified again; the halves
-    themselves depend on the seed alone. Returns two sorted, disjoint index tensors (int64).
-    Raises `Refused` for a fraction outside (0, 1), a half left empty, a limit above its half or a bad split file.
+    ``{"train": [...], "valid": [...]}``. A limit keeps at most that many images of each half, stratified again; the
+    halves themselves depend on the seed alone. Returns two sorted, disjoint index tensors (int64).
+    Raises `Refused` for a fraction outside (0, 1), a half left empty, a limit below 1 or a bad split file.
     """
     if split_file is not None:
         if fraction != 0.5:
@@ -35,9 +34,7 @@ def search_halves(
         valid, train = stratified_holdout(labels, fraction, seed)
         if not len(train) or not len(valid):
             raise Refused(f"{len(labels)} images cannot be split at fraction {fraction}: one half would be empty")
-    return _limited(labels, train, train_limit, seed, "train_limit"), _limited(
-        labels, valid, valid_limit, seed, "valid_limit"
-    )
+    return _limited(labels, train, limit, seed), _limited(labels, valid, limit, seed)
 
 
 def stratified_holdout(labels: Tensor, fraction: float, seed: int, *, keep: int = 1) -> tuple[Tensor, Tensor]:
@@ -54,13 +51,11 @@ def stratified_holdout(labels: Tensor, fraction: float, seed: int, *, keep: int 
     return mask.nonzero().flatten(), held
 
 
-def _limited(labels: Tensor, half: Tensor, limit: int | None, seed: int, name: str) -> Tensor:
-    if limit is None:
+def _limited(labels: Tensor, half: Tensor, limit: int | None, seed: int) -> Tensor:
+    if limit is not None and limit < 1:
+        raise Refused(f"the limit of images per half is {limit}, expected at least 1")
+    if limit is None or limit >= len(half):
         return half
-    if limit < 1:
-        raise Refused(f"{name} is {limit}, expected at least 1 image")
-    if limit > len(half):
-        raise Refused(f"asked for {limit} images per half, the half has {len(half)} ({name})")
     return half[_draw(labels[half.to(labels.device)], limit, seed, keep=0)]
 
 

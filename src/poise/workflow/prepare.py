@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from poise.config.settings import RunSettings
@@ -29,14 +28,6 @@ def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
     padding = settings.crop_padding if settings.crop_padding is not None else min(images.size) // 8
     flip = settings.flip if settings.flip is not None else images.channels == 3
     return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
-
-
-def at_most(images: Tensor, limit: int | None, seed: int) -> Tensor:
-    """``limit`` of the given indices at random, in their order; all of them if there are no more."""
-    if limit is None or limit >= len(images):
-        return images
-    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:limit]
-    return images[chosen.sort().values]
 
 
 @dataclass(frozen=True)
@@ -72,27 +63,25 @@ class Preparation:
     def halves(self) -> tuple[Images, Images]:
         """The training half and the search half of the training split. The test split is not touched."""
         data, search = self.settings.data, self.settings.search
-        labels = self.source.labels("train")
-        indices = search_halves(
-            labels, seed=seed_of(self.settings.seed, "split") % 2**62, fraction=data.search_fraction,
+        training, searching = search_halves(
+            self.source.labels("train"),
+            seed=seed_of(self.settings.seed, "split") % 2**62,
+            fraction=data.search_fraction,
             split_file=data.split_file,
-        )  # fmt: skip
-        limited = [
-            at_most(half, search.images_per_half, seed_of(self.settings.seed, "images", name) % 2**62)
-            for name, half in zip(("training", "search"), indices, strict=True)
-        ]
-        for half, name in zip(limited, ("training", "search"), strict=True):
+            limit=search.images_per_half,
+        )
+        for half, name in ((training, "training"), (searching, "search")):
             if len(half) < search.batch_size:
                 raise Refused(
                     f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
                     "use a smaller batch"
                 )
-        native = self.source.load("train", limited[0][:1], data.size)
+        native = self.source.load("train", training[:1], data.size)
         augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
         size = data.size
         if search.max_size is not None and max(native.size) > search.max_size:
             size = search.max_size
-        return self.source.load("train", limited[0], size), self.source.load("train", limited[1], size)
+        return self.source.load("train", training, size), self.source.load("train", searching, size)
 
     @cached_property
     def task(self) -> Task:

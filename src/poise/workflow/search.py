@@ -117,7 +117,7 @@ def search(
         data = target
     resolved = resolve(
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
-        precision=precision, data=data if isinstance(data, (str, Path)) else "python",
+        precision=precision, data=str(data) if isinstance(data, (str, Path)) else "python",
     )  # fmt: skip
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
     return run(
