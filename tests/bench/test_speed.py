@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from poise.bench.speed import speed
+from poise.bench.memory import peak_megabytes
+from poise.bench.speed import _Preparation, speed
 from poise.bench.textbook import Textbook
 from poise.cli.main import main
+from poise.engine.device import Place
 from poise.errors import Refused
 from poise.spaces import SPACES, Task
 from poise.supernet.groups import expand
@@ -32,16 +37,12 @@ def test_report_holds_every_distinct_step_and_its_ratio() -> None:
     space = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
     heard: list[str] = []
     report = speed(space, batch_size=4, image_size=8, rounds=2, device="cpu", tell=heard.append)
-    assert heard == ["warming up", "round 1 of 2", "round 2 of 2"]
+    assert heard[:3] == ["warming up", "round 1 of 2", "round 2 of 2"]
     timings = {timing.name: timing for timing in report.timings}
     assert {"darts step, textbook", "sdarts-adv step, poise", "lambda-darts step, poise"} <= set(timings)
     assert "darts-pt step, poise" not in timings, "a rule of selection does not change the step"
     for timing in timings.values():
         assert timing.ratio == timing.seconds / timings[timing.reference].seconds
-    kept = [timings[f"forward+backward, {which}"].activations_mb for which in ("poise", "textbook")]
-    assert kept[0] is not None
-    assert kept[1] is not None
-    assert 0 < kept[0] < kept[1]
 
 
 def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +55,7 @@ def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     report = json.loads(file.read_text())
     assert report["space"] == {"name": "nasbench201", "channels": 2, "cells": 1}
     assert report["machine"]["torch"] == torch.__version__
-    assert len(report["timings"]) == 5
+    assert len(report["timings"]) == 7
 
 
 def test_refusals() -> None:
@@ -62,3 +63,26 @@ def test_refusals() -> None:
         speed(SPACES["s2"](), rounds=0)
     with pytest.raises(Refused, match="no textbook version"):
         Textbook(torch.nn.Linear(1, 1))
+
+
+def _allocates(megabytes: int) -> Callable[[], None]:
+    return partial(torch.ones, megabytes * 2**18)  # type: ignore[return-value]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from Linux's own account")
+def test_peak_memory_is_what_the_step_allocates() -> None:
+    found = peak_megabytes(partial(_allocates, 300), Place.open("cpu"))
+    assert found is not None
+    assert 300 <= found < 330
+
+
+def test_a_step_of_poise_takes_less_memory_than_the_textbook_one() -> None:
+    peaks = [
+        peak_megabytes(
+            _Preparation(SPACES["darts"](channels=8, cells=3), 32, 24, "cpu", "32", plain), Place.open("cpu")
+        )  # type: ignore[call-arg]
+        for plain in (False, True)
+    ]
+    if None in peaks:
+        pytest.skip("peak memory cannot be read here")
+    assert peaks[0] < 0.6 * peaks[1]  # type: ignore[operator]

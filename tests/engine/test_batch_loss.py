@@ -68,7 +68,8 @@ def test_the_value_is_the_mean_cross_entropy_of_the_network() -> None:
     mixture = mixture_of(supernet, torch.float64)
     logits = supernet(images, mixture)
     assert torch.equal(loss(mixture), F.cross_entropy(logits, labels))
-    assert loss.correct is not None
+    assert loss.hits is not None
+    assert torch.equal(loss.hits, logits.argmax(1) == labels)
     assert int(loss.correct) == int((logits.argmax(1) == labels).sum())
     changed = {name: weight.detach() * 1.5 for name, weight in supernet.named_parameters()}
     given = loss(mixture, changed)

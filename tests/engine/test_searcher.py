@@ -15,9 +15,10 @@ from engine_support import DOUBLE, SINGLE, TASK, batches, same, searcher, small_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.data.batches import Batches
+from poise.data.batches import Augmentation, Batches
+from poise.data.images import Images
 from poise.engine.events import EpochEnded, Started, Stepped
-from poise.engine.search import cosine, search
+from poise.engine.search import Searcher, cosine, search
 from poise.engine.statistics import mixture_statistics
 from poise.engine.streams import stream
 from poise.engine.trained import TrainedSupernet
@@ -39,9 +40,11 @@ from poise.methods import (
 from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
+from poise.selection.race import Standing
 from poise.spaces import S4, ModuleSpace
 from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice
+from poise.supernet.groups import expand
 from poise.supernet.supernet import ModuleSupernet
 
 
@@ -562,9 +565,9 @@ def test_tuning_keeps_schedules_at_their_end_and_follows_its_own_cosine() -> Non
 
     tuned = trained(found, listen=listen)
     edits = Edits.none(found.groups).decide("shared", 0, 0)
-    clean = tuned.measure(Edits.none(found.groups))
-    assert tuned.measure(Edits.none(found.groups)) == clean
-    assert tuned.measure(edits) != clean
+    clean = tuned.compare([Edits.none(found.groups)])
+    assert tuned.compare([Edits.none(found.groups)]) == clean
+    assert tuned.compare([edits]) != clean
     tuned.tune(edits, 1, 0, 4)
     tuned.tune(edits, 1, 1, 4)
     assert rates == pytest.approx([cosine(0.0025, 0.001, epoch, 4) for epoch in (0, 1)])
@@ -578,7 +581,8 @@ def test_measuring_changes_nothing_and_counts_every_image() -> None:
     found = searcher(place=DOUBLE)
     before = state_of(found)
     edits = Edits.none(found.groups).drop("shared", 0, 2)
-    score = trained(found).measure(edits)
+    (score,) = trained(found).compare([edits])
+    assert score is not None
     assert same(state_of(found), before)
     rows = {name: value.detach().clone() for name, value in found.probabilities().items()}
     rows["shared"][0, 2] = 0
@@ -590,6 +594,130 @@ def test_measuring_changes_nothing_and_counts_every_image() -> None:
         correct += int((logits.argmax(1) == labels).sum())
     assert score.loss == pytest.approx(sum(losses) / 3, rel=1e-6)
     assert score.accuracy == pytest.approx(correct / 12)
+
+
+class Counted:
+    """Counts the images that a supernet sees."""
+
+    def __init__(self, supernet: nn.Module) -> None:
+        self.images = 0
+        supernet.register_forward_pre_hook(self._count)
+
+    def _count(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self.images += len(args[0])
+
+
+def drops(found: Any) -> list[Edits]:
+    clean = Edits.none(found.groups)
+    return [clean, *(clean.drop("shared", 0, candidate) for candidate in range(3)), clean.remove("shared", 0)]
+
+
+def test_edits_compared_together_score_as_each_alone() -> None:
+    """With dropout, so that the random numbers of a batch must be the same for all; the lone 13th image is left out."""
+    found = searcher(supernet=small_supernet(dropout=0.5), count=13)
+    measured, count = trained(found), Counted(found.supernet)
+    edits = drops(found)
+    together = measured.compare(edits)
+    assert count.images == 12 * len(edits)
+    assert [measured.compare([edit])[0] for edit in edits] == together
+    assert measured.compare(edits, lambda standing: torch.ones(len(standing.hits), dtype=torch.bool)) == together
+    assert len(set(together)) == len(edits)
+
+
+def test_who_leaves_the_race_is_not_evaluated_again() -> None:
+    found = searcher(count=13)
+    measured, count = trained(found), Counted(found.supernet)
+    edits, seen = drops(found), []
+
+    def keep(standing: Standing) -> Tensor:
+        seen.append(standing)
+        return torch.tensor([False, True, True, False, False] if standing.look == 1 else [True, True])
+
+    scores = measured.compare(edits, keep)
+    full = measured.compare(edits)
+    assert scores == [None, full[1], full[2], None, None]
+    assert count.images == 5 * 4 + 2 * 8 + 5 * 12
+    assert [(s.hits.shape, s.total, s.look, s.looks) for s in seen] == [((5, 4), 12, 1, 3), ((2, 8), 12, 2, 3)]
+    assert torch.equal(seen[1].hits[:, :4], seen[0].hits[1:3]), "hits stay with their candidate"
+    for place, index in enumerate((1, 2)):
+        right = [round(score.accuracy * 12) for score in full if score is not None][index]
+        assert 0 <= right - int(seen[1].hits[place].sum()) <= 4
+
+
+def test_a_race_with_one_left_is_over() -> None:
+    found = searcher()
+    measured, count = trained(found), Counted(found.supernet)
+    edits = drops(found)
+    scores = measured.compare(edits, lambda standing: torch.arange(len(standing.hits)) == 3)
+    assert count.images == 5 * 4
+    assert [score is None for score in scores] == [True, True, True, False, True]
+    images, labels = next(iter(found.searching.ordered()))
+    mixture = expand(edits[3].apply(found.probabilities()), found.groups)
+    logits = copy.deepcopy(found.supernet).train()(images, mixture)
+    assert scores[3] is not None
+    assert scores[3].accuracy == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+    assert scores[3].loss == pytest.approx(float(F.cross_entropy(logits, labels).detach()), rel=1e-6)
+
+
+class Complete:
+    """A trained supernet that does not hear who is out of the race."""
+
+    def __init__(self, inner: TrainedSupernet) -> None:
+        self.inner, self.generator, self.groups = inner, inner.generator, inner.groups
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def compare(self, edits: Any, keep: Any = None) -> Any:
+        return self.inner.compare(edits)
+
+
+class Blind(nn.Module):
+    """Throws the signal away: the mean over the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=0, keepdim=True).expand_as(x)
+
+
+def sighted(seed: int) -> Searcher:
+    """A supernet that sees the label in the colour, unless its one candidate that lets it through is missing."""
+    first = Choice({"skip_connect": nn.Identity(), "blind": Blind(), "blind2": Blind()})
+    second = Choice({"blind": Blind(), "skip_connect": nn.Identity()})
+    network = nn.Sequential(first, second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3, bias=False))
+    with torch.no_grad():
+        network[4].weight.copy_(torch.eye(3))
+    found = searcher(supernet=ModuleSupernet(network), count=60)
+    pixels = torch.randint(0, 150, (60, 3, 8, 8), generator=stream(seed), dtype=torch.uint8)
+    labels = torch.randint(0, 3, (60,), generator=stream(seed, "labels"))
+    pixels[torch.arange(60), labels] += 40
+    found.searching = Batches(
+        Images(pixels, labels, ("a", "b", "c")), 4, augmentation=Augmentation(), mean=(0.4,) * 3, std=(0.3,) * 3,
+        device="cpu",
+    )  # fmt: skip
+    return found
+
+
+def fitted(seed: int) -> Searcher:
+    """A trained supernet on noise: candidates hardly differ."""
+    found = searcher(supernet=small_supernet(seed), count=40, seed=seed)
+    search(found)
+    return found
+
+
+@pytest.mark.parametrize("opened", [sighted, fitted])
+def test_stopping_early_decides_as_the_full_evaluation(opened: Any) -> None:
+    saved, rule = 0, PerturbationRule("accuracy", 0)
+    for seed in range(3):
+        found = opened(seed)
+        count = Counted(found.supernet)
+        early = rule(trained(found, seed))
+        images, count.images = count.images, 0
+        assert rule(Complete(trained(found, seed))) == early  # type: ignore[arg-type]
+        saved += count.images - images
+        assert saved >= 0
+        if opened is sighted:
+            assert early == {"0": ((0,),), "1": ((1,),)}
+    assert (saved > 0) == (opened is sighted)
 
 
 def test_precision_follows_the_place() -> None:

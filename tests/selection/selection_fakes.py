@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from poise.selection.edits import Edits
+from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 
@@ -52,14 +53,71 @@ class Fake:
     def valid(self, kept: Kept) -> bool:
         return self._valid(kept)
 
-    def measure(self, edits: Edits) -> Score:
+    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+        """Every edit completely: whoever asks may not rely on anything being left out."""
         assert self._score is not None, "this rule needs no data"
-        mixture = edits.apply(self.values)
-        self.measured.append(mixture)
-        return self._score(mixture)
+        mixtures = [edit.apply(self.values) for edit in edits]
+        self.measured += mixtures
+        return [self._score(mixture) for mixture in mixtures]
 
     def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
         self.tuned.append((edits.apply(self.values), len(self.measured), epochs, done, total))
 
     def note(self, message: str) -> None:
         self.notes.append(message)
+
+
+def replay(
+    hits: Tensor, losses: Tensor, size: int, keep: Survivors | None = None
+) -> tuple[list[Score | None], list[int]]:
+    """A comparison of candidates whose answers are known, and how many images each was evaluated on.
+
+    Args:
+        hits, losses: ``[candidates, images]``.
+        size: images per batch.
+    """
+    total = hits.shape[1]
+    looks = -(-total // size)
+    racing, seen, evaluated = list(range(len(hits))), 0, [0] * len(hits)
+    for look in range(1, looks + 1):
+        seen = min(look * size, total)
+        for index in racing:
+            evaluated[index] = seen
+        if keep is not None and look < looks:
+            stays = keep(Standing(hits[racing, :seen], total, look, looks))
+            assert stays.shape == (len(racing),)
+            assert bool(stays.any())
+            racing = [index for index, stay in zip(racing, stays.tolist(), strict=True) if stay]
+            if len(racing) == 1:
+                break
+    right, loss = hits[:, :seen].double().mean(dim=1).tolist(), losses[:, :seen].double().mean(dim=1).tolist()
+    return [Score(right[i], loss[i]) if i in racing else None for i in range(len(hits))], evaluated
+
+
+class Replay(Fake):
+    """A `Fake` that knows the answer to every image, and listens to who is still in the race.
+
+    Args:
+        answers: a mixture -> (hits, losses), each ``[images]``.
+        size: images per batch.
+        listens: False: every candidate is evaluated completely.
+    """
+
+    def __init__(
+        self,
+        probabilities: Mapping[str, object],
+        groups: Sequence[ChoiceGroup],
+        answers: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]],
+        size: int,
+        listens: bool = True,
+    ) -> None:
+        super().__init__(probabilities, groups)
+        self._answers, self._size, self._listens = answers, size, listens
+        self.evaluated = 0
+
+    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+        answers = [self._answers(edit.apply(self.values)) for edit in edits]
+        hits, losses = (torch.stack(parts) for parts in zip(*answers, strict=True))
+        scores, evaluated = replay(hits, losses, self._size, keep if self._listens else None)
+        self.evaluated += sum(evaluated)
+        return scores

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from torch.nn import functional as F
 from poise.errors import Refused
 from poise.selection import Magnitude, PerturbationRule
 from poise.selection.edits import Edits
+from poise.selection.race import Survivors
 from poise.selection.rule import Score
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept, expand
 from poise.supernet.supernet import ModuleSupernet
-from selection.selection_fakes import NODES, Fake, cell, free
+from selection.selection_fakes import NODES, Fake, Replay, cell, free
 
 
 class Worth:
@@ -187,10 +189,78 @@ def test_the_order_is_random_and_the_generators() -> None:
     assert any(order(seed) != list(range(8)) for seed in range(2))
 
 
-@pytest.mark.parametrize("settings", [{"criterion": "f1"}, {"tune_epochs": -1}])
-def test_wrong_settings_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(Refused):
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"criterion": "f1"}, "accuracy or loss"),
+        ({"tune_epochs": -1}, "at least 0"),
+        ({"confidence": 0.0}, "between 0 and 1"),
+        ({"confidence": 1.0}, "between 0 and 1"),
+        ({"confidence": 0.9, "criterion": "loss"}, "use criterion=accuracy"),
+    ],
+)
+def test_wrong_settings_are_refused(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
         PerturbationRule(**settings)  # type: ignore[arg-type]
+
+
+def answers(images: int, seed: int, spread: float) -> Any:
+    """Images of different difficulty, and edges of different worth; every image is answered by the same rule.
+
+    A small ``spread`` of the worth makes many ties of the accuracy.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    worth = spread * torch.rand(9, 3, generator=generator, dtype=torch.float64)
+    difficulty = torch.rand(images, generator=generator, dtype=torch.float64)
+
+    def answer(mixture: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        signal = 0.1 + float((worth * mixture["normal"]).sum())
+        return difficulty < signal, difficulty - signal
+
+    return answer
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.002, 0.02, 0.15])
+@pytest.mark.parametrize("confidence", [None, 0.999])
+def test_stopping_early_changes_no_decision(spread: float, confidence: float | None) -> None:
+    """Rows and edges; with ties, which the loss breaks; and something is saved where differences are large."""
+    saved = 0
+    for seed in range(6):
+        answer = answers(400, seed, spread)
+        values = {"normal": uniform(9, 3)}
+        full = Replay(values, [cell(["none", "a", "b"])], answer, 20, listens=False)
+        early = Replay(values, [cell(["none", "a", "b"])], answer, 20)
+        assert PerturbationRule("accuracy", 0)(full) == PerturbationRule("accuracy", 0, confidence)(early)
+        assert early.evaluated <= full.evaluated == 400 * (18 + 3 + 4 + 3)
+        saved += full.evaluated - early.evaluated
+    assert (saved > 0) == (spread > 0.1)
+
+
+def test_who_went_early_does_not_win() -> None:
+    """Candidate 0 is far behind when it goes, though its score so far looks like the best one's loss."""
+    group = free(["a", "b", "c"], rows=1)
+
+    def answer(mixture: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        (missing,) = (mixture["cell"][0] == 0).nonzero().flatten().tolist()
+        hits = torch.arange(1000) % 10 < (9, 1, 1)[missing]
+        return hits, torch.full((1000,), (9.0, 1.0, 2.0)[missing])
+
+    for confidence, images in ((None, 560 + 2 * 1000), (0.99, 100 + 2 * 1000)):
+        trained = Replay({"cell": uniform(1, 3)}, [group], answer, 20)
+        assert PerturbationRule("accuracy", 0, confidence)(trained) == {"cell": ((2,),)}
+        assert trained.evaluated == images
+
+
+def test_the_loss_is_compared_on_every_image() -> None:
+    for criterion, complete in (("accuracy", False), ("loss", True)):
+        trained = Replay({"normal": uniform(9, 3)}, [cell(["none", "a", "b"])], answers(400, 1, 0.15), 10)
+        PerturbationRule(criterion, 0)(trained)  # type: ignore[arg-type]
+        assert (trained.evaluated == 400 * (18 + 3 + 4 + 3)) == complete
+
+
+def test_a_row_without_a_choice_is_not_measured() -> None:
+    trained = Fake({"cell": uniform(2, 1)}, [free(["a"], rows=2)])
+    assert PerturbationRule("accuracy", 0)(trained) == {"cell": ((0,), (0,))}
 
 
 class Useless(nn.Module):
@@ -214,8 +284,11 @@ class Real:
     def valid(self, kept: Kept) -> bool:
         return True
 
+    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+        return [self.score(edit) for edit in edits]
+
     @torch.no_grad()
-    def measure(self, edits: Edits) -> Score:
+    def score(self, edits: Edits) -> Score:
         logits = self.supernet(self.images, expand(edits.apply(self.probabilities()), self.groups))
         right = (logits.argmax(dim=1) == self.labels).double().mean()
         return Score(float(right), float(F.cross_entropy(logits, self.labels)))
@@ -240,6 +313,6 @@ def test_a_real_supernet_whose_largest_alpha_is_useless(criterion: str) -> None:
     images = F.one_hot(labels, 4).float() + 0.1 * torch.randn(40, 4)
     alphas = {"0": torch.tensor([[1.0, 0.0]]), "1": torch.tensor([[0.0, 1.0]])}
     trained = Real(supernet, alphas, images, labels)
-    assert trained.measure(Edits.none(supernet.groups)).accuracy == 1.0
+    assert trained.score(Edits.none(supernet.groups)).accuracy == 1.0
     assert Magnitude()(trained) == {"0": ((0,),), "1": ((1,),)}
     assert PerturbationRule(criterion, 0)(trained) == {"0": ((1,),), "1": ((0,),)}  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ def test_sums_over_many_pixels(size: tuple[int, int, int], train: bool) -> None:
 def test_moments_given_are_moments_used() -> None:
     torch.manual_seed(0)
     (term,) = some_terms([(4, True, True)], (3, 5, 5), True, torch.float64)
-    shared = Term(term.feature, term.weight, copy.deepcopy(term.norm), moments(term.feature))
+    shared = Term(term.feature, term.weight, copy.deepcopy(term.norm), moments(term.feature, True))
     assert torch.equal(normed_sum([term]), normed_sum([shared]))
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from poise.spaces import S1, S2, S3, Darts, NasBench201, Task
 from poise.spaces.operations import NASBENCH201_OPERATIONS, OPERATIONS
 from textbook.operations import avg_pool, darts_operation, factorized_reduce, max_pool, nasbench201_operation
-from textbook.supernets import ceil_mean_2x2, darts_supernet, nasbench201_supernet
+from textbook.supernets import ceil_mean_2x2, state_of, textbook
 from textbook.weights import randomise
 
 Mixtures = Callable[[tuple[int, ...]], Tensor]
@@ -40,11 +40,6 @@ def with_zeros(shape: tuple[int, ...]) -> Tensor:
 
 def one_hots(shape: tuple[int, ...]) -> Tensor:
     return F.one_hot(torch.randint(shape[-1], shape[:-1]), shape[-1]).double()
-
-
-def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
-    trained = {name for name, _ in module.named_parameters()}
-    return {name: value.detach().clone().requires_grad_(name in trained) for name, value in module.state_dict().items()}
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 9), (1, 4)])
@@ -88,22 +83,6 @@ CASES = {
     "nasbench201 one-hot": (NasBench201(2, 2), (2, 3, 9, 7), one_hots),
     "nasbench201 without none": (NasBench201(2, 1).without(("none",)), (2, 3, 6, 5), dense),
 }
-
-
-def textbook(
-    space: Darts | NasBench201, state: dict[str, Tensor], x: Tensor, mixture: object, training: bool
-) -> Tensor:
-    names = {group.name: [row.candidates for row in group.rows] for group in space.groups}
-    if isinstance(space, NasBench201):
-        return nasbench201_supernet(
-            state,
-            x,
-            mixture,
-            cells=space.cells,
-            candidates=names["cell"],
-            training=training,  # type: ignore[arg-type]
-        )
-    return darts_supernet(state, x, mixture, cells=space.cells, candidates=names, training=training)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("training", [True, False])

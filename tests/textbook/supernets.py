@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.spaces import Darts, NasBench201
 from textbook.operations import (
     State,
     batch_norm,
@@ -145,3 +146,24 @@ def nasbench201_supernet(
             place, layer = place + 1, layer + 1
     x = F.relu(batch_norm(state, "norm", x, training))
     return (x.sum(dim=(2, 3)) / (x.shape[2] * x.shape[3])) @ state["classifier.weight"].T + state["classifier.bias"]
+
+
+def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
+    trained = {name for name, _ in module.named_parameters()}
+    return {name: value.detach().clone().requires_grad_(name in trained) for name, value in module.state_dict().items()}
+
+
+def textbook(
+    space: Darts | NasBench201, state: dict[str, Tensor], x: Tensor, mixture: object, training: bool
+) -> Tensor:
+    names = {group.name: [row.candidates for row in group.rows] for group in space.groups}
+    if isinstance(space, NasBench201):
+        return nasbench201_supernet(
+            state,
+            x,
+            mixture,
+            cells=space.cells,
+            candidates=names["cell"],
+            training=training,  # type: ignore[arg-type]
+        )
+    return darts_supernet(state, x, mixture, cells=space.cells, candidates=names, training=training)  # type: ignore[arg-type]

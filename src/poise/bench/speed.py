@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from poise.bench.memory import peak_megabytes
 from poise.bench.textbook import Textbook
 from poise.data import Augmentation, Batches, Images
 from poise.engine.device import Place
@@ -22,24 +23,33 @@ from poise.engine.loss import BatchLoss
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.engine.streams import seeded
+from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import Progress
+from poise.selection.edits import Edits
+from poise.selection.perturbation import PerturbationRule
+from poise.selection.rule import eligible
 from poise.spaces.space import Space, Task
 
 CLASSES = 10
+DECISION_BATCHES = 2
+"""Batches that a decision of DARTS-PT is measured on."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Median seconds of one thing, and its ratio to a reference: ``seconds / reference's seconds``."""
+    """Median seconds of one thing, and its ratio to a reference: ``seconds / reference's seconds``.
+
+    ``peak_mb`` is the most memory that it takes over what is held before, see `peak_megabytes`.
+    """
 
     name: str
     seconds: float
     reference: str
     ratio: float
-    activations_mb: float | None = None
+    peak_mb: float | None = None
 
 
 @dataclass(frozen=True)
@@ -81,29 +91,33 @@ class _Bench:
     """One supernet under one method, ready to take single steps."""
 
     def __init__(self, space: Space, method: Method, images: Images, place: Place, plain: bool = False) -> None:
-        batch_size = len(images)
+        self._batch_size = len(images)
+        self._place, self._plain = place, plain
         space = space.without(method.without)
         with seeded(0, place.device):
             supernet: Any = space.supernet(Task(3, images.size, CLASSES))
         if plain:
             supernet = Textbook(supernet)
-        batches = Batches(
-            images,
-            batch_size,
-            augmentation=Augmentation(crop_padding=images.size[0] // 8, flip=True),
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-            device=place.device,
-            dtype=place.dtype,
-            channels_last=not plain,
-        )
-        settings = SearchSettings(epochs=50, batch_size=batch_size)
+        self.batches = batches = self.batches_of(images)
+        settings = SearchSettings(epochs=50, batch_size=self._batch_size)
         self.searcher = Searcher(supernet, space.groups, method, settings, batches, batches, place, 0)
         if plain:
             supernet.to(memory_format=torch.contiguous_format)
         self.place = place
-        self.batches = batches
         self._epoch = 0
+
+    def batches_of(self, images: Images) -> Batches:
+        """Batches of the bench's size."""
+        return Batches(
+            images,
+            self._batch_size,
+            augmentation=Augmentation(crop_padding=images.size[0] // 8, flip=True),
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            device=self._place.device,
+            dtype=self._place.dtype,
+            channels_last=not self._plain,
+        )
 
     def step(self) -> None:
         """A whole search step (an epoch of one batch), in the middle of a search, when every slot is at work."""
@@ -122,22 +136,43 @@ class _Bench:
         value = loss(mixture, track=True)
         torch.autograd.grad(value, list(self.searcher.weights.values()), allow_unused=True)
 
-    def activations(self) -> float:
-        """Megabytes that one forward pass keeps for the backward one, parameters aside."""
-        own = {weight.untyped_storage().data_ptr() for weight in self.searcher.supernet.parameters()}
-        kept: dict[int, int] = {}
 
-        def keep(value: torch.Tensor) -> torch.Tensor:
-            storage = value.untyped_storage()
-            if storage.data_ptr() not in own:
-                kept[storage.data_ptr()] = storage.nbytes()
-            return value
+class _Decision:
+    """One decision of DARTS-PT, which candidate of a row stays, before anything else is decided."""
 
-        loss = BatchLoss(self.searcher.supernet, *next(self.batches.ordered()), 0, self.place)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-            value = loss(self.searcher.mixture())
-        del value
-        return sum(kept.values()) / 2**20
+    def __init__(self, bench: _Bench, space: Space, method: Method, images: Images) -> None:
+        bench.searcher.searching = bench.batches_of(images)
+        group, row = space.groups[0], len(space.groups[0].rows) // 2
+        none = Edits.none(space.groups)
+        self.without = {index: none.drop(group.name, row, index) for index in eligible(group, row)}
+        alphas = bench.searcher.alphas
+        self.trained = TrainedSupernet(space, space.groups, alphas, method.relaxation, lambda: bench.searcher, 0)
+
+    def in_full(self) -> None:
+        """Every candidate on every batch, one after the other."""
+        for edits in self.without.values():
+            self.trained.compare([edits])
+
+    def by_rule(self) -> None:
+        """As the rule decides."""
+        PerturbationRule().winner(self.trained, self.without, "lowest")
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """Builds a bench in whichever process it is called, and returns its step."""
+
+    space: Space
+    batch_size: int
+    image_size: int
+    device: str
+    precision: str
+    plain: bool
+
+    def __call__(self) -> Callable[[], None]:
+        images = random_images(self.batch_size, self.image_size)
+        darts = METHODS["darts"].build()
+        return _Bench(self.space, darts, images, Place.open(self.device, self.precision), self.plain).step
 
 
 def speed(
@@ -176,6 +211,11 @@ def speed(
         "darts step, poise": (fast.step, "darts step, textbook"),
         "two batches of data": (fast.batch, "darts step, poise"),
     }
+    voters = random_images(DECISION_BATCHES * batch_size, image_size)
+    plainly = _Decision(_Bench(space, darts, images, place, plain=True), space, darts, voters)
+    swiftly = _Decision(_Bench(space, darts, images, place), space, darts, voters)
+    jobs["darts-pt decision, textbook"] = (plainly.in_full, "darts-pt decision, textbook")
+    jobs["darts-pt decision, poise"] = (swiftly.by_rule, "darts-pt decision, textbook")
     seen = {step_of(darts)}
     for name in names:
         method = METHODS[name].build()
@@ -191,7 +231,11 @@ def speed(
             if turn:
                 times[name].append(seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    memory = {"forward+backward, textbook": textbook.activations(), "forward+backward, poise": fast.activations()}
+    memory: dict[str, float | None] = {}
+    for name, plain in (("darts step, textbook", True), ("darts step, poise", False)):
+        tell(f"memory of the {name}")
+        prepare = _Preparation(space, batch_size, image_size, device, precision, plain)
+        memory[name] = peak_megabytes(prepare, place)
     timings = tuple(
         Timing(name, medians[name], reference, medians[name] / medians[reference], memory.get(name))
         for name, (_, reference) in jobs.items()

@@ -264,7 +264,10 @@ def _say(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs the command line and exits."""
+    from poise.engine.memory import keep_freed_memory
+
     warnings.filterwarnings("ignore", module="lightning_fabric")
+    keep_freed_memory()
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except Refused as error:

@@ -23,7 +23,8 @@ class BatchLoss:
     Every call draws the same random numbers (dropout, noise), so the same arguments give the same number. Only a call
     with ``track`` updates running statistics: all others work on copies of the buffers.
 
-    ``correct`` is the number of images that the first call, or else the tracked one, classified correctly.
+    ``hits``, ``[batch]`` bool, and their number ``correct``: the images that the first call, or else the tracked one,
+    classified correctly.
     """
 
     def __init__(self, supernet: nn.Module, images: Tensor, labels: Tensor, seed: int, place: Place) -> None:
@@ -32,7 +33,12 @@ class BatchLoss:
         self._labels = labels
         self._seed = seed
         self._place = place
-        self.correct: Tensor | None = None
+        self.hits: Tensor | None = None
+
+    @property
+    def correct(self) -> Tensor:
+        assert self.hits is not None, "the loss was not called yet"
+        return self.hits.sum()
 
     def __call__(
         self,
@@ -43,14 +49,15 @@ class BatchLoss:
         exact: bool = False,
     ) -> Tensor:
         logits = self._logits(mixture, weights or {}, track, exact)
-        if track or self.correct is None:
-            self.correct = (logits.detach().argmax(dim=1) == self._labels).sum()
+        if track or self.hits is None:
+            self.hits = logits.detach().argmax(dim=1) == self._labels
         return F.cross_entropy(self._place.float(logits), self._labels)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
         self._supernet.eval()
         try:
-            return F.cross_entropy(self._place.float(self._logits(mixture, {}, track=True)), self._labels)
+            constants = {name: weight.detach() for name, weight in self._supernet.named_parameters()}
+            return F.cross_entropy(self._place.float(self._logits(mixture, constants, track=True)), self._labels)
         finally:
             self._supernet.train()
 

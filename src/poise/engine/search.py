@@ -188,7 +188,6 @@ class Searcher:
         ):
             alphas.grad = gradient
         self.alpha_optimizer.step()
-        assert step.search.correct is not None
         step.sums.add(
             search_loss=found.loss,
             search_accuracy=step.search.correct / self.searching.batch_size,
@@ -212,7 +211,6 @@ class Searcher:
         for name, weight in self.weights.items():
             weight.grad = found.weights[name] * shrink
         self.weight_optimizer.step()
-        assert training.correct is not None
         step.sums.add(
             train_loss=found.loss,
             train_accuracy=training.correct / self.training.batch_size,

@@ -1,9 +1,10 @@
-"""A trained supernet as selection rules see it: it can be measured and tuned, and stays as it was."""
+"""A trained supernet as selection rules see it: its edits can be compared, it can be tuned, and stays as it was."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
 from poise.methods.slots import Progress, Relaxation
 from poise.selection.edits import Edits
+from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.groups import ChoiceGroup, Kept, expand
@@ -57,6 +59,12 @@ class TrainedSupernet:
     def _searcher(self) -> Searcher:
         return self._open()
 
+    @cached_property
+    def _sizes(self) -> list[int]:
+        """The images of each batch that is measured on: batch statistics need more than one, if there are any more."""
+        sizes = [len(labels) for _, labels in self._searcher.searching.ordered()]
+        return [size for step, size in enumerate(sizes) if size > 1 or step == 0]
+
     def probabilities(self) -> Mapping[str, Tensor]:
         return self._learnt
 
@@ -68,22 +76,34 @@ class TrainedSupernet:
         return True
 
     @torch.no_grad()
-    def measure(self, edits: Edits) -> Score:
-        searcher = self._searcher
-        mixture = expand(edits.apply(searcher.probabilities()), self.groups)
-        correct = torch.zeros((), device=searcher.place.device)
-        loss = torch.zeros((), device=searcher.place.device)
+    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+        searcher, sizes = self._searcher, self._sizes
+        probabilities = searcher.probabilities()
+        mixtures = [expand(edit.apply(probabilities), self.groups) for edit in edits]
+        sums = torch.zeros(2, len(edits), device=searcher.place.device)  # correct, loss
+        racing = list(range(len(edits)))
+        hits = torch.empty(len(edits), 0, dtype=torch.bool)
         images = 0
-        for step, (batch, labels) in enumerate(searcher.searching.ordered()):
-            if len(labels) < 2 and images:  # batch statistics need more than one image
-                continue
+        for step, (batch, labels) in enumerate(islice(searcher.searching.ordered(), len(sizes))):
             key = seed_of(self._seed, "measure", step)
-            evaluate = BatchLoss(searcher.supernet, batch, labels, key, searcher.place)
-            loss += evaluate(mixture) * len(labels)
-            assert evaluate.correct is not None
-            correct += evaluate.correct
+            found: list[Tensor] = []
+            for index in racing:
+                evaluate = BatchLoss(searcher.supernet, batch, labels, key, searcher.place)
+                sums[1, index] += evaluate(mixtures[index]) * len(labels)
+                assert evaluate.hits is not None
+                sums[0, index] += evaluate.correct
+                found.append(evaluate.hits)
             images += len(labels)
-        return Score(float(correct) / images, float(loss) / images)
+            if keep is None or step + 1 == len(sizes):
+                continue
+            hits = torch.cat((hits, torch.stack(found).cpu()), dim=1)  # the one time that a batch waits for the device
+            stays = keep(Standing(hits, sum(sizes), step + 1, len(sizes)))
+            hits = hits[stays]
+            racing = [index for index, stay in zip(racing, stays.tolist(), strict=True) if stay]
+            if len(racing) == 1:
+                break
+        correct, loss = sums.tolist()
+        return [Score(correct[i] / images, loss[i] / images) if i in racing else None for i in range(len(edits))]
 
     def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
         searcher = self._searcher

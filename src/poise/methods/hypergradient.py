@@ -24,11 +24,14 @@ def _leaves(mixture: Mixture) -> dict[str, Tensor]:
     return {group: values.detach().requires_grad_() for group, values in mixture.items()}
 
 
-def _mixture_gradient(loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _mixture_gradient(
+    loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor], exact: bool = False
+) -> MixtureGradient:
+    """The loss and its gradient with respect to the mixture alone: nothing is computed for the weights'."""
     leaves = _leaves(mixture)
-    fixed = {name: weight.detach() for name, weight in weights.items()}
-    gradients = torch.autograd.grad(loss(leaves, fixed, exact=True), list(leaves.values()))
-    return dict(zip(leaves, gradients, strict=True))
+    value = loss(leaves, {name: weight.detach() for name, weight in weights.items()}, exact=exact)
+    gradients = torch.autograd.grad(value, list(leaves.values()))
+    return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
 
 
 @fills("hypergradient")
@@ -41,10 +44,7 @@ class FirstOrder:
     def __call__(
         self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent
     ) -> MixtureGradient:
-        leaves = _leaves(mixture)
-        value = search(leaves)
-        gradients = torch.autograd.grad(value, list(leaves.values()))
-        return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
+        return _mixture_gradient(search, mixture, weights)
 
 
 @fills("hypergradient")
@@ -101,8 +101,10 @@ class Unrolled:
 
         length = torch.stack([part.norm() for part in vector.values()]).norm()
         step = self.distance / length.clamp(min=torch.finfo(length.dtype).tiny)
-        plus = _mixture_gradient(training, clean, {n: w.detach() + step * vector[n] for n, w in weights.items()})
-        minus = _mixture_gradient(training, clean, {n: w.detach() - step * vector[n] for n, w in weights.items()})
+        plus, minus = (
+            _mixture_gradient(training, clean, {n: w + side * vector[n] for n, w in weights.items()}, exact=True).layers
+            for side in (step, -step)
+        )
         rate = descent.learning_rate * (1 + descent.momentum if descent.nesterov else 1)
         scale = torch.where(length > 0, rate / (2 * step), torch.zeros_like(step))
         total = {

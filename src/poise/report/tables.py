@@ -58,11 +58,11 @@ def history_table(history: Sequence[Record], last: int = 10) -> Table:
 def speed_table(report: Mapping[str, Any]) -> Table:
     """What `poise.bench.speed` measured."""
     about = ", ".join(f"{name} {value}" for name, value in {**report["space"], **report["machine"]}.items())
-    table = _table("what", "seconds", "of which", "ratio", "activations")
+    table = _table("what", "seconds", "of which", "ratio", "peak memory")
     rounds = f"batch {report['batch_size']}, {report['image_size']} pixels, {report['rounds']} rounds"
     table.caption = Text(f"{about}; {rounds}")
     for timing in report["timings"]:
-        memory = timing["activations_mb"]
+        memory = timing["peak_mb"]
         reference = "" if timing["reference"] == timing["name"] else timing["reference"]
         ratio = f"{timing['ratio']:.3g}" if reference else ""
         kept = "" if memory is None else f"{memory:.0f} MB"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poise.registry import Registry
 from poise.selection.edits import Edits
+from poise.selection.race import Survivors
 from poise.supernet.groups import ChoiceGroup, Kept
 
 SELECTIONS: Registry[type] = Registry("selection", "poise.selection")
@@ -44,8 +45,13 @@ class Trained(Protocol):
         """Whether the space accepts this choice."""
         ...
 
-    def measure(self, edits: Edits) -> Score:
-        """The edited supernet on the search half, with batch statistics; nothing is updated."""
+    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+        """The supernet with each of these edits on the search half, with batch statistics; nothing is updated.
+
+        All see the same batches with the same random numbers. After every batch but the last ``keep`` says who stays:
+        who goes gets None, and if only one is left it has won, with the score of the images so far. All other scores,
+        and without ``keep`` all scores, are those of the whole half.
+        """
         ...
 
     def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Pool, ReluConvNorm, SepConv, Skip, Zero
 from poise.supernet.choice import draws
+from poise.supernet.depthwise import depthwise_conv
 from poise.supernet.normed_sum import Term, moments, normed_sum
 
 
@@ -70,7 +71,7 @@ class Source:
                 value = F.max_pool2d(self.x, 3, self.stride, padding=1)
             else:
                 value = F.avg_pool2d(self.x, 3, self.stride, padding=1, count_include_pad=False)
-            self._pools[kind] = self._shared(value) if normed else Term(value)
+            self._pools[kind] = self._shared(value, mapped=False) if normed else Term(value)
         return self._pools[kind]
 
     @cached_property
@@ -87,8 +88,8 @@ class Source:
         """`relu` as a feature of pointwise convolutions."""
         return self._shared(self.relu)
 
-    def _shared(self, feature: Tensor) -> Term:
-        return Term(feature, moments=moments(feature) if self._training else None)
+    def _shared(self, feature: Tensor, mapped: bool = True) -> Term:
+        return Term(feature, moments=moments(feature, mapped) if self._training else None)
 
 
 class Part(NamedTuple):
@@ -148,14 +149,15 @@ def _(operation: SepConv, source: Source) -> Part | None:
     first, second = operation.first, operation.second
     feature, _ = depthwise(first.depthwise, source)
     inner = normed_sum([Term(feature, first.pointwise.weight, first.norm)], rectify=True)
-    return Part(Term(second.depthwise(inner), second.pointwise.weight, second.norm))
+    return Part(Term(depthwise_conv(inner, second.depthwise.weight), second.pointwise.weight, second.norm))
 
 
 def depthwise(conv: nn.Conv2d, source: Source) -> tuple[Tensor, bool]:
     """The depthwise convolution of a source's ReLU, and whether the result lies in sub-grids."""
     if conv.dilation == (2, 2) and source.grids is not None:
-        padding = (conv.kernel_size[0] // 2, conv.kernel_size[1] // 2)
-        return F.conv2d(source.grids, conv.weight, padding=padding, groups=conv.groups), source.stride == 1
+        return depthwise_conv(source.grids, conv.weight), source.stride == 1
+    if conv.dilation == (1, 1):
+        return depthwise_conv(source.relu, conv.weight, source.stride), False
     return conv(source.relu), False
 
 

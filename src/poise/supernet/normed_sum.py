@@ -22,14 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-CHUNK = 1024
-"""Rows of a block in a sum over pixels: blocks are summed in parallel, which one long product is not."""
+from poise.supernet.products import add_mapped, column_sums, inner, inner_diagonal, mapped, pixels, rows
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,32 @@ class Term:
     moments: tuple[Tensor, Tensor] | None = None
 
 
-def rows(x: Tensor) -> Tensor:
-    """Pixels as rows, ``[batch·height·width, channels]``; a view where ``x`` is channels last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+class Stack(NamedTuple):
+    """Terms of one kind, whose small matrices are handled together: how many there are, and what they have in common:
+    ``width`` is K, ``mapped`` whether they have a ``W``, ``trains`` whether statistics are the batch's.
+    """
 
-
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``aᵀ b`` for ``a [M, K]``, ``b [M, C]`` with M large."""
-    whole = len(a) // CHUNK * CHUNK
-    if whole == 0:
-        return a.T @ b
-    blocks = torch.bmm(a[:whole].view(-1, CHUNK, a.shape[1]).transpose(1, 2), b[:whole].view(-1, CHUNK, b.shape[1]))
-    total = blocks.sum(dim=0)
-    return total if whole == len(a) else total + a[whole:].T @ b[whole:]
+    terms: int
+    width: int
+    mapped: bool
+    normed: bool
+    trains: bool
+    eps: float
 
 
 def exact(x: Tensor) -> Tensor:
-    """At least float32: sums over pixels need it, whatever precision the convolutions run in."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    """At least float32, channels last: sums over pixels need it, whatever precision the convolutions run in."""
+    wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+    return wide.contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
-def moments(feature: Tensor) -> tuple[Tensor, Tensor]:
-    """``s = 1ᵀf / M`` and ``G = fᵀf / M`` of a feature's pixels."""
+def moments(feature: Tensor, mapped: bool) -> tuple[Tensor, Tensor]:
+    """``s = 1ᵀf / M`` and ``G = fᵀf / M`` of a feature's pixels; of G the diagonal alone for a term without a map."""
     with torch.autocast(feature.device.type, enabled=False):
-        f = rows(exact(feature))
-        return f.mean(dim=0), _product(f, f) / len(f)
+        f = exact(feature)
+        count = f.numel() // f.shape[1]
+        return column_sums(rows(f)) / count, (inner(f, f) if mapped else inner_diagonal(f, f)) / count
 
 
 def normed_sum(terms: Sequence[Term], mixture: Tensor | None = None, rectify: bool = False) -> Tensor:
@@ -82,160 +82,207 @@ def normed_sum(terms: Sequence[Term], mixture: Tensor | None = None, rectify: bo
     Returns:
         ``[batch, C, height, width]``, channels last.
     """
-    first = terms[0]
+    order = sorted(range(len(terms)), key=lambda index: _kind(terms[index]), reverse=True)
+    stacks = []
     inputs: list[Tensor | None] = []
-    modes = []
-    for term in terms:
-        statistics: tuple[Tensor | None, Tensor | None] = (None, None)
-        training = term.norm is not None and term.norm.training
-        if training:
-            statistics = term.moments or moments(term.feature)
-        elif term.norm is not None:
-            statistics = (term.norm.running_mean, term.norm.running_var)
-        modes.append((term.norm is not None, training, 0.0 if term.norm is None else term.norm.eps))
-        inputs += [exact(term.feature), None if term.weight is None else term.weight[:, :, 0, 0], *statistics]
+    norms: list[nn.BatchNorm2d] = []
+    for kind, members in groupby(order, key=lambda index: _kind(terms[index])):
+        found = [terms[index] for index in members]
+        stack = Stack(len(found), *kind)
+        stacks.append(stack)
+        weight = (
+            torch.stack([_matrix(term.weight) for term in found if term.weight is not None]) if stack.mapped else None
+        )
+        statistics: Sequence[Tensor | None] = (None, None)
+        if stack.trains:
+            pairs = [term.moments or moments(term.feature, stack.mapped) for term in found]
+            statistics = [torch.stack(part) for part in zip(*pairs, strict=True)]
+            norms += [term.norm for term in found if term.norm is not None]
+        elif stack.normed:
+            statistics = [torch.stack(part) for part in _running([t.norm for t in found if t.norm is not None])]
+        inputs += [*(exact(term.feature) for term in found), weight, *statistics]
     if mixture is None:
-        mixture = exact(first.feature).new_ones(len(terms))
+        mixture = torch.ones(len(terms), dtype=exact(terms[0].feature).dtype, device=terms[0].feature.device)
+    elif order != list(range(len(terms))):
+        mixture = mixture[order]
     with torch.autocast(mixture.device.type, enabled=False):
-        out, *found = _NormedSum.apply(tuple(modes), mixture, *inputs)  # type: ignore[no-untyped-call]
-    _track([term.norm for term in terms if term.norm is not None and term.norm.training], found, len(out))
-    values: Tensor = torch.relu_(out) if rectify else out
-    batch, _, height, width = first.feature.shape
-    return values.view(batch, height, width, -1).permute(0, 3, 1, 2)
+        out, *found_statistics = _NormedSum.apply(tuple(stacks), rectify, mixture, *inputs)  # type: ignore[no-untyped-call]
+    _track(norms, found_statistics, len(out))
+    return pixels(out, terms[0].feature)
+
+
+def _kind(term: Term) -> tuple[int, bool, bool, bool, float]:
+    """What the terms of a `Stack` have in common."""
+    normed = term.norm is not None
+    training = term.norm is not None and term.norm.training
+    return term.feature.shape[1], term.weight is not None, normed, training, 0.0 if term.norm is None else term.norm.eps
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    return weight[:, :, 0, 0].T
 
 
 @torch.no_grad()
-def _track(norms: Sequence[nn.BatchNorm2d], found: Sequence[Tensor], pixels: int) -> None:
+def _track(norms: Sequence[nn.BatchNorm2d], found: Sequence[Tensor], count: int) -> None:
     """Move running statistics towards the batch's mean and unbiased variance, all in a few calls."""
     if not norms:
         return
-    means, variances = list(found[0::2]), list(found[1::2])
-    torch._foreach_mul_(variances, pixels / max(pixels - 1, 1))
-    buffers = [dict(norm.named_buffers()) for norm in norms]
-    running = [*(b["running_mean"] for b in buffers), *(b["running_var"] for b in buffers)]
-    torch._foreach_lerp_(running, [*means, *variances], norms[0].momentum or 0.1)
-    torch._foreach_add_([b["num_batches_tracked"] for b in buffers], 1)
+    means = [mean for stack in found[0::2] for mean in stack]
+    variances = [variance for stack in found[1::2] for variance in stack * (count / max(count - 1, 1))]
+    running_means, running_variances = _running(norms)
+    torch._foreach_lerp_([*running_means, *running_variances], [*means, *variances], norms[0].momentum or 0.1)
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None], 1)
+
+
+def _running(norms: Sequence[nn.BatchNorm2d]) -> tuple[list[Tensor], list[Tensor]]:
+    """Running means, running variances."""
+    means = [norm.running_mean for norm in norms if norm.running_mean is not None]
+    return means, [norm.running_var for norm in norms if norm.running_var is not None]
 
 
 class _NormedSum(torch.autograd.Function):
-    """See the header. Inputs per term: feature, weight ``[C, K]``, and ``s, G`` or the running mean and variance.
+    """See the header; ``out`` is rectified if wanted.
 
-    Returns ``out [M, C]``, then mean and biased variance of every term that is normalised by the batch's statistics.
+    Inputs per stack of n terms: n features, the weights ``[n, K, C]``, and either ``s [n, K]`` and ``G [n, K, K]``
+    (without a map: its diagonal, ``[n, K]``) or the running means and variances ``[n, C]``. Returns ``out [M, C]``,
+    then means and biased variances ``[n, C]`` of every stack that is normalised by the batch's statistics.
     """
 
     @staticmethod
-    def forward(ctx: Any, modes: tuple[tuple[bool, bool, float], ...], mixture: Tensor, *inputs: Tensor | None) -> Any:
-        first = inputs[0]
-        assert first is not None
+    def forward(ctx: Any, stacks: tuple[Stack, ...], rectify: bool, mixture: Tensor, *inputs: Tensor | None) -> Any:
         saved: list[Tensor | None] = [mixture]
         products: list[tuple[Tensor, Tensor]] = []
         bias: Tensor | None = None
         found: list[Tensor] = []
-        for index, (normed, training, eps) in enumerate(modes):
-            feature, weight, s, g = inputs[4 * index : 4 * index + 4]
-            assert feature is not None
+        for stack, weights, features, (weight, s, g) in _unpack(stacks, mixture, inputs, others=3):
             mean = inverse = None
-            scale = mixture[index]
-            if normed:
+            scale = weights[:, None]
+            if stack.normed:
                 assert s is not None
                 assert g is not None
-                if training:
+                if stack.trains:
                     mean, variance = _statistics(s, g, weight)
                     found += [mean, variance]
                 else:
                     mean, variance = s, g
-                inverse = torch.rsqrt(variance + eps)
+                inverse = torch.rsqrt(variance + stack.eps)
                 scale = scale * inverse
-                shift = scale * mean
+                shift = (scale * mean).sum(dim=0)
                 bias = -shift if bias is None else bias - shift
-            # The map as a [K, C] matrix, or the factor of every channel.
-            products.append((feature, scale if weight is None else weight.T * scale))
-            saved += [feature, weight, s, g, mean, inverse]
-        channels = next((p.shape[1] for _, p in products if p.dim() == 2), first.shape[1])
-        out = _accumulate([(rows(feature), factor) for feature, factor in products], bias, channels)
-        ctx.save_for_backward(*saved)
-        ctx.modes = modes
+            # The maps as [K, C] matrices, or the factors of every channel.
+            products += zip(features, scale if weight is None else weight * scale[:, None, :], strict=True)
+            saved += [*features, weight, s, g, mean, inverse]
+        out = _accumulate(products, bias)
+        if rectify:
+            out.relu_()
+        ctx.save_for_backward(out if rectify else None, *saved)
+        ctx.stacks = stacks
         ctx.mark_non_differentiable(*found)
         return (out, *found)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> Any:
-        mixture, *saved = ctx.saved_tensors
-        upstream = gradient.contiguous()
-        pixels = len(upstream)
-        total = upstream.sum(dim=0)
-        weights = []
+        out, mixture, *saved = ctx.saved_tensors
+        needed = iter(ctx.needs_input_grad[3:])
+        gradient = (
+            gradient.contiguous() if out is None else torch.ops.aten.threshold_backward(gradient.contiguous(), out, 0)
+        )
+        upstream = pixels(gradient, saved[0])
+        count = len(gradient)
+        total = column_sums(gradient)
+        mixture_gradients = []
         results: list[Tensor | None] = []
-        for index, (normed, training, _eps) in enumerate(ctx.modes):
-            feature, weight, s, g, mean, inverse = saved[6 * index : 6 * index + 6]
-            needs_feature, needs_weight = ctx.needs_input_grad[2 + 4 * index], ctx.needs_input_grad[3 + 4 * index]
-            f, p = rows(feature), mixture[index]
-            if not normed:
-                if weight is None:
-                    weights.append(torch.dot(f.reshape(-1), upstream.reshape(-1)))
-                    gradient_f, gradient_w = upstream * p if needs_feature else None, None
-                else:
-                    product = _product(f, upstream)
-                    weights.append((weight.T * product).sum())
-                    gradient_f = upstream @ (weight * p) if needs_feature else None
-                    gradient_w = (product * p).T
-                results += [None if gradient_f is None else _pixels(gradient_f, feature), gradient_w, None, None]
-                continue
-            w = None if weight is None else weight.T
-            product = _product(f, upstream)
-            aligned = product.diagonal() if w is None else (w * product).sum(dim=0)
-            h = inverse * (aligned - mean * total)
-            weights.append(h.sum())
-            scale = p * inverse
-            gradient_f = gradient_w = None
-            if needs_weight:
-                change = product
-                if training:
-                    change = product - torch.outer(s, total) - (g @ w - torch.outer(s, mean)) * (inverse * h)
-                gradient_w = (change * scale).T
-            if needs_feature:
-                bend = scale * inverse * h / pixels
-                constant = bend * mean - scale * total / pixels
-                if w is None:
-                    moved = upstream * scale if not training else torch.addcmul(constant, upstream, scale)
-                    gradient_f = moved if not training else moved.addcmul_(f, -bend)
-                elif training:
-                    gradient_f = torch.addmm(constant @ w.T, upstream, (w * scale).T)
-                    gradient_f.addmm_(f, (w * bend) @ w.T, alpha=-1)
-                else:
-                    gradient_f = upstream @ (w * scale).T
-                gradient_f = _pixels(gradient_f, feature)
-            results += [gradient_f, gradient_w, None, None]
-        return (None, torch.stack(weights), *results)
+        for stack, weights, features, (weight, s, g, mean, inverse) in _unpack(ctx.stacks, mixture, saved, others=5):
+            needs_features, needs_weight = [next(needed) for _ in features], next(needed)
+            next(needed), next(needed)  # statistics: their part is in the features' gradients
+            scale = weights[:, None]
+            if weight is None:
+                aligned = torch.stack([inner_diagonal(f, upstream) for f in features])
+            else:
+                product = torch.stack([inner(f, upstream) for f in features])
+                aligned = (weight * product).sum(dim=1)
+            bend = constant = None
+            if stack.normed:
+                h = inverse * (aligned - mean * total)
+                scale = scale * inverse
+                if stack.trains:
+                    bend = scale * inverse * h / count
+                    constant = bend * mean - scale * total / count
+                aligned = h
+            mixture_gradients.append(aligned.sum(dim=1))
+            gradient_w = None
+            if weight is not None and needs_weight:
+                if stack.normed and stack.trains:
+                    centred = torch.baddbmm(s[:, :, None] * mean[:, None, :], g, weight, beta=-1)
+                    product = product - s[:, :, None] * total - centred * (inverse * h)[:, None, :]
+                gradient_w = product * scale[:, None, :]
+            results += _feature_gradients(features, needs_features, upstream, weight, scale, bend, constant)
+            results += [gradient_w, None, None]
+        return (None, None, torch.cat(mixture_gradients), *results)
+
+
+def _unpack(stacks: Sequence[Stack], mixture: Tensor, values: Sequence[Any], others: int) -> Any:
+    """Per stack: itself, its part of the mixture, its features, and its ``others`` values."""
+    place = term = 0
+    for stack in stacks:
+        end = place + stack.terms
+        yield stack, mixture[term : term + stack.terms], values[place:end], values[end : end + others]
+        place, term = end + others, term + stack.terms
 
 
 def _statistics(s: Tensor, g: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of ``f W`` from the moments of ``f``."""
+    """Means and biased variances ``[n, C]`` of ``f W`` from the moments of ``f``."""
     if weight is None:
-        return s.clone(), (g.diagonal() - s.square()).clamp(min=0)
-    mean = weight @ s
-    return mean, ((weight @ g) * weight).sum(dim=1).sub_(mean.square()).clamp_(min=0)
+        return s.clone(), (g - s.square()).clamp_(min=0)
+    mean = torch.bmm(s[:, None, :], weight)[:, 0]
+    return mean, (torch.bmm(g, weight) * weight).sum(dim=1).sub_(mean.square()).clamp_(min=0)
 
 
-def _accumulate(products: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None, channels: int) -> Tensor:
-    """``Σ f · factor + bias``, ``[M, channels]``; a factor is a matrix, or one number per channel."""
+def _accumulate(products: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None) -> Tensor:
+    """``Σ f · factor + bias``, ``[M, C]``; a factor is a matrix, or one number per channel."""
     out: Tensor | None = None
     for f, factor in sorted(products, key=lambda product: product[1].dim(), reverse=True):
         if factor.dim() == 2:
-            if out is None:
-                out = f @ factor if bias is None else torch.addmm(bias, f, factor)
-            else:
-                out.addmm_(f, factor)
+            out = mapped(f, factor, bias) if out is None else add_mapped(out, f, factor)
         elif out is None:
-            out = f * factor if bias is None else torch.addcmul(bias.expand(channels), f, factor)
+            out = rows(f) * factor if bias is None else torch.addcmul(bias, rows(f), factor)
         else:
-            out.addcmul_(f, factor)
+            out.addcmul_(rows(f), factor)
     assert out is not None
     return out
 
 
-def _pixels(values: Tensor, like: Tensor) -> Tensor:
-    """Rows back as ``[batch, channels, height, width]``, channels last."""
-    batch, _, height, width = like.shape
-    return values.view(batch, height, width, -1).permute(0, 3, 1, 2)
+def _feature_gradients(
+    features: Sequence[Tensor],
+    needed: Sequence[bool],
+    upstream: Tensor,
+    weight: Tensor | None,
+    scale: Tensor,
+    bend: Tensor | None,
+    constant: Tensor | None,
+) -> list[Tensor | None]:
+    """``Ḡ · (W diag(p i))ᵀ − f · (W diag(bend) Wᵀ) + constant · Wᵀ``; without the last two where they are None."""
+    if weight is None:
+        factors, slopes, constants = scale.expand(len(features), upstream.shape[1]), bend, constant
+    else:
+        factors = (weight * scale[:, None, :]).transpose(1, 2)
+        slopes = None if bend is None else torch.bmm(weight * bend[:, None, :], weight.transpose(1, 2)).neg_()
+        constants = None if constant is None else torch.bmm(weight, constant[:, :, None])[:, :, 0]
+    found: list[Tensor | None] = []
+    for index, (f, needs) in enumerate(zip(features, needed, strict=True)):
+        if not needs:
+            found.append(None)
+            continue
+        offset = None if constants is None else constants[index]
+        if weight is None:
+            g = rows(upstream)
+            values = g * factors[index] if offset is None else torch.addcmul(offset, g, factors[index])
+            if slopes is not None:
+                values.addcmul_(rows(f), slopes[index], value=-1)
+        else:
+            values = mapped(upstream, factors[index], offset)
+            if slopes is not None:
+                add_mapped(values, f, slopes[index])
+        found.append(pixels(values, f))
+    return found

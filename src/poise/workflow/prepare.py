@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from poise.config.settings import RunSettings
@@ -15,7 +16,7 @@ from poise.data import Augmentation, Batches, Images, Source, open_source, searc
 from poise.engine.device import Place
 from poise.engine.search import Searcher
 from poise.engine.settings import AugmentSettings
-from poise.engine.streams import seed_of, seeded
+from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.space import Space, Task
@@ -76,6 +77,8 @@ class Preparation:
                     f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
                     "use a smaller batch"
                 )
+        # What is measured on the search half, in its order, must not meet one class after the other.
+        searching = searching[torch.randperm(len(searching), generator=stream(self.settings.seed, "search half"))]
         native = self.source.load("train", training[:1], data.size)
         augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
         size = data.size
