@@ -94,6 +94,7 @@ def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: 
         "kind": "perturbation",
         "criterion": "accuracy",
         "tune_epochs": 5,
+        "confidence": None,
     }
 
 
