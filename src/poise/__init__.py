@@ -2,10 +2,11 @@
 
 from poise import methods, selection, spaces
 from poise.data import Images, open_source
-from poise.errors import Refused
+from poise.errors import Refused, Stopped
 from poise.genotype import Genotype
 from poise.methods import Method
 from poise.supernet.choice import Choice
+from poise.workflow.resume import resume
 from poise.workflow.retrain import TrainedNetwork, evaluate, export, load_network, train
 from poise.workflow.search import SearchResult, search
 from poise.workflow.select import select
@@ -19,12 +20,14 @@ __all__ = [
     "Method",
     "Refused",
     "SearchResult",
+    "Stopped",
     "TrainedNetwork",
     "evaluate",
     "export",
     "load_network",
     "methods",
     "open_source",
+    "resume",
     "search",
     "select",
     "selection",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 MOST = 20
 """Valid names that a refusal lists."""
@@ -24,3 +25,11 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> Refused:
     hint = f"did you mean {close[0]!r}? " if close else ""
     shown = ", ".join(names[:MOST]) + (", ..." if len(names) > MOST else "")
     return Refused(f"unknown {kind} {str(name)[:80]!r}; {hint}(valid: {shown or 'none'})")
+
+
+class Stopped(Exception):
+    """The run was asked to stop; if it has a folder it is saved there, and can go on."""
+
+    def __init__(self, folder: Path | None) -> None:
+        saved = "it was not saved anywhere" if folder is None else f"saved; to go on: poise resume {folder}"
+        super().__init__(f"stopped; {saved}")

@@ -530,9 +530,12 @@ class Uneven:
     def __init__(self, inner: Batches) -> None:
         self.inner, self.batch_size, self.turns = inner, inner.batch_size, 0
 
-    def epoch(self, generator: torch.Generator) -> Any:
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def epoch(self, generator: torch.Generator, start: int = 0) -> Any:
         self.turns += 1
-        return self.inner.epoch(generator)
+        return self.inner.epoch(generator, start)
 
 
 def test_a_shorter_search_half_is_gone_through_again() -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from poise.errors import Refused
+from poise.errors import Refused, Stopped
 
 app = typer.Typer(
     name="poise",
@@ -34,6 +34,8 @@ Precision = Annotated[str | None, typer.Option(help="32, 64 or bf16-mixed.")]
 Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
 Out = Annotated[Path | None, typer.Option(help="The folder of the run.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace the run that is in the folder.")]
+Resume = Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")]
+Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
 Preset = Annotated[str | None, typer.Option(help="demo, small or paper.")]
 
 console = Console()
@@ -52,6 +54,8 @@ def search(
     precision: Precision = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
+    checkpoint_every: Every = 300,
     print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
@@ -59,11 +63,11 @@ def search(
 ) -> None:
     """Search an architecture, select a genotype, save the run."""
     from poise.cli.progress import Reporter
+    from poise.cli.signals import asked_to_stop
     from poise.config import dump, parse_override, resolve
-    from poise.engine.run import RunFolder
+    from poise.engine.keeper import Watch
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
-    from poise.workflow.show import pictures, run_tables
 
     overrides = [parse_override(text) for text in set_ or []]
     settings = resolve(
@@ -82,13 +86,22 @@ def search(
         or Path("runs")
         / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
     )
-    with Reporter(console) as listen:
-        result = work.run(settings, out=folder, overwrite=overwrite, listen=listen)
-    console.print(run_tables(RunFolder(folder), result.space))
+    with Reporter(console) as listen, asked_to_stop() as asked:
+        watch = Watch(checkpoint_every, asked)
+        result = work.run(settings, out=folder, overwrite=overwrite, resume=resume, listen=listen, watch=watch)
+    _show_result(result)
+
+
+def _show_result(result: Any) -> None:
+    from poise.engine.run import RunFolder
+    from poise.workflow.show import pictures, run_tables
+
+    folder = RunFolder(result.folder)
+    console.print(run_tables(folder, result.space))
     _say(result.space.describe(result.genotype))
-    for picture in pictures(RunFolder(folder)):
+    for picture in pictures(folder):
         _say(f"see {picture}")
-    _say(f"saved in {folder}; next: poise train {folder}")
+    _say(f"saved in {folder.path}; next: poise train {folder.path}")
 
 
 @app.command()
@@ -129,25 +142,52 @@ def train(
     precision: Precision = None,
     out: Out = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
+    checkpoint_every: Every = 300,
 ) -> None:
     """Retrain a found genotype from scratch, and measure it on the test split."""
     from poise.cli.progress import Reporter
+    from poise.cli.signals import asked_to_stop
     from poise.config import parse_override
-    from poise.engine.run import RunFolder
+    from poise.engine.keeper import Watch
     from poise.workflow.retrain import train as work
-    from poise.workflow.show import training_tables
 
     sizes = {"train.channels": channels, "train.cells": cells, "train.epochs": epochs}
     overrides = {name: value for name, value in sizes.items() if value is not None}
     overrides |= dict(parse_override(text) for text in set_ or [])
     folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
-    with Reporter(console) as listen:
+    with Reporter(console) as listen, asked_to_stop() as asked:
         work(
             what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
-            overwrite=overwrite, listen=listen,
+            overwrite=overwrite, resume=resume, listen=listen, watch=Watch(checkpoint_every, asked),
         )  # fmt: skip
+    _show_network(folder)
+
+
+def _show_network(folder: Path) -> None:
+    from poise.engine.run import RunFolder
+    from poise.workflow.show import training_tables
+
     console.print(training_tables(RunFolder(folder)))
     _say(f"saved in {folder}; next: poise export {folder} --to onnx")
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="The folder of a search, or of a network in training.")],
+    data: Data = None,
+    checkpoint_every: Every = 300,
+) -> None:
+    """Go on with a run that was stopped, as if nothing had happened."""
+    from poise.cli.progress import Reporter
+    from poise.cli.signals import asked_to_stop
+    from poise.engine.keeper import Watch
+    from poise.workflow.resume import resume as work
+    from poise.workflow.search import SearchResult
+
+    with Reporter(console) as listen, asked_to_stop() as asked:
+        result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked))
+    _show_result(result) if isinstance(result, SearchResult) else _show_network(run)
 
 
 @app.command()
@@ -264,6 +304,7 @@ def _say(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs the command line and exits."""
+    from poise.cli.signals import STOPPED
     from poise.engine.memory import keep_freed_memory
 
     warnings.filterwarnings("ignore", module="lightning_fabric")
@@ -272,6 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except Refused as error:
         _fail(str(error), 2)
+    except Stopped as stopped:
+        _fail(str(stopped), STOPPED)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from poise.engine.checkpoint import Checkpoints, write_durably
+from poise.engine.lock import NAME as LOCK
 from poise.errors import Refused
 from poise.genotype import Genotype
 
+CHECKPOINTS = "checkpoints"
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -28,7 +31,7 @@ OWN_FILES = (
     "result.json",
     "report.html",
 )
-OWN_FOLDERS = ("figures", "tensorboard")
+OWN_FOLDERS = ("figures", "tensorboard", CHECKPOINTS)
 
 
 class RunFolder:
@@ -42,7 +45,7 @@ class RunFolder:
         """Raise `Refused` if a new run may not be put here. Touches nothing."""
         if path.is_file():
             raise Refused(f"{path} is a file; a run needs a folder")
-        if not path.is_dir() or not any(path.iterdir()):
+        if not path.is_dir() or all(found.name == LOCK for found in path.iterdir()):
             return
         if not (path / "run.json").is_file():
             raise Refused(f"{path} holds files that are not a poise run's; choose another folder")
@@ -82,22 +85,53 @@ class RunFolder:
         return run
 
     @staticmethod
+    def proceed(path: Path, kind: str, config: str) -> RunFolder:
+        """The run to go on with. Raises `Refused` if it was started with other settings than ``config``."""
+        run = RunFolder.open(path, kind)
+        try:
+            before = (path / "config.yaml").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise Refused(f"{path}/config.yaml cannot be read, so the run cannot go on") from None
+        if before != config:
+            pairs = zip_longest(before.splitlines(), config.splitlines(), fillvalue="nothing")
+            old, new = next((a.strip(), b.strip()) for a, b in pairs if a != b)
+            raise Refused(f"{path} was started with other settings ({old}, now {new}); resume it with the same ones")
+        return run
+
+    @staticmethod
     def kind_of(path: Path) -> str | None:
         """``search``, ``train``, or None if there is no run."""
         return str(RunFolder(path).read_json("run.json").get("kind")) if (path / "run.json").is_file() else None
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file."""
-        target = self.path / name
-        temporary = target.with_name(f".{name}.new")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
-        return target
+        return self._put(name, text.encode("utf-8"))
+
+    def _put(self, name: str, content: bytes) -> Path:
+        try:
+            write_durably(self.path / name, content)
+        except OSError as error:
+            raise Refused(
+                f"cannot write {self.path / name}: {error.strerror or error}; what was there is whole"
+            ) from None
+        return self.path / name
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Add a line to ``history.jsonl``."""
-        with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        try:
+            with (self.path / "history.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise Refused(f"cannot write to {self.path}: {error.strerror or error}") from None
+
+    def rewrite_history(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Make ``history.jsonl`` hold these records."""
+        self.write("history.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What a stopped run goes on from."""
+        return Checkpoints(self.path / CHECKPOINTS)
 
     def history(self) -> list[dict[str, Any]]:
         """The records so far."""
@@ -125,10 +159,8 @@ class RunFolder:
 
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
         """Write tensors as safetensors."""
-        temporary = self.path / f".{name}.new"
         values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        temporary.write_bytes(save(values, metadata=dict(metadata or {})))
-        os.replace(temporary, self.path / name)
+        self._put(name, save(values, metadata=dict(metadata or {})))
 
     def load_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Read tensors that have the names and shapes of ``expected``. Raises `Refused` if they do not fit."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from poise.data.batches import Batches
+from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
+from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, EditedLoss
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
@@ -32,10 +34,10 @@ def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
 
 
 @dataclass
-class _Sums:
-    """Running sums of an epoch, kept on the device so that no step waits for it."""
+class Sums:
+    """What the steps of an epoch measured, kept on the device so that no step waits for it."""
 
-    values: dict[str, list[Tensor]]
+    values: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def add(self, **values: Tensor | None) -> None:
         for name, value in values.items():
@@ -56,7 +58,7 @@ class _Step:
     progress: Progress
     learning_rate: float
     key: tuple[str | int, ...]
-    sums: _Sums
+    sums: Sums
 
 
 class Searcher:
@@ -129,30 +131,37 @@ class Searcher:
         listen: Listener,
         stage: str,
         done: int,
+        keeper: Keeper | None = None,
     ) -> dict[str, Any]:
-        """One pass over the training half; returns the epoch's record.
+        """One pass over the training half, or the rest of it where the keeper starts in this epoch; returns the epoch's
+        record.
 
         Args:
             progress: where the slots' schedules stand.
             learning_rate: of the weights.
             purpose: names the epoch's random streams.
             listen, stage, done: who is told of each step, of which stage, after how many steps.
+            keeper: saves the searcher's state between steps.
         """
-        start = time.perf_counter()
+        keeper = keeper or Keeper()
+        first, sums, spent = self._restore_sums(keeper.take())
+        start = time.perf_counter() - spent
         for group in self.weight_optimizer.param_groups:
             group["lr"] = learning_rate
         moves = [self._move_weights]
         if self.method.curriculum.trains_alphas(progress):
             moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
-        sums = _Sums({})
-        searching = self._cycle(purpose)
-        for number, batch in enumerate(self.training.epoch(stream(self.seed, "order", *purpose))):
+        searching = self._cycle(purpose, first)
+        batches = self.training.epoch(stream(self.seed, "order", *purpose), first)
+        for number, batch in enumerate(batches, start=first):
             key = (*purpose, number)
             training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place)
             search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place)
             for move in moves:
                 move(_Step(training, search, progress, learning_rate, key, sums))
             listen(Stepped(stage, done + number + 1))
+            step = number + 1
+            keeper.visit(lambda step=step: self.state(step, sums, time.perf_counter() - start))  # type: ignore[misc]
         record = self._record(progress, learning_rate, sums)
         record["seconds"] = time.perf_counter() - start
         if not all(math.isfinite(record[name]) for name in ("train_loss", "search_loss") if record[name] is not None):
@@ -162,12 +171,50 @@ class Searcher:
             )
         return record
 
-    def _cycle(self, purpose: tuple[str | int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of the search half, as many as are asked for."""
-        turn = 0
+    def _cycle(self, purpose: tuple[str | int, ...], start: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the search half, as many as are asked for, from number ``start`` on."""
+        turn, skip = divmod(start, len(self.searching))
         while True:
-            yield from self.searching.epoch(stream(self.seed, "search order", *purpose, turn))
-            turn += 1
+            yield from self.searching.epoch(stream(self.seed, "search order", *purpose, turn), skip)
+            turn, skip = turn + 1, 0
+
+    def state(self, step: int, sums: Sums, seconds: float) -> State:
+        """Everything that moves, after ``step`` steps of an epoch. Random streams do not: they go by name."""
+        tensors = {f"supernet/{name}": value for name, value in self.supernet.state_dict().items()}
+        tensors |= {f"alphas/{name}": value for name, value in self.alphas.items()}
+        for kind, optimizer, moved in self._optimizers():
+            for name, parameter in moved.items():
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    if value is not None:
+                        tensors[f"{kind}/{key}/{name}"] = value
+        tensors |= {f"sums/{name}": torch.stack(values) for name, values in sums.values.items()}
+        return State(tensors, {"step": step, "seconds": seconds})
+
+    def restore(self, state: State) -> None:
+        """Take up a state. Raises `Refused` if it is not one of this searcher's."""
+        try:
+            self.supernet.load_state_dict(state.under("supernet").tensors)
+            with torch.no_grad():
+                for name, alphas in self.alphas.items():
+                    alphas.copy_(state.tensors[f"alphas/{name}"])
+        except (KeyError, RuntimeError):
+            raise Refused("the checkpoint is of another supernet than the run's configuration describes") from None
+        for kind, optimizer, moved in self._optimizers():
+            optimizer.state.clear()
+            for label, value in state.under(kind).tensors.items():
+                key, _, name = label.partition("/")
+                # Adam counts its steps on the CPU; everything else lies where its parameter does.
+                place = torch.device("cpu") if key == "step" else moved[name].device
+                optimizer.state[moved[name]][key] = value.to(place)
+
+    def _optimizers(self) -> list[tuple[str, torch.optim.Optimizer, Mapping[str, Tensor]]]:
+        return [("sgd", self.weight_optimizer, self.weights), ("adam", self.alpha_optimizer, self.alphas)]
+
+    def _restore_sums(self, state: State) -> tuple[int, Sums, float]:
+        found = {
+            name: list(values.to(self.place.device).unbind()) for name, values in state.under("sums").tensors.items()
+        }
+        return state.facts.get("step", 0), Sums(found), state.facts.get("seconds", 0.0)
 
     def _move_alphas(self, step: _Step) -> None:
         settings = self.settings.weights
@@ -217,7 +264,7 @@ class Searcher:
             train_alignment=mean_alignment(found.layers, self.groups),
         )
 
-    def _record(self, progress: Progress, learning_rate: float, sums: _Sums) -> dict[str, Any]:
+    def _record(self, progress: Progress, learning_rate: float, sums: Sums) -> dict[str, Any]:
         probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
         return {
             "epoch": progress.epoch,
@@ -233,16 +280,24 @@ class Searcher:
         }
 
 
-def search(searcher: Searcher, listen: Listener = ignore) -> list[dict[str, Any]]:
-    """Run all epochs; returns one record per epoch. The searcher holds the result."""
+def search(searcher: Searcher, listen: Listener = ignore, keeper: Keeper | None = None) -> list[dict[str, Any]]:
+    """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result."""
+    keeper = keeper or Keeper()
     settings = searcher.settings
     steps = len(searcher.training)
-    listen(Started("search", settings.epochs * steps))
-    history = []
-    for epoch in range(settings.epochs):
+    start = keeper.take()
+    history: list[dict[str, Any]] = list(start.facts.get("history", []))
+    if start.tensors:
+        searcher.restore(start)
+    listen(Started("search", settings.epochs * steps, len(history) * steps + start.facts.get("step", 0)))
+    for epoch in range(len(history), settings.epochs):
         rate = cosine(settings.weights.learning_rate, settings.weights.final_learning_rate, epoch, settings.epochs)
         progress = Progress(epoch, settings.epochs)
-        record = searcher.epoch(progress, rate, ("search", epoch), listen, "search", epoch * steps)
+        so_far = State({}, {"history": list(history)})
+        keeping = keeper.within(lambda state, so_far=so_far: state | so_far, start)  # type: ignore[misc]
+        record = searcher.epoch(progress, rate, ("search", epoch), listen, "search", epoch * steps, keeping)
+        start = NOWHERE
         history.append(record)
         listen(EpochEnded("search", record))
+        keeper.visit(lambda: searcher.state(0, Sums(), 0.0) | State({}, {"history": history}), boundary=True)
     return history

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -11,8 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.data.batches import Batches
+from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
+from poise.engine.keeper import Keeper
 from poise.engine.search import cosine
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
@@ -27,8 +31,9 @@ def train(
     place: Place,
     seed: int,
     listen: Listener = ignore,
+    keeper: Keeper | None = None,
 ) -> list[dict[str, Any]]:
-    """Train ``network`` in place; returns one record per epoch.
+    """Train ``network`` in place, from the keeper's start on; returns one record per epoch.
 
     SGD with a cosine learning rate, clipped gradients, drop-path growing linearly to ``settings.drop_path``, and the
     auxiliary head's loss times ``settings.auxiliary`` (Liu et al., DARTS, arXiv:1806.09055, appendix A).
@@ -38,23 +43,29 @@ def train(
     """
     if not isinstance(network, Heads) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
+    keeper = keeper or Keeper()
     place.put(network).train()
-    parameters = list(network.parameters())
+    named = dict(network.named_parameters())
+    parameters = list(named.values())
     weights = settings.weights
     optimizer = torch.optim.SGD(
         parameters, weights.learning_rate, weights.momentum, 0, weights.weight_decay, weights.nesterov
     )
     steps = len(batches)
-    listen(Started("train", settings.epochs * steps))
-    history = []
-    for epoch in range(settings.epochs):
-        start = time.perf_counter()
+    found = keeper.take()
+    history: list[dict[str, Any]] = list(found.facts.get("history", []))
+    first, spent = found.facts.get("step", 0), found.facts.get("seconds", 0.0)
+    losses, correct = (list(found.tensors.get(name, torch.empty(0)).to(place.device)) for name in ("losses", "correct"))
+    if found.tensors:
+        _restore(network, optimizer, named, found)
+    listen(Started("train", settings.epochs * steps, len(history) * steps + first))
+    for epoch in range(len(history), settings.epochs):
+        start = time.perf_counter() - spent
         rate = cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
         for group in optimizer.param_groups:
             group["lr"] = rate
         drop = settings.drop_path * epoch / settings.epochs
-        losses, correct = [], []
-        for step, (images, labels) in enumerate(batches.epoch(stream(seed, "train order", epoch))):
+        for step, (images, labels) in enumerate(batches.epoch(stream(seed, "train order", epoch), first), start=first):
             with place.autocast(), seeded(seed_of(seed, "train", epoch, step), place.device):
                 logits, side = network.heads(images, drop) if isinstance(network, Heads) else (network(images), None)
             loss = F.cross_entropy(place.float(logits), labels, label_smoothing=settings.label_smoothing)
@@ -71,6 +82,9 @@ def train(
             losses.append(loss.detach())
             correct.append((logits.detach().argmax(dim=1) == labels).sum())
             listen(Stepped("train", epoch * steps + step + 1))
+
+            facts = {"step": step + 1, "history": history}
+            keeper.visit(partial(_state, network, optimizer, named, facts, losses, correct, start))
         mean_loss = float(torch.stack(losses).mean())
         if not math.isfinite(mean_loss):
             raise Refused(
@@ -87,8 +101,47 @@ def train(
         }
         history.append(record)
         listen(EpochEnded("train", record))
+        first, spent, losses, correct = 0, 0.0, [], []
+        keeper.visit(lambda: State(_tensors(network, optimizer, named), {"history": history}), boundary=True)
     network.eval()
     return history
+
+
+def _state(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    losses: Sequence[Tensor],
+    correct: Sequence[Tensor],
+    start: float,
+) -> State:
+    """In the middle of an epoch that began at ``start``."""
+    sums = {"losses": torch.stack([*losses]), "correct": torch.stack([*correct])}
+    seconds = {"seconds": time.perf_counter() - start}
+    return State({**_tensors(network, optimizer, parameters), **sums}, {**facts, **seconds})
+
+
+def _tensors(
+    network: nn.Module, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    for name, parameter in parameters.items():
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum/{name}"] = momentum
+    return tensors
+
+
+def _restore(
+    network: nn.Module, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], state: State
+) -> None:
+    try:
+        network.load_state_dict(state.under("network").tensors)
+    except RuntimeError:
+        raise Refused("the checkpoint is of another network than the run's configuration describes") from None
+    for name, momentum in state.under("momentum").tensors.items():
+        optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device)
 
 
 @torch.no_grad()

@@ -14,8 +14,11 @@ from torch import nn
 
 from poise.config import RunSettings, dump, override, resolve
 from poise.data import Augmentation, Batches, Source, open_source
+from poise.engine.checkpoint import NOWHERE
 from poise.engine.device import Place
-from poise.engine.events import EpochEnded, Event, Listener, ignore
+from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
+from poise.engine.keeper import Keeper, Watch
+from poise.engine.lock import locked
 from poise.engine.run import RunFolder, read_genotype
 from poise.engine.streams import seed_of, seeded
 from poise.engine.train import evaluate as run_evaluation
@@ -74,7 +77,9 @@ def train(
     precision: str | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     listen: Listener = ignore,
+    watch: Watch = Watch(),
 ) -> TrainedNetwork:
     """Retrain an architecture from scratch on the whole training split, and measure it once on the test split.
 
@@ -85,17 +90,41 @@ def train(
         preset, settings, seed, device, precision: as in `poise.search`; a run's own are the default.
         out: save the network in this folder.
         overwrite: replace the run that is there.
+        resume: go on with the run that is there, or begin it if there is none.
         listen: called with every event.
+        watch: how often the run is saved, and whether it was asked to stop.
     """
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
     genotype, base, space = _read(what, space, preset, overrides, given)
+    folder = None if out is None else Path(out)
+    return train_as(
+        genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, listen=listen, watch=watch
+    )
+
+
+def train_as(
+    genotype: Genotype,
+    base: RunSettings,
+    space: Space,
+    data: Any = None,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    listen: Listener = ignore,
+    watch: Watch = Watch(),
+) -> TrainedNetwork:
+    """`train` with its settings complete."""
+    if resume and (out is None or overwrite):
+        raise Refused("to resume a run takes its folder, and does not go with overwriting it")
     if data is None:
         if base.data.source == "python":
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
         data = base.data.source
-    if out is not None:
-        RunFolder.check(Path(out), overwrite)
+    resume = resume and out is not None and RunFolder.kind_of(out) is not None
+    if out is not None and not resume:
+        RunFolder.check(out, overwrite)
     form = base.train
     place = Place.open(base.device, base.precision)
     source = open_source(data)
@@ -113,20 +142,36 @@ def train(
     with seeded(seed_of(base.seed, "network"), place.device):
         network = space.network(genotype, task, channels=form.channels, cells=form.cells, auxiliary=form.auxiliary > 0)
     base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
-    folder = RunFolder.create(Path(out), "train", dump(base), overwrite) if out is not None else None
-    trained = TrainedNetwork(
-        network, genotype, task, images.classes, mean, std, [], {}, None if out is None else Path(out)
-    )
-    history = _train(trained, base, batches, place, folder, listen)
-    if folder is not None:
+    trained = TrainedNetwork(network, genotype, task, images.classes, mean, std, [], {}, out)
+    tested = source if has_test else None
+    if out is None:
+        history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
+        return replace(trained, history=history, result=_result(trained, tested, place, form.batch_size))
+    with locked(out):
+        if resume:
+            folder = RunFolder.proceed(out, "train", dump(base))
+            if folder.genotype() != genotype:
+                raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
+        else:
+            folder = RunFolder.create(out, "train", dump(base), overwrite)
+            folder.write("genotype.json", genotype.to_json())
+        if (folder.path / "result.json").is_file():
+            return load_network(folder.path)  # it was finished before
+        history = _train(trained, base, batches, place, folder, listen, watch)
         _save(folder, trained, space, base)  # before anything else can go wrong
-    result: dict[str, float] = {"parameters": trained.parameters}
-    if has_test:
-        measured = _measure(trained, source, place, form.batch_size)
-        result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
-    if folder is not None:
+        result = _result(trained, tested, place, form.batch_size)
         folder.write("result.json", json.dumps(result, indent=2))
+        folder.checkpoints.clear()
     return replace(trained, history=history, result=result)
+
+
+def _result(trained: TrainedNetwork, source: Source | None, place: Place, batch_size: int) -> dict[str, float]:
+    """What is known of a trained network; how it does on the test split, where there is one."""
+    result: dict[str, float] = {"parameters": trained.parameters}
+    if source is not None:
+        measured = _measure(trained, source, place, batch_size)
+        result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
+    return result
 
 
 def _read(
@@ -150,11 +195,11 @@ def _read(
 
 
 def _train(
-    trained: TrainedNetwork, settings: RunSettings, batches: Batches, place: Place, folder: RunFolder | None,
-    listen: Listener,
+    trained: TrainedNetwork, settings: RunSettings, batches: Batches, place: Place, folder: RunFolder,
+    listen: Listener, watch: Watch,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    if folder is None:
-        return run_training(trained.network, settings.train, batches, place, settings.seed, listen)
+    start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
+    folder.rewrite_history(start.facts.get("history", []))
     writer = open_writer(folder.path / "tensorboard")
 
     def keep(event: Event) -> None:
@@ -163,8 +208,9 @@ def _train(
             log_record(writer, event.record, event.record["epoch"])
         listen(event)
 
+    keeper = Keeper(folder.checkpoints, start, watch)
     try:
-        return run_training(trained.network, settings.train, batches, place, settings.seed, keep)
+        return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper)
     finally:
         writer.close()
 
@@ -199,7 +245,6 @@ def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: Ru
     }
     folder.save_tensors("network.safetensors", trained.network.state_dict())
     folder.write("network.json", json.dumps(about, indent=2))
-    folder.write("genotype.json", trained.genotype.to_json())
     draw_training(folder)
 
 

@@ -17,7 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from poise.config import RunSettings, dump, resolve
-from poise.engine.events import EpochEnded, Event, Listener, ignore
+from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
+from poise.engine.keeper import Keeper, Watch
+from poise.engine.lock import locked
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.search import search as run_search
@@ -82,7 +85,9 @@ def search(
     precision: str = "32",
     out: str | Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     listen: Listener = ignore,
+    watch: Watch = Watch(),
 ) -> SearchResult:
     """Search an architecture for some images.
 
@@ -100,10 +105,14 @@ def search(
         precision: ``32``, ``64``, ``bf16-mixed``.
         out: save the run in this folder.
         overwrite: replace the run that is there.
+        resume: go on with the run that is there, started with the same arguments, or begin it if there is none. On a
+            CPU the result is that of a run that was never stopped, to the last bit.
         listen: called with every `poise.engine.events.Event`.
+        watch: how often the run is saved, and whether it was asked to stop.
 
     Raises:
         Refused: bad input, before anything is written.
+        Stopped: ``watch`` asked for it; the run is saved.
     """
     if isinstance(target, nn.Module):
         if space is not None or data is None:
@@ -121,8 +130,9 @@ def search(
     )  # fmt: skip
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
     return run(
-        resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite, listen=listen
-    )
+        resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite, resume=resume,
+        listen=listen, watch=watch,
+    )  # fmt: skip
 
 
 def run(
@@ -132,17 +142,42 @@ def run(
     space: Space | None = None,
     out: Path | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     listen: Listener = ignore,
+    watch: Watch = Watch(),
 ) -> SearchResult:
     """Search as the settings say. ``data`` and ``space`` stand in for what the settings name."""
-    if out is not None:
+    if resume and (out is None or overwrite):
+        raise Refused("to resume a run takes its folder, and does not go with overwriting it")
+    if out is None:
+        prepared = Preparation.of(settings, data, space)
+        searcher = prepared.searcher()
+        history = run_search(searcher, listen, Keeper(watch=watch))
+        genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
+        return _result(prepared, searcher, genotype, history, None)
+    resume = resume and RunFolder.kind_of(out) is not None
+    if not resume:
         RunFolder.check(out, overwrite)
     prepared = Preparation.of(settings, data, space)
     searcher = prepared.searcher()
-    folder = RunFolder.create(out, "search", dump(settings), overwrite) if out is not None else None
-    history: list[dict[str, Any]] = []
-    if folder is None:
-        history = run_search(searcher, listen)
+    with locked(out):
+        if resume:
+            folder = RunFolder.proceed(out, "search", dump(settings))
+        else:
+            folder = RunFolder.create(out, "search", dump(settings), overwrite)
+        return _run_in(folder, prepared, searcher, listen, watch)
+
+
+def _run_in(
+    folder: RunFolder, prepared: Preparation, searcher: Searcher, listen: Listener, watch: Watch
+) -> SearchResult:
+    """The rest of the run in this folder, from its last checkpoint on."""
+    start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
+    searched = start.facts.get("stage") == "selection" or (folder.path / "genotype.json").is_file()
+    history: list[dict[str, Any]] = list(start.facts.get("history", folder.history() if searched else []))
+    folder.rewrite_history(history)
+    if searched:
+        load_supernet(folder, searcher)
     else:
         writer = open_writer(folder.path / "tensorboard")
 
@@ -152,22 +187,37 @@ def run(
                 log_record(writer, event.record, event.record["epoch"])
             listen(event)
 
-        history = run_search(searcher, keep)
+        history = run_search(searcher, keep, Keeper(folder.checkpoints, start, watch))
         writer.close()
         save_supernet(folder, searcher)
-    genotype = choose(prepared, {k: v.detach() for k, v in searcher.alphas.items()}, partial(clone, searcher), listen)
-    if folder is not None:
+        start = NOWHERE
+    if searched and start is NOWHERE:
+        genotype = folder.genotype()  # it was finished before
+    else:
+        keeper = Keeper(folder.checkpoints, start, watch)
+        whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
+        genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, whole)
         save_genotype(folder, genotype, prepared.method.selection.kind)
         draw_run(folder, prepared.space, searcher.method.relaxation)
+        folder.checkpoints.clear()
+    return _result(prepared, searcher, genotype, history, folder.path)
+
+
+def _result(
+    prepared: Preparation, searcher: Searcher, genotype: Genotype, history: Sequence[Mapping[str, Any]],
+    folder: Path | None,
+) -> SearchResult:  # fmt: skip
     alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
-    return SearchResult(genotype, alphas, searcher.supernet, history, settings, prepared.space, out)
+    return SearchResult(genotype, alphas, searcher.supernet, history, prepared.settings, prepared.space, folder)
 
 
-def choose(prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Any, listen: Listener) -> Genotype:
+def choose(
+    prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Any, listen: Listener, keeper: Keeper | None = None
+) -> Genotype:
     """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
     method, space = prepared.method, prepared.space
     trained = TrainedSupernet(
-        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen
+        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, keeper
     )
     genotype = genotype_of(space.name, method.selection(trained), prepared.groups)
     space.check(genotype)
@@ -186,6 +236,15 @@ def save_supernet(folder: RunFolder, searcher: Searcher) -> None:
     """Write alphas and weights."""
     folder.save_tensors("alphas.safetensors", searcher.alphas)
     folder.save_tensors("supernet.safetensors", searcher.supernet.state_dict())
+
+
+def load_supernet(folder: RunFolder, searcher: Searcher) -> None:
+    """Give a searcher the alphas and weights that were saved."""
+    alphas = folder.load_tensors("alphas.safetensors", searcher.alphas)
+    with torch.no_grad():
+        for name, values in searcher.alphas.items():
+            values.copy_(alphas[name])
+    searcher.supernet.load_state_dict(folder.load_tensors("supernet.safetensors", searcher.supernet.state_dict()))
 
 
 def save_genotype(folder: RunFolder, genotype: Genotype, rule: str) -> Path:

@@ -1,0 +1,98 @@
+"""When a checkpoint is written: every few minutes, at the end of an epoch, and when the run is asked to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from poise.engine.checkpoint import NOWHERE, Checkpoints, State
+from poise.errors import Refused, Stopped
+
+EVERY = 300.0
+"""Seconds between checkpoints."""
+
+SHARE = 0.01
+"""At most this part of the time goes into checkpoints: the next one waits the longer, the longer the last one took."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a run is watched over.
+
+    Args:
+        every: seconds between checkpoints.
+        asked: whether the run was asked to stop.
+    """
+
+    every: float = EVERY
+    asked: Callable[[], bool] = lambda: False
+
+
+class Keeper:
+    """Keeps the state of one piece of work.
+
+    Args:
+        checkpoints: where; None: nowhere, and nothing is ever saved.
+        start: where the work stood when it was last saved.
+        watch: how often, and whether the run was asked to stop.
+        clock: seconds that only ever go forward, whatever the time of day is set to.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None = None,
+        start: State = NOWHERE,
+        watch: Watch = Watch(),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._start = start
+        self._checkpoints = checkpoints
+        self._watch = watch
+        self._clock = clock
+        self._saved = clock()
+        self._cost = 0.0
+
+    def take(self) -> State:
+        """The start, once: what comes after it begins from nothing."""
+        start, self._start = self._start, NOWHERE
+        return start
+
+    def within(self, around: Callable[[State], State], start: State = NOWHERE) -> Keeper:
+        """This keeper for a part of the work that goes on from ``start``; ``around`` makes the whole's state of its."""
+        return _Within(self, around, start)
+
+    def visit(self, state: Callable[[], State], boundary: bool = False) -> None:
+        """Called after every step, and with ``boundary`` at the end of an epoch. Saves what ``state`` returns, if it is
+        time.
+
+        Raises:
+            Stopped: the run was asked to stop, and was saved if it has a folder.
+            Refused: the checkpoint could not be written; the one before it is untouched.
+        """
+        asked = self._watch.asked()
+        waited = self._clock() - self._saved
+        due = waited >= self._cost / SHARE and (boundary or waited >= self._watch.every)
+        if self._checkpoints is not None and (asked or due):
+            begin = self._clock()
+            try:
+                self._checkpoints.save(state())
+            except OSError as error:
+                raise Refused(
+                    f"cannot write a checkpoint to {self._checkpoints.folder} ({error.strerror or error}); the one "
+                    "before it is whole, and the run can go on from there once this is mended"
+                ) from None
+            self._saved = self._clock()
+            self._cost = self._saved - begin
+        if asked:
+            raise Stopped(None if self._checkpoints is None else self._checkpoints.folder.parent)
+
+
+class _Within(Keeper):
+    def __init__(self, whole: Keeper, around: Callable[[State], State], start: State) -> None:
+        self._whole = whole
+        self._around = around
+        self._start = start
+
+    def visit(self, state: Callable[[], State], boundary: bool = False) -> None:
+        self._whole.visit(lambda: self._around(state()), boundary)

@@ -1,0 +1,48 @@
+"""Go on with a run that was stopped, whatever it was doing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from poise.engine.events import Listener, ignore
+from poise.engine.keeper import Watch
+from poise.engine.run import RunFolder
+from poise.errors import Refused
+from poise.workflow.retrain import TrainedNetwork, train_as
+from poise.workflow.search import SearchResult
+from poise.workflow.search import run as run_search
+from poise.workflow.select import load_settings
+
+
+def resume(
+    run: str | Path, *, data: Any = None, listen: Listener = ignore, watch: Watch = Watch()
+) -> SearchResult | TrainedNetwork:
+    """Go on with the search or the training in a folder, from its last checkpoint, as if nothing had happened.
+
+    On a CPU everything ends bit-identical to a run that was never stopped, seconds aside. A finished run is returned as
+    it is.
+
+    Args:
+        run: the folder.
+        data: where the data is now, if it has moved or came from Python.
+        listen: called with every event.
+        watch: how often the run is saved, and whether it was asked to stop.
+
+    Raises:
+        Refused: there is no run, another process works on it, or all its checkpoints are damaged.
+        Stopped: ``watch`` asked for it; the run is saved.
+    """
+    path = Path(run)
+    kind = RunFolder.kind_of(path)
+    if kind is None:
+        raise Refused(f"there is no run at {path}")
+    folder = RunFolder.open(path, kind)
+    settings = load_settings(folder, [])
+    if data is None and settings.data.source == "python":
+        raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
+    if kind == "search":
+        return run_search(settings, data=data, out=path, resume=True, listen=listen, watch=watch)
+    return train_as(
+        folder.genotype(), settings, settings.build_space(), data, out=path, resume=True, listen=listen, watch=watch
+    )

@@ -1,0 +1,154 @@
+"""Runs that are stopped and go on end as if nothing had happened, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import poise
+from poise.engine.checkpoint import Checkpoints
+from poise.engine.keeper import Watch
+from poise.engine.run import RunFolder
+
+TINY: dict[str, Any] = {
+    "space.channels": 2,
+    "space.cells": 1,
+    "search.epochs": 2,
+    "search.images_per_half": 80,
+    "search.batch_size": 20,
+    "train.epochs": 2,
+    "train.channels": 2,
+    "train.cells": 1,
+    "train.batch_size": 400,
+}
+PROJECTED = TINY | {"selection": "perturbation", "selection.tune_epochs": 1, "search.epochs": 1}
+
+
+class StopAfter:
+    """Asks to stop at every visit from the given one on."""
+
+    def __init__(self, visits: int) -> None:
+        self.left = visits
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def until_done(work: Callable[[Watch], Any], visits: int) -> tuple[Any, int]:
+    """The result of work that is stopped after so many steps, again and again; and how often it was."""
+    for stops in range(1000):
+        try:
+            return work(Watch(every=1e9, asked=StopAfter(visits))), stops
+        except poise.Stopped:
+            continue
+    raise AssertionError("it never ends")
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Everything that a run leaves behind, seconds aside."""
+    found: dict[str, Any] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= {f"{file.name}/{name}": value for name, value in load_file(file).items()}
+    for file in sorted(folder.glob("genotype*.json")):
+        found[file.name] = file.read_text()
+    records = RunFolder(folder).history()
+    found["history"] = [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+    if (folder / "result.json").is_file():
+        found["result"] = (folder / "result.json").read_text()
+    return found
+
+
+def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(found[name], value), name
+        else:
+            assert found[name] == value, name
+
+
+def search(out: Path, settings: dict[str, Any], method: str = "darts", **rest: Any) -> Any:
+    return poise.search("digits", space="nasbench201", method=method, settings=settings, out=out, device="cpu", **rest)
+
+
+@pytest.mark.parametrize("visits", [1, 3, 7])
+@pytest.mark.parametrize("method", ["lambda-darts", "sdarts-adv", "darts-2nd"])
+def test_search(method: str, visits: int, tmp_path: Path) -> None:
+    search(tmp_path / "whole", TINY, method)
+    _, stops = until_done(
+        lambda watch: search(tmp_path / "stopped", TINY, method, resume=True, watch=watch), visits=visits
+    )
+    assert stops >= 1
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    assert not (tmp_path / "stopped" / "checkpoints").exists(), "a finished run needs none"
+
+
+@pytest.mark.parametrize("visits", [2, 5, 17])
+def test_projection(visits: int, tmp_path: Path) -> None:
+    search(tmp_path / "whole", PROJECTED)
+    _, stops = until_done(lambda watch: search(tmp_path / "stopped", PROJECTED, resume=True, watch=watch), visits)
+    assert stops >= 3
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("visits", [1, 4])
+def test_training(visits: int, tmp_path: Path) -> None:
+    search(tmp_path / "run", TINY)
+    poise.train(tmp_path / "run", out=tmp_path / "whole")
+    _, stops = until_done(
+        lambda watch: poise.train(tmp_path / "run", out=tmp_path / "stopped", resume=True, watch=watch), visits
+    )
+    assert stops >= 1
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+
+
+def test_resume_needs_the_folder_alone(tmp_path: Path) -> None:
+    search(tmp_path / "whole", PROJECTED)
+    with pytest.raises(poise.Stopped, match="poise resume"):
+        search(tmp_path / "stopped", PROJECTED, watch=Watch(asked=StopAfter(6)))
+    found = poise.resume(tmp_path / "stopped")
+    assert isinstance(found, poise.SearchResult)
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    again = poise.resume(tmp_path / "stopped")
+    assert isinstance(again, poise.SearchResult)
+    assert again.genotype == found.genotype
+    assert len(again.history) == len(found.history)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    search(tmp_path / "whole", TINY)
+    with pytest.raises(poise.Stopped):
+        search(tmp_path / "stopped", TINY, watch=Watch(every=0, asked=StopAfter(6)))
+    newest = sorted((tmp_path / "stopped" / "checkpoints").iterdir())[-1]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    notes: list[str] = []
+    poise.resume(tmp_path / "stopped", listen=lambda event: notes.append(getattr(event, "message", "")))
+    assert any("damaged" in note and newest.name in note for note in notes)
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+
+
+def test_other_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(poise.Stopped):
+        search(tmp_path / "run", TINY, watch=Watch(asked=StopAfter(2)))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(poise.Refused, match="epochs: 2, now epochs: 3"):
+        search(tmp_path / "run", TINY | {"search.epochs": 3}, resume=True)
+    with pytest.raises(poise.Refused, match="already holds a run"):
+        search(tmp_path / "run", TINY)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    with pytest.raises(poise.Stopped):
+        search(tmp_path / "run", TINY, watch=Watch(every=0, asked=StopAfter(7)))
+    found = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert 1 <= len(found) <= 2
+    assert Checkpoints(tmp_path / "run" / "checkpoints").load(pytest.fail) is not None
