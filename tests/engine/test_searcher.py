@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from poise.data.batches import Augmentation, Batches
 from poise.data.images import Images
+from poise.engine.divergence import Diverged
 from poise.engine.events import EpochEnded, Started, Stepped
 from poise.engine.search import Searcher, cosine, search
 from poise.engine.statistics import mixture_statistics
@@ -520,8 +521,61 @@ def test_training_accuracy_and_alignment_do_not_depend_on_the_correction() -> No
 
 def test_a_search_that_diverges_says_so() -> None:
     found = searcher(epochs=1, weights={"learning_rate": 1e30, "clip": 1e30})
-    with pytest.raises(Refused, match=r"diverged in epoch 0 .*learning_rate"):
+    with pytest.raises(
+        Refused, match=r"diverged in the \w+' step \d of search epoch 0: .*not finite in .*learning_rate"
+    ):
         search(found)
+
+
+@dataclass(frozen=True)
+class Poisoned(NoAlignment):
+    """The gradient of one weight is no number from the second call on."""
+
+    calls: ClassVar[list[int]] = []
+
+    def __call__(self, *arguments: Any) -> Any:
+        found = super().__call__(*arguments)
+        self.calls.append(1)
+        if len(self.calls) < 2:
+            return found
+        weights = dict(found.weights)
+        name = list(weights)[-1]
+        weights[name] = weights[name] * torch.nan
+        return replace(found, weights=weights)
+
+
+@dataclass(frozen=True)
+class PoisonedMixture(FirstOrder):
+    """The mixture's gradient is no number in one layer."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        found = super().__call__(*arguments)
+        layers = {name: values.clone() for name, values in found.layers.items()}
+        next(iter(layers.values()))[1, 0, 0] = torch.inf
+        return replace(found, layers=layers)
+
+
+def test_what_is_not_finite_is_not_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    Poisoned.calls.clear()
+    seen: dict[str, Mapping[str, torch.Tensor]] = {}
+    check = Searcher._check
+
+    def watched(self: Searcher, step: Any, what: str, *rest: Any) -> None:
+        seen["before"] = {name: value.detach().clone() for name, value in self.weights.items()}
+        seen["after"] = self.weights
+        check(self, step, what, *rest)
+
+    monkeypatch.setattr(Searcher, "_check", watched)
+    with pytest.raises(Diverged, match=r"the weights' step 1 of search epoch 0: .* not finite in [^;]*;"):
+        search(searcher(Method(alignment=Poisoned()), epochs=1))
+    assert all(torch.equal(seen["before"][name], seen["after"][name]) for name in seen["before"])
+
+
+def test_group_and_layer_are_named() -> None:
+    with pytest.raises(
+        Diverged, match=r"the alphas' step 0 of search epoch 0: .* not finite in group '\w+', layer 1[^;]*;"
+    ):
+        search(searcher(Method(hypergradient=PoisonedMixture()), epochs=1))
 
 
 class Uneven:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from poise.errors import Refused, Stopped
+from poise.errors import Refused, Stopped, unknown
 
 app = typer.Typer(
     name="poise",
@@ -36,6 +36,9 @@ Out = Annotated[Path | None, typer.Option(help="The folder of the run.")]
 Overwrite = Annotated[bool, typer.Option(help="Replace the run that is in the folder.")]
 Resume = Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")]
 Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
+OnNan = Annotated[
+    str, typer.Option(help="What to do when numbers are no longer finite: stop, or rollback (at most 3 times).")
+]
 Preset = Annotated[str | None, typer.Option(help="demo, small or paper.")]
 
 console = Console()
@@ -56,6 +59,7 @@ def search(
     overwrite: Overwrite = False,
     resume: Resume = False,
     checkpoint_every: Every = 300,
+    on_nan: OnNan = "stop",
     print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
@@ -87,7 +91,7 @@ def search(
         / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
     )
     with Reporter(console) as listen, asked_to_stop() as asked:
-        watch = Watch(checkpoint_every, asked)
+        watch = Watch(checkpoint_every, asked, _rollbacks(on_nan))
         result = work.run(settings, out=folder, overwrite=overwrite, resume=resume, listen=listen, watch=watch)
     _show_result(result)
 
@@ -144,6 +148,7 @@ def train(
     overwrite: Overwrite = False,
     resume: Resume = False,
     checkpoint_every: Every = 300,
+    on_nan: OnNan = "stop",
 ) -> None:
     """Retrain a found genotype from scratch, and measure it on the test split."""
     from poise.cli.progress import Reporter
@@ -159,7 +164,7 @@ def train(
     with Reporter(console) as listen, asked_to_stop() as asked:
         work(
             what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
-            overwrite=overwrite, resume=resume, listen=listen, watch=Watch(checkpoint_every, asked),
+            overwrite=overwrite, resume=resume, listen=listen, watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)),
         )  # fmt: skip
     _show_network(folder)
 
@@ -177,6 +182,7 @@ def resume(
     run: Annotated[Path, typer.Argument(help="The folder of a search, or of a network in training.")],
     data: Data = None,
     checkpoint_every: Every = 300,
+    on_nan: OnNan = "stop",
 ) -> None:
     """Go on with a run that was stopped, as if nothing had happened."""
     from poise.cli.progress import Reporter
@@ -186,7 +192,7 @@ def resume(
     from poise.workflow.search import SearchResult
 
     with Reporter(console) as listen, asked_to_stop() as asked:
-        result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked))
+        result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)))
     _show_result(result) if isinstance(result, SearchResult) else _show_network(run)
 
 
@@ -281,6 +287,13 @@ def speed(
     if out is not None:
         out.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
         _say(f"wrote {out}")
+
+
+def _rollbacks(on_nan: str) -> int:
+    choices = {"stop": 0, "rollback": 3}
+    if on_nan not in choices:
+        raise unknown("value of --on-nan", on_nan, choices)
+    return choices[on_nan]
 
 
 def _show_plan(plan: Any) -> None:

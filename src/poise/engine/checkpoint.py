@@ -87,14 +87,14 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Remove all checkpoints: the work is done."""
-        for path in self._found():
+        """Remove all checkpoints, and what a write that was killed left behind: the work is done."""
+        for path in [*self._found(), *self.folder.glob(".*.checkpoint.new")]:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def _found(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("*.checkpoint") if path.stem.isdigit())
+        return sorted(path for path in self.folder.glob("*.checkpoint") if path.stem.isdigit() and path.is_file())
 
     @staticmethod
     def _number(path: Path) -> int:
@@ -117,8 +117,10 @@ def decode(content: bytes) -> State:
     try:
         (length,) = struct.unpack("<Q", body[:8])
         facts = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["facts"])
+        if not isinstance(facts, dict):
+            raise TypeError("its facts are not an object")
         return State(load(body), facts)
-    except (SafetensorError, struct.error, KeyError, TypeError) as error:
+    except (SafetensorError, struct.error, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"it is no checkpoint: {error}") from None
 
 

@@ -23,10 +23,13 @@ class Watch:
     Args:
         every: seconds between checkpoints.
         asked: whether the run was asked to stop.
+        rollbacks: how often a run that diverges goes back to its last checkpoint, each time with half the learning
+            rate of the weights, before it gives up.
     """
 
     every: float = EVERY
     asked: Callable[[], bool] = lambda: False
+    rollbacks: int = 0
 
 
 class Keeper:

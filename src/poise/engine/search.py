@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from poise.data.batches import Batches
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
+from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, EditedLoss
@@ -31,6 +32,13 @@ from poise.supernet.groups import ChoiceGroup, Mixture, expand
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
     """``end + (start − end)·(1 + cos(π·epoch/epochs))/2``."""
     return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+Gradients = Callable[[], Mapping[str, Tensor]]
+
+
+def _by_layer(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"group {name!r}, layer {i}": part for name, values in layers.items() for i, part in enumerate(values)}
 
 
 @dataclass
@@ -164,11 +172,6 @@ class Searcher:
             keeper.visit(lambda step=step: self.state(step, sums, time.perf_counter() - start))  # type: ignore[misc]
         record = self._record(progress, learning_rate, sums)
         record["seconds"] = time.perf_counter() - start
-        if not all(math.isfinite(record[name]) for name in ("train_loss", "search_loss") if record[name] is not None):
-            raise Refused(
-                f"the search diverged in epoch {progress.epoch} (train loss {record['train_loss']}, search loss "
-                f"{record['search_loss']}); try a smaller search.weights.learning_rate (now {learning_rate:.4g})"
-            )
         return record
 
     def _cycle(self, purpose: tuple[str | int, ...], start: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -227,6 +230,8 @@ class Searcher:
         probabilities = self.probabilities()
         mixture = expand(probabilities, self.groups)
         found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
+        size = torch.stack([values.norm() for values in found.layers.values()]).norm()
+        self._check(step, "alphas", found.loss, size, lambda: _by_layer(found.layers))
         penalty = self.method.penalty(probabilities)
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
@@ -242,6 +247,15 @@ class Searcher:
             penalty=penalty,
         )
 
+    def _check(self, step: _Step, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
+        """Raise `Diverged` rather than take up what is not finite."""
+        where = f"the {what}' step {step.key[-1]} of {step.key[0]} epoch {step.progress.epoch}"
+        advice = (
+            f"the learning rate is {step.learning_rate:.4g} (search.weights.learning_rate), the perturbation "
+            f"{self.method.perturbation}; try a smaller one of either, or --on-nan rollback"
+        )
+        check_finite(loss, size, gradients, where, advice)
+
     def _move_weights(self, step: _Step) -> None:
         training = step.training
         relaxation, edits = self.method.relaxation, self.edits
@@ -254,6 +268,7 @@ class Searcher:
         found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
         # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
         norm = nn.utils.get_total_norm(found.weights.values())
+        self._check(step, "weights", found.loss, norm, lambda: found.weights)
         shrink = (self.settings.weights.clip / (norm + 1e-6)).clamp(max=1)
         for name, weight in self.weights.items():
             weight.grad = found.weights[name] * shrink
@@ -280,8 +295,13 @@ class Searcher:
         }
 
 
-def search(searcher: Searcher, listen: Listener = ignore, keeper: Keeper | None = None) -> list[dict[str, Any]]:
-    """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result."""
+def search(
+    searcher: Searcher, listen: Listener = ignore, keeper: Keeper | None = None, rate: float = 1.0
+) -> list[dict[str, Any]]:
+    """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result.
+
+    ``rate`` multiplies the learning rate of the weights.
+    """
     keeper = keeper or Keeper()
     settings = searcher.settings
     steps = len(searcher.training)
@@ -291,11 +311,12 @@ def search(searcher: Searcher, listen: Listener = ignore, keeper: Keeper | None 
         searcher.restore(start)
     listen(Started("search", settings.epochs * steps, len(history) * steps + start.facts.get("step", 0)))
     for epoch in range(len(history), settings.epochs):
-        rate = cosine(settings.weights.learning_rate, settings.weights.final_learning_rate, epoch, settings.epochs)
+        weights = settings.weights
+        now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
         progress = Progress(epoch, settings.epochs)
         so_far = State({}, {"history": list(history)})
         keeping = keeper.within(lambda state, so_far=so_far: state | so_far, start)  # type: ignore[misc]
-        record = searcher.epoch(progress, rate, ("search", epoch), listen, "search", epoch * steps, keeping)
+        record = searcher.epoch(progress, now, ("search", epoch), listen, "search", epoch * steps, keeping)
         start = NOWHERE
         history.append(record)
         listen(EpochEnded("search", record))

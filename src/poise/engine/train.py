@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 from poise.data.batches import Batches
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
+from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.search import cosine
@@ -32,6 +32,7 @@ def train(
     seed: int,
     listen: Listener = ignore,
     keeper: Keeper | None = None,
+    rate: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place, from the keeper's start on; returns one record per epoch.
 
@@ -61,9 +62,9 @@ def train(
     listen(Started("train", settings.epochs * steps, len(history) * steps + first))
     for epoch in range(len(history), settings.epochs):
         start = time.perf_counter() - spent
-        rate = cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
+        now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = now
         drop = settings.drop_path * epoch / settings.epochs
         for step, (images, labels) in enumerate(batches.epoch(stream(seed, "train order", epoch), first), start=first):
             with place.autocast(), seeded(seed_of(seed, "train", epoch, step), place.device):
@@ -77,7 +78,11 @@ def train(
                 )
             optimizer.zero_grad()
             cast(Any, total).backward()
-            nn.utils.clip_grad_norm_(parameters, weights.clip)
+            gradients = {name: value.grad for name, value in named.items() if value.grad is not None}
+            norm = nn.utils.get_total_norm(gradients.values())
+            advice = f"try a smaller train.weights.learning_rate (now {now:.4g}), or --on-nan rollback"
+            check_finite(total, norm, partial(dict, gradients), f"step {step} of epoch {epoch} of the training", advice)
+            nn.utils.clip_grads_with_norm_(parameters, weights.clip, norm)
             optimizer.step()
             losses.append(loss.detach())
             correct.append((logits.detach().argmax(dim=1) == labels).sum())
@@ -86,16 +91,11 @@ def train(
             facts = {"step": step + 1, "history": history}
             keeper.visit(partial(_state, network, optimizer, named, facts, losses, correct, start))
         mean_loss = float(torch.stack(losses).mean())
-        if not math.isfinite(mean_loss):
-            raise Refused(
-                f"training diverged in epoch {epoch} (loss {mean_loss}); try a smaller train.weights.learning_rate "
-                f"(now {rate:.4g})"
-            )
         record = {
             "epoch": epoch,
             "train_loss": mean_loss,
             "train_accuracy": float(torch.stack(correct).sum()) / (steps * batches.batch_size),
-            "learning_rate": rate,
+            "learning_rate": now,
             "drop_path": drop,
             "seconds": time.perf_counter() - start,
         }

@@ -14,7 +14,7 @@ from torch import nn
 
 from poise.config import RunSettings, dump, override, resolve
 from poise.data import Augmentation, Batches, Source, open_source
-from poise.engine.checkpoint import NOWHERE
+from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.keeper import Keeper, Watch
@@ -30,6 +30,7 @@ from poise.genotype import Genotype
 from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.space import SPACES, Space, Task
 from poise.workflow.prepare import augmentation_of, check_names
+from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
 from poise.workflow.select import load_settings
 from poise.workflow.show import draw_training
@@ -199,7 +200,6 @@ def _train(
     listen: Listener, watch: Watch,
 ) -> list[dict[str, Any]]:  # fmt: skip
     start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
-    folder.rewrite_history(start.facts.get("history", []))
     writer = open_writer(folder.path / "tensorboard")
 
     def keep(event: Event) -> None:
@@ -208,9 +208,15 @@ def _train(
             log_record(writer, event.record, event.record["epoch"])
         listen(event)
 
-    keeper = Keeper(folder.checkpoints, start, watch)
+    fresh = {name: value.clone() for name, value in trained.network.state_dict().items()}
+
+    def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
+        if not start.tensors:
+            trained.network.load_state_dict(fresh)
+        return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper, rate)
+
     try:
-        return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper)
+        return persevere(work, folder, start, listen, watch)
     finally:
         writer.close()
 

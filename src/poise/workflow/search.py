@@ -22,7 +22,7 @@ from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import RunFolder
-from poise.engine.search import Searcher
+from poise.engine.search import Searcher, Sums
 from poise.engine.search import search as run_search
 from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
@@ -34,7 +34,11 @@ from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.prepare import Preparation
+from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
+
+SEARCHED = State({}, {"stage": "searched"})
+"""Where a selection begins."""
 
 
 @dataclass(frozen=True)
@@ -173,25 +177,15 @@ def _run_in(
 ) -> SearchResult:
     """The rest of the run in this folder, from its last checkpoint on."""
     start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
-    searched = start.facts.get("stage") == "selection" or (folder.path / "genotype.json").is_file()
-    history: list[dict[str, Any]] = list(start.facts.get("history", folder.history() if searched else []))
-    folder.rewrite_history(history)
-    if searched:
+    if start.facts.get("stage") == "selection" or (folder.path / "genotype.json").is_file():
+        history = list(start.facts.get("history", folder.history()))
+        folder.rewrite_history(history)
         load_supernet(folder, searcher)
     else:
-        writer = open_writer(folder.path / "tensorboard")
-
-        def keep(event: Event) -> None:
-            if isinstance(event, EpochEnded) and event.stage == "search":
-                folder.append(event.record)
-                log_record(writer, event.record, event.record["epoch"])
-            listen(event)
-
-        history = run_search(searcher, keep, Keeper(folder.checkpoints, start, watch))
-        writer.close()
+        history = _search_in(folder, prepared, searcher, start, listen, watch)
         save_supernet(folder, searcher)
-        start = NOWHERE
-    if searched and start is NOWHERE:
+        start = SEARCHED
+    if start is NOWHERE:
         genotype = folder.genotype()  # it was finished before
     else:
         keeper = Keeper(folder.checkpoints, start, watch)
@@ -201,6 +195,30 @@ def _run_in(
         draw_run(folder, prepared.space, searcher.method.relaxation)
         folder.checkpoints.clear()
     return _result(prepared, searcher, genotype, history, folder.path)
+
+
+def _search_in(
+    folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State, listen: Listener, watch: Watch
+) -> list[dict[str, Any]]:
+    writer = open_writer(folder.path / "tensorboard")
+
+    def keep(event: Event) -> None:
+        if isinstance(event, EpochEnded) and event.stage == "search":
+            folder.append(event.record)
+            log_record(writer, event.record, event.record["epoch"])
+        listen(event)
+
+    fresh = State({k: v.clone() for k, v in searcher.state(0, Sums(), 0.0).tensors.items()}, {})
+
+    def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
+        if not start.tensors:
+            searcher.restore(fresh)
+        return run_search(searcher, keep, keeper, rate)
+
+    try:
+        return persevere(work, folder, start, listen, watch)
+    finally:
+        writer.close()
 
 
 def _result(
