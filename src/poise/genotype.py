@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,6 +25,8 @@ FORMAT = "poise.genotype"
 VERSION = 1
 LONGEST = 1_000_000
 """Characters; a longer text is no genotype."""
+LONGEST_PYTHON = 65_536
+"""Characters of a Python text, whose parser takes far more memory than the text; the papers' have about 1,000."""
 LARGEST_NODE = 99
 """In a Python text; a larger number is no node of a cell."""
 
@@ -33,10 +36,18 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.>:-]{0,199}")
 _NASBENCH201_ROW = re.compile(r"([A-Za-z0-9_]+)~([0-9])")
 
 
+def _shown(value: object) -> str:
+    """The first 60 characters of a value as Python writes it, for a refusal; whatever the value is."""
+    try:
+        return repr(value)[:60]
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+
+
 def checked_name(value: object, what: str) -> str:
     """The value, if it can name something in a genotype; else `Refused`."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise Refused(f"{what} in a genotype must be a name of letters, digits and _ . : > -, got {str(value)[:60]!r}")
+        raise Refused(f"{what} in a genotype must be a name of letters, digits and _ . : > -, got {_shown(value)}")
     return value
 
 
@@ -68,12 +79,12 @@ class Genotype:
             for row, candidates in sorted(rows.items(), key=lambda item: str(item[0])):
                 checked_name(row, "a row")
                 if not isinstance(candidates, (tuple, list)):
-                    raise Refused(f"row {row!r} of a genotype must list its candidates, got {str(candidates)[:60]!r}")
+                    raise Refused(f"row {row!r} of a genotype must list its candidates, got {_shown(candidates)}")
                 names = tuple(
                     sorted(checked_name(candidate, f"a candidate of row {row!r}") for candidate in candidates)
                 )
                 if len(set(names)) < len(names):
-                    raise Refused(f"row {row!r} of a genotype names a candidate twice: {', '.join(names)}")
+                    raise Refused(f"row {row!r} of a genotype names a candidate twice: {', '.join(names)[:200]}")
                 if names:
                     kept[row] = names
             frozen[group] = MappingProxyType(kept)
@@ -106,9 +117,11 @@ class Genotype:
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise Refused(f'not a genotype: expected a JSON object with "format": "{FORMAT}"')
         if type(value.get("version")) is not int or value["version"] != VERSION:
-            raise Refused(f"genotype version {value.get('version')!r} is not supported; this poise reads {VERSION}")
+            raise Refused(
+                f"genotype version {_shown(value.get('version'))} is not supported; this poise reads {VERSION}"
+            )
         if set(value) != {"format", "version", "space", "choices"}:
-            raise Refused(f"a genotype has the keys format, version, space, choices; got {', '.join(map(str, value))}")
+            raise Refused(f"a genotype has the keys format, version, space, choices; got {_shown(list(value))}")
         return Genotype(value["space"], value["choices"])
 
     @staticmethod
@@ -163,8 +176,15 @@ def _parse_nasbench201(text: str) -> Genotype:
 
 def _parse_python(text: str, space: str) -> Genotype:
     """``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)``."""
+    if len(text) > LONGEST_PYTHON:
+        raise Refused(
+            f"not a genotype: expected poise's JSON or a Genotype(...) text of at most {LONGEST_PYTHON:,} characters, "
+            f"got {len(text):,}"
+        )
     try:
-        body = ast.parse(text).body
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a doubtful escape in a text that is refused anyway
+            body = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         body = []
     value = body[0].value if len(body) == 1 and isinstance(body[0], (ast.Expr, ast.Assign)) else None
@@ -176,13 +196,13 @@ def _parse_python(text: str, space: str) -> Genotype:
     fields = {keyword.arg: keyword.value for keyword in value.keywords}
     expected = {"normal", "normal_concat", "reduce", "reduce_concat"}
     if value.args or not {"normal", "reduce"} <= set(fields) <= expected:
-        raise Refused(f"a Genotype(...) text has the fields {', '.join(sorted(expected))}; got {list(fields)}")
+        raise Refused(f"a Genotype(...) text has the fields {', '.join(sorted(expected))}; got {_shown(list(fields))}")
     choices = {}
     for cell in ("normal", "reduce"):
         choices[cell] = _cell(fields[cell], cell)
         concat = _literal(fields[f"{cell}_concat"], f"{cell}_concat") if f"{cell}_concat" in fields else [2, 3, 4, 5]
         if not isinstance(concat, (list, tuple)) or list(concat) != [2, 3, 4, 5]:
-            raise Refused(f"{cell}_concat must be the four intermediate nodes [2, 3, 4, 5], got {str(concat)[:60]}")
+            raise Refused(f"{cell}_concat must be the four intermediate nodes [2, 3, 4, 5], got {_shown(concat)}")
     return Genotype(space, choices)
 
 
@@ -214,14 +234,14 @@ def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
             operation, target, source = entry
         else:
             raise Refused(
-                f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {str(entry)[:60]}"
+                f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {_shown(entry)}"
             )
         if len(entry) != len(entries[0]):
             raise Refused(f"{cell} must list either (operation, input) or (operation, node, input), not both")
         if target > LARGEST_NODE:
             raise Refused(f"{cell}[{index}]: a node's number is at most {LARGEST_NODE}")
         if not 0 <= source < target:
-            raise Refused(f"{cell}[{index}]: node {target} can take inputs 0 to {target - 1}, got {source}")
+            raise Refused(f"{cell}[{index}]: node {target} can take inputs 0 to {target - 1}, got {_shown(source)}")
         row = f"{source}->{target}"
         if operation != "none":
             rows[row] = (*rows.get(row, ()), operation)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import poise
@@ -192,7 +193,7 @@ def test_a_saved_network_is_the_network(tmp_path: Path) -> None:
         assert torch.allclose(trained.complete(images), loaded.complete(images), atol=1e-5)
 
 
-def test_a_test_split_that_cannot_be_read_costs_no_training(tmp_path: Path) -> None:
+def test_a_test_split_that_cannot_be_read_is_refused_before_the_training(tmp_path: Path) -> None:
     class Broken(Guarded):
         def labels(self, split: str) -> Tensor:
             return self._inner.labels(split)
@@ -205,6 +206,18 @@ def test_a_test_split_that_cannot_be_read_costs_no_training(tmp_path: Path) -> N
     found = tiny()
     with pytest.raises(poise.Refused, match="the disk is gone"):
         poise.train(found, Broken(), settings=SMALL_NET, out=tmp_path / "net")
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_measurement_that_fails_costs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object) -> None:
+        raise poise.Refused("the device is gone")
+
+    found = tiny()
+    with monkeypatch.context() as patch:
+        patch.setattr("poise.workflow.retrain.run_evaluation", fails)
+        with pytest.raises(poise.Refused, match="the device is gone"):
+            poise.train(found, settings=SMALL_NET, out=tmp_path / "net")
     saved = poise.load_network(tmp_path / "net")
     assert saved.result == {}
     assert poise.evaluate(saved, "digits") == poise.evaluate(poise.train(found, settings=SMALL_NET), "digits")
@@ -246,3 +259,21 @@ def test_an_accelerator_finds_what_the_processor_finds() -> None:
     here, there = tiny(device="cpu"), tiny(device="auto")
     for name, values in here.alphas.items():
         assert torch.allclose(values, there.alphas[name], atol=1e-3)
+
+
+def test_what_is_left_out_or_seen_twice_is_said(tmp_path: Path) -> None:
+    pixels = torch.randint(0, 256, (40, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for split, first in (("train", 0), ("test", 20)):
+        for index in range(first, first + 20 + (3 if split == "train" else 0)):
+            folder = tmp_path / "data" / split / "ab"[index % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[index].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
+    (tmp_path / "data" / "train" / "a" / "broken.png").write_bytes(b"no image")
+    notes: list[str] = []
+    settings = SMALL_NET | {"train.batch_size": 8, "data.skip_bad_images": True}
+    genotype = tiny().genotype
+    poise.train(
+        genotype, tmp_path / "data", settings=settings, listen=lambda event: notes.append(getattr(event, "message", ""))
+    )
+    assert any("3 of 20 test images are also in the training split" in note for note in notes)
+    assert any("1 images could not be read" in note and "broken.png" in note for note in notes)

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from poise.config.reading import LARGEST, one_line, parse_yaml
 from poise.config.settings import RunSettings
-from poise.config.values import first_problem, plain
+from poise.config.values import check_plain, first_problem, plain, shown
 from poise.engine.settings import Settings
 from poise.errors import Refused, unknown
 from poise.methods.method import Method
@@ -33,13 +34,20 @@ Plain = dict[str, Any]
 
 
 def read_yaml(path: Path) -> Plain:
-    """A YAML file as plain values; tags are refused, so that nothing in it can run."""
+    """A YAML file as plain values. Raises `Refused` for a file of more than `LARGEST` bytes before it is parsed."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        text = content.decode("utf-8") if len(content) <= LARGEST else ""
     except OSError as error:
-        raise Refused(f"cannot read the configuration {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(f"the configuration {path} is not valid YAML: {error}") from None
+        raise Refused(f"cannot read the configuration {shown(str(path))}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"the configuration {path} is not valid YAML: it is not UTF-8 text") from None
+    except ValueError:  # NUL in the path
+        raise Refused(f"cannot read the configuration {shown(str(path))}: no file has that name") from None
+    if len(content) > LARGEST:
+        raise Refused(f"the configuration {path} is too long: a configuration has at most {LARGEST:,} bytes")
+    value = parse_yaml(text, f"the configuration {path}")
     if not isinstance(value, dict):
         raise Refused(f"the configuration {path} must map settings to values, got {type(value).__name__}")
     return value
@@ -48,12 +56,10 @@ def read_yaml(path: Path) -> Plain:
 def parse_override(text: str) -> tuple[str, Any]:
     """``search.epochs=3`` -> ``("search.epochs", 3)``; the value is YAML."""
     name, equals, value = text.partition("=")
+    name = name.strip()
     if not equals or not name:
-        raise Refused(f"an override has the form name=value, got {text!r}")
-    try:
-        return name.strip(), yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise Refused(f"the value of {name} is not valid YAML: {value!r:.80}") from None
+        raise Refused(f"an override has the form name=value, got {shown(text)}")
+    return name, parse_yaml(value, f"the value of {shown(name)}")
 
 
 def resolve(
@@ -78,8 +84,8 @@ def resolve(
         data, seed, device, precision: settings of these names, if not None.
     """
     layer = read_yaml(file) if file else {}
-    preset = preset or layer.pop("preset", None) or DEFAULT_PRESET
-    layer.pop("preset", None)
+    given = layer.pop("preset", None)
+    preset = next((name for name in (preset, given) if name is not None), DEFAULT_PRESET)
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     settings: Plain = {}
@@ -121,14 +127,15 @@ def _named(layer: Plain, section: str) -> str | None:
     value = layer.get(section)
     name = value.get("name") if isinstance(value, dict) else value
     if name is not None and not isinstance(name, str):
-        raise Refused(f"{section}.name must be a name, got {name!r:.80}")
+        raise Refused(f"{section}.name must be a name, got {shown(name)}")
     return name
 
 
 def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
     if isinstance(space, str) or space is None:
-        cls = SPACES[space or DEFAULT_SPACE]
-        _merge(settings, {"space": {"name": space or DEFAULT_SPACE} | plain(cls())})
+        name = DEFAULT_SPACE if space is None else space
+        cls = SPACES[name]
+        _merge(settings, {"space": {"name": name} | plain(cls())})
         _merge(settings, dict(cls.presets[preset]))
     else:
         # A value is taken as it is: only the other sections of its preset apply.
@@ -140,7 +147,7 @@ def _add_method(settings: Plain, method: str | Method | None, preset: str) -> No
     if isinstance(method, Method):
         settings["method"] = {"name": "custom"} | plain(method)
         return
-    name = method or DEFAULT_METHOD
+    name = DEFAULT_METHOD if method is None else method
     if name == "custom":
         settings["method"] = {"name": name} | plain(Method())
         return
@@ -171,15 +178,17 @@ def _merge(base: Plain, layer: Mapping[str, Any]) -> None:
 
 def _set(settings: Plain, dotted: str, value: Any) -> None:
     """Set a dotted name."""
+    check_plain(value, dotted)
     parts = dotted.split(".")
     if parts[0] in SLOTS or parts[0] == "without":
         parts = ["method", *parts]
     valid = set(RunSettings.model_fields)
     if parts[0] not in valid:
         raise unknown("setting", dotted, {*valid, *SLOTS, *setting_names()})
-    if dotted in ("space", "method", "data", "space.name", "method.name"):
+    if dotted in ("space", "method", "data") or parts[:2] in (["space", "name"], ["method", "name"]):
         raise Refused(
-            f"{dotted} is chosen with --{parts[0]} {value} (in Python: {parts[0]}={value!r}), not as a setting"
+            f"{one_line(dotted)} is chosen with --{parts[0]} {one_line(str(value))} "
+            f"(in Python: {parts[0]}={shown(value)}), not as a setting"
         )
     place = settings
     for part in parts[:-1]:
@@ -187,7 +196,7 @@ def _set(settings: Plain, dotted: str, value: Any) -> None:
         if isinstance(inner, str) and parts[0] == "method":
             inner = place[part] = {"kind": inner}
         if not isinstance(inner, dict):
-            raise Refused(f"{dotted}: {part} holds {inner!r:.60}, which has no settings")
+            raise Refused(f"{shown(dotted)}: {shown(part)} holds {shown(inner)}, which has no settings")
         place = inner
     if parts[0] == "method" and len(parts) == 2 and parts[1] in SLOTS and isinstance(value, str):
         value = {"kind": value}
@@ -219,4 +228,11 @@ def _refusal(error: ValidationError) -> Refused:
 
 def dump(settings: RunSettings) -> str:
     """The settings as YAML; `resolve` with this as its file gives them back."""
-    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    return yaml.dump(settings.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes equal values out as often as they occur: `read_yaml` reads no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

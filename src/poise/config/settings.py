@@ -25,6 +25,8 @@ class DataSettings(Settings):
     """The share of the training split that trains weights; the rest trains alphas."""
     split_file: Path | None = None
     """A JSON file ``{"train": [...], "valid": [...]}`` that gives the two halves instead."""
+    skip_bad_images: bool = False
+    """Leave out images that cannot be read, and say which; else the first of them is refused by name."""
 
 
 class RunSettings(Settings):

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from poise.config.reading import one_line
 from poise.errors import Refused, unknown
 from poise.methods.method import Method
 from poise.methods.penalty import Sum
 from poise.methods.slots import SLOTS
+
+
+def shown(value: object) -> str:
+    """The first 80 characters of a value as Python writes it, for a refusal; whatever the value is."""
+    try:
+        return repr(value)[:80]
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+
+
+def check_plain(value: object, where: str) -> None:
+    """Raise `Refused` where a value given in Python holds what no configuration file may: numbers that are not finite
+    or exceed 64 bits, NUL, nesting without end."""
+    try:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                check_plain(name, where)
+                check_plain(inner, where)
+        elif isinstance(value, (list, tuple)):
+            for inner in value:
+                check_plain(inner, where)
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise Refused(f"{one_line(where)}: a whole number must fit 64 bits")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise Refused(f"{one_line(where)}: a number must be finite, got {value}")
+        elif isinstance(value, str) and "\0" in value:
+            raise Refused(f"{one_line(where)}: a text holds the character NUL")
+    except RecursionError:
+        raise Refused(f"{one_line(where)}: the value is nested too deeply") from None
 
 
 def plain(value: Any) -> Any:
@@ -39,6 +70,8 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
             given[name] = TypeAdapter(known[name]).validate_python(value)
         except ValidationError as error:
             raise Refused(f"{where}.{name}: {first_problem(error)}") from None
+        if isinstance(given[name], float) and not math.isfinite(given[name]):
+            raise Refused(f"{where}.{name} must be a finite number, got {shown(value)}")
     missing = [field.name for field in fields(cls) if field.name not in given and _required(field)]
     if missing:
         raise Refused(f"{where} needs a value for {', '.join(missing)}")
@@ -52,8 +85,8 @@ def _required(field: Field[Any]) -> bool:
 def first_problem(error: ValidationError) -> str:
     """The first problem of a validation, in one line."""
     problem = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    text = f"{problem['msg']}, got {problem.get('input')!r:.80}"
+    place = one_line(".".join(str(part)[:80] for part in problem["loc"]))
+    text = f"{problem['msg']}, got {shown(problem.get('input'))}"
     return f"{place}: {text}" if place else text
 
 
@@ -65,7 +98,7 @@ def build_slot(slot: str, value: Any) -> Any:
     if isinstance(value, str):
         value = {"kind": value}
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-        raise Refused(f"method.{slot} needs a kind, one of {', '.join(SLOTS[slot])}; got {value!r:.80}")
+        raise Refused(f"method.{slot} needs a kind, one of {', '.join(SLOTS[slot])}; got {shown(value)}")
     settings = {name: setting for name, setting in value.items() if name != "kind"}
     return build(SLOTS[slot][value["kind"]], settings, f"method.{slot}")
 
@@ -88,5 +121,5 @@ def plain_fields(name: str, value: Any) -> dict[str, Any]:
     """The one field of a method that is no slot: ``without``, a list of names."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
-        raise Refused(f"method.{name} must be a list of candidates, got {value!r:.80}")
+        raise Refused(f"method.{name} must be a list of candidates, got {shown(value)}")
     return {name: tuple(names)}

@@ -3,6 +3,7 @@
 from poise.data.augmentation import Augmentation
 from poise.data.batches import Batches
 from poise.data.images import Images
+from poise.data.overlap import overlap
 from poise.data.source import SOURCES, Source, open_source
 from poise.data.splits import search_halves, stratified_holdout
 
@@ -13,6 +14,7 @@ __all__ = [
     "Images",
     "Source",
     "open_source",
+    "overlap",
     "search_halves",
     "stratified_holdout",
 ]

@@ -1,7 +1,8 @@
 """Encoded images to one uint8 tensor: one colour mode for all, one size for all, many at a time.
 
 All grey (modes 1, L, LA, 16-bit) makes greyscale, anything else makes RGB. 16-bit values are scaled to 8 bits, palettes
-and CMYK converted, transparency blended on white.
+and CMYK converted, transparency blended on white. An image file may come from anyone: only the formats below are
+opened, and its size is checked in its header, before any of it is decoded.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +29,11 @@ from poise.errors import Refused
 
 CHUNK = 128  # images handed to a thread at once
 GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
+MAX_PIXELS = 2**26  # of one image, 8192 x 8192: more is refused as a decompression bomb
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # plain decoders; for EPS Pillow starts Ghostscript
 UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError),  # Pillow's readers raise all of these
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError),  # Pillow's readers raise all of these
+    *(AttributeError, ArithmeticError, MemoryError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
 
@@ -49,11 +57,27 @@ class Form:
     example: str
 
 
+class Skipped(NamedTuple):
+    """An image that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+def from_file(name: str, path: Path) -> Encoded:
+    """An image in a file of its own."""
+    return Encoded(name, lambda: Image.open(path, formats=FORMATS))
+
+
 def from_bytes(name: str, content: object) -> Encoded:
     """An image held as the bytes of its file."""
-    if not isinstance(content, bytes):
-        raise Refused(f"{name} has no image bytes (found {type(content).__name__})")
-    return Encoded(name, lambda: Image.open(io.BytesIO(content)))
+
+    def opened() -> Image.Image:
+        if not isinstance(content, bytes):
+            raise Refused(f"{name} has no image bytes (found {type(content).__name__})")
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+
+    return Encoded(name, opened)
 
 
 def form_of(items: Iterable[Encoded], where: str) -> Form:
@@ -62,15 +86,17 @@ def form_of(items: Iterable[Encoded], where: str) -> Form:
     An unreadable image has no say here; it is refused when it is decoded. Raises `Refused` if none can be read.
     """
     first: tuple[int, int, str] | None = None
-    for item in items:
-        try:
-            with item.open() as image:
-                mode, (width, height) = image.mode, image.size
-        except UNREADABLE:
-            continue
-        first = first or (height, width, item.name)
-        if mode not in GREY:
-            return Form(3, *first[:2], floating=False, example=first[2])
+    with _quiet():
+        for item in items:
+            try:
+                with item.open() as image:
+                    mode, (width, height) = image.mode, image.size
+                    _check_pixels(image)
+            except UNREADABLE:
+                continue
+            first = first or (height, width, item.name)
+            if mode not in GREY:
+                return Form(3, *first[:2], floating=False, example=first[2])
     if first is None:
         raise Refused(f"{where} has no image that can be read")
     return Form(1, *first[:2], floating=False, example=first[2])
@@ -84,27 +110,71 @@ def decode(rows: list[int], fetch: Callable[[list[int]], list[Encoded]], form: F
     Raises `Refused` naming the first image that cannot be read, or two images of different sizes.
     """
     height, width = (size, size) if size else (form.height, form.width)
-    out = np.empty((len(rows), height, width, form.channels), np.uint8)
+    try:
+        out = np.empty((len(rows), height, width, form.channels), np.uint8)
+    except (MemoryError, ValueError):
+        raise Refused(
+            f"{len(rows)} images of {width}x{height} do not fit in memory; pass a smaller data.size"
+        ) from None
 
     def fill(start: int, items: list[Encoded]) -> None:
         for position, item in enumerate(items, start):
             out[position] = _decoded(item, form, size).reshape(height, width, form.channels)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    _in_chunks(rows, fetch, fill)
+    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
+
+
+def unreadable(rows: list[int], fetch: Callable[[list[int]], list[Encoded]]) -> dict[int, Skipped]:
+    """Those of ``rows`` whose image cannot be read, by their position in ``rows``. Decodes every image."""
+    found: dict[int, Skipped] = {}
+
+    def look(start: int, items: list[Encoded]) -> None:
+        for position, item in enumerate(items, start):
+            try:
+                with item.open() as image:
+                    _check_pixels(image)
+                    _in_mode(image, "RGB").load()
+            except UNREADABLE as error:
+                found[position] = Skipped(item.name, str(error) or type(error).__name__)
+
+    _in_chunks(rows, fetch, look)
+    return dict(sorted(found.items()))
+
+
+def _in_chunks(
+    rows: list[int], fetch: Callable[[list[int]], list[Encoded]], work: Callable[[int, list[Encoded]], None]
+) -> None:
+    """Call ``work(start, images of rows[start : start + CHUNK])`` for all rows, in threads."""
+    with _quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:
             chunks = range(0, len(rows), CHUNK)
-            jobs = [pool.submit(fill, start, fetch(rows[start : start + CHUNK])) for start in chunks]
+            jobs = [pool.submit(work, start, fetch(rows[start : start + CHUNK])) for start in chunks]
             for job in jobs:
                 job.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Pillow's warnings: what they are about is either harmless here or refused."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+def _check_pixels(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"it has {width}x{height} pixels, more than the limit of {MAX_PIXELS}")
 
 
 def _decoded(item: Encoded, form: Form, size: int | None) -> NDArray[np.uint8]:
     try:
         with item.open() as image:
+            _check_pixels(image)
             if not size and image.size != (form.width, form.height):
                 raise mixed_sizes(form, item.name, image.height, image.width)
             image = _in_mode(image, "L" if form.channels == 1 else "RGB")

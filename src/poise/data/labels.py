@@ -14,7 +14,10 @@ from poise.errors import Refused
 
 def as_labels(values: Any, where: str) -> Tensor:
     """``values`` (a sequence, array or tensor of n integers) as int64 ``[n]``. Raises `Refused`, naming ``where``."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise Refused(f"labels of {where} differ in length, expected one label per image") from None
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -33,6 +36,13 @@ def numbered(labels: Tensor, where: str) -> tuple[str, ...]:
     if top >= max(len(labels), 1):
         raise Refused(f"label {top} of {where} is not a class id from 0: there are {len(labels)} images in all")
     return tuple(str(index) for index in range(top + 1))
+
+
+def check_classes(classes: Sequence[str], where: str) -> None:
+    """Raises `Refused` if two classes have the same name."""
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    if twice is not None:
+        raise Refused(f"{where} has two classes named {twice!r}, expected every name once")
 
 
 def check_training(labels: Tensor, classes: Sequence[str], where: str) -> None:

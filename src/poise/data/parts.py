@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from poise.data.decode import CHUNK, Encoded, Form, decode, form_of, mixed_sizes
+from poise.data.decode import CHUNK, Encoded, Form, Skipped, decode, form_of, mixed_sizes, unreadable
 from poise.data.resize import resize
 from poise.errors import Refused
 
@@ -34,6 +34,10 @@ class Part(Protocol):
         """These rows alone."""
         ...
 
+    def readable(self) -> tuple[Part, list[Skipped]]:
+        """The images that can be read, and what had to be left out. Decodes every image."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedPart:
@@ -54,6 +58,13 @@ class EncodedPart:
     def select(self, rows: Tensor) -> EncodedPart:
         chosen, fetch = rows.tolist(), self.fetch
         return EncodedPart(self.where, self.labels[rows], lambda wanted: fetch([chosen[row] for row in wanted]))
+
+    def readable(self) -> tuple[EncodedPart, list[Skipped]]:
+        bad = unreadable(list(range(len(self.labels))), self.fetch)
+        if not bad:
+            return self, []
+        good = torch.tensor([row for row in range(len(self.labels)) if row not in bad], dtype=torch.int64)
+        return self.select(good), list(bad.values())
 
     def _all(self) -> Iterator[Encoded]:
         for start in range(0, len(self.labels), CHUNK):
@@ -88,6 +99,9 @@ class TensorPart:
     def select(self, rows: Tensor) -> TensorPart:
         read = self.read
         return TensorPart(self.where, self.labels[rows], lambda wanted: read(rows[wanted]))
+
+    def readable(self) -> tuple[TensorPart, list[Skipped]]:
+        return self, []  # numbers need no decoding
 
 
 def _described(form: Form) -> str:

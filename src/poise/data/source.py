@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from poise.data.images import Images
+from poise.data.split_source import SplitSource
 from poise.errors import Refused, unknown
 from poise.registry import Registry
 
@@ -56,7 +57,7 @@ class SourceKind(Protocol):
 SOURCES: Registry[SourceKind] = Registry("data source", "poise.data.sources")
 
 
-def open_source(spec: object) -> Source:
+def open_source(spec: object, *, skip_bad_images: bool = False) -> Source:
     """The source that ``spec`` means.
 
     ``spec`` is a string (``"digits"``, ``"hf:owner/name"`` or a path), a path to a ``.npz`` file, a ``.parquet`` file,
@@ -64,9 +65,24 @@ def open_source(spec: object) -> Source:
     either, or a `Source` already. Where files have no test split, a fifth of the images, stratified and always the
     same, is held out as one. Raises `Refused` with the forms that exist.
 
+    An image that cannot be read is refused by name when it is loaded. With ``skip_bad_images`` it is left out instead,
+    and listed in the source's ``skipped`` as ``(name, reason)``; to find such images, each is decoded once more.
+
     >>> open_source("digits").load("train").size
     (8, 8)
     """
+    try:
+        source = _opened(spec)
+    except OSError as error:  # no permission, a name too long, ...
+        raise Refused(f"cannot read {spec!s:.80}: {error.strerror or error}") from None
+    if not skip_bad_images:
+        return source
+    if not isinstance(source, SplitSource):
+        raise Refused(f"skip_bad_images cannot be used with a source of your own ({type(source).__name__})")
+    return source.without_bad_images()
+
+
+def _opened(spec: object) -> Source:
     if isinstance(spec, Source):
         return spec
     for kind in SOURCES.values():
@@ -85,4 +101,9 @@ def open_source(spec: object) -> Source:
 
 def path_of(spec: object) -> Path | None:
     """``spec`` as a path, with ``~`` expanded, if it is a string or a path."""
-    return Path(spec).expanduser() if isinstance(spec, str | Path) else None
+    if not isinstance(spec, str | Path):
+        return None
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError:  # nobody of this name
+        return Path(spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cached_property
 from typing import final
@@ -9,9 +10,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from poise.data.decode import Form
+from poise.data.decode import MAX_PIXELS, Form, Skipped
 from poise.data.images import Images
-from poise.data.labels import check_test, check_training
+from poise.data.labels import check_classes, check_test, check_training
 from poise.data.parts import Part
 from poise.data.splits import stratified_holdout
 from poise.errors import Refused, unknown
@@ -22,12 +23,17 @@ HOLDOUT_SEED = 0  # fixed: the test split of a source is the same in every run
 
 @final
 class SplitSource:
-    """A `Source` from parts. ``test`` makes the test part; it is called when that split is first asked for."""
+    """A `Source` from parts. ``test`` makes the test part; it is called when that split is first asked for.
+
+    ``skipped`` lists the images that `without_bad_images` left out, of the splits opened so far.
+    """
 
     def __init__(
         self, name: str, classes: tuple[str, ...], train: Part, test: Callable[[], Part] | None = None
     ) -> None:
+        check_classes(classes, name)
         check_training(train.labels, classes, f"the training split of {name}")
+        self.skipped: list[Skipped] = []
         self.name = name
         self.classes = classes
         self._train = train
@@ -43,6 +49,8 @@ class SplitSource:
         part = self._part(split)
         if size is not None and size < 1:
             raise Refused(f"size is {size}, expected a side in pixels: at least 1")
+        if size is not None and size * size > MAX_PIXELS:
+            raise Refused(f"size is {size}, expected a side in pixels: at most {int(MAX_PIXELS**0.5)}")
         count = len(part.labels)
         rows = torch.arange(count) if indices is None else indices.cpu()
         if rows.dtype != torch.int64 or rows.ndim != 1:
@@ -51,7 +59,27 @@ class SplitSource:
             raise Refused(f"no indices of images of the {split} split of {self.name} were given")
         if int(rows.min()) < 0 or int(rows.max()) >= count:
             raise Refused(f"indices span {int(rows.min())}..{int(rows.max())}, expected 0..{count - 1}")
+        _check_memory(len(rows), self._form, size)
         return Images(part.pixels(rows, self._form, size), part.labels[rows], self.classes)
+
+    def without_bad_images(self) -> SplitSource:
+        """The same source, less the images that cannot be read; ``skipped`` lists them, with the reason.
+
+        Every image of a split is decoded once more, to find them, when that split is opened.
+        Raises `Refused` if what is left cannot be trained on.
+        """
+        train, skipped = self._train.readable()
+        opened = self._open_test
+
+        def test() -> Part:
+            assert opened is not None
+            part, bad = opened().readable()
+            skipped.extend(bad)
+            return part
+
+        source = SplitSource(self.name, self.classes, train, None if opened is None else test)
+        source.skipped = skipped
+        return source
 
     @cached_property
     def _form(self) -> Form:
@@ -61,7 +89,10 @@ class SplitSource:
     def _test(self) -> Part:
         if self._open_test is None:
             raise Refused(f"{self.name} has no test split; pass a pair (train, test)")
-        part = self._open_test()
+        try:
+            part = self._open_test()
+        except OSError as error:
+            raise Refused(f"cannot read the test split of {self.name}: {error.strerror or error}") from None
         check_test(part.labels, self._train.labels, self.classes, f"the test split of {self.name}")
         return part
 
@@ -69,6 +100,17 @@ class SplitSource:
         if split not in ("train", "test"):
             raise unknown("split", split, ("train", "test"))
         return self._train if split == "train" else self._test
+
+
+def _check_memory(count: int, form: Form, size: int | None) -> None:
+    """Raises `Refused` if ``count`` images are larger than the memory of the machine."""
+    height, width = (size, size) if size else (form.height, form.width)
+    needed = count * form.channels * height * width * (4 if form.floating else 1)
+    if hasattr(os, "sysconf") and needed > (memory := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
+        raise Refused(
+            f"{count} images of {width}x{height} need {needed / 2**30:.0f} GiB, this machine has "
+            f"{memory / 2**30:.0f} GiB; pass a smaller data.size"
+        )
 
 
 def held_out(name: str, classes: tuple[str, ...], part: Part) -> SplitSource:

@@ -89,7 +89,7 @@ def _read_split(path: Path, count: int) -> tuple[Tensor, Tensor]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Refused(f"cannot read the split file {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"split file {path} is not JSON: {error}") from None
     if not isinstance(content, dict) or set(content) != {"train", "valid"}:
         found = ", ".join(content) if isinstance(content, dict) else type(content).__name__

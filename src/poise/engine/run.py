@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
@@ -43,6 +44,12 @@ class RunFolder:
     @staticmethod
     def check(path: Path, overwrite: bool) -> None:
         """Raise `Refused` if a new run may not be put here. Touches nothing."""
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            pass
+        except OSError as error:
+            raise Refused(f"cannot use {path!s:.60} as a folder: {error.strerror}") from None
         if path.is_file():
             raise Refused(f"{path} is a file; a run needs a folder")
         if not path.is_dir() or all(found.name == LOCK for found in path.iterdir()):

@@ -49,6 +49,8 @@ def lean(network: nn.Module, task: Task, classes: tuple[str, ...]) -> nn.Module:
     Raises:
         Refused: the class names or the network's output do not fit the task.
     """
+    if any(type(name) is not str for name in classes):
+        raise Refused(f"an export's class names must be texts, got {str(classes)[:80]}")
     if len(classes) != task.classes:
         raise Refused(f"an export needs one name for each of the {task.classes} classes, got {len(classes)}")
     result = _without_auxiliary(network).cpu().float().eval()
@@ -76,10 +78,15 @@ def _without_auxiliary(module: nn.Module) -> nn.Module:
 
 
 def target(path: Path, ending: str) -> Path:
-    """``path`` with the ending (``.onnx``), its folder made. Raises `Refused` where a folder has that name."""
+    """``path`` with the ending (``.onnx``), its folder made. Raises `Refused` where it cannot be."""
     path = Path(path)
+    if not path.name or "\0" in str(path):
+        raise Refused(f"cannot write an export to {str(path)[:80]!r}: it is no file's name")
     path = path if path.suffix == ending else path.with_name(path.name + ending)
-    if path.is_dir():
-        raise Refused(f"cannot write {path}: a folder has that name")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise Refused(f"cannot write {path}: a folder has that name")
+    except OSError as error:
+        raise Refused(f"cannot write {path}: {error.strerror}") from None
     return path

@@ -109,7 +109,11 @@ def source_text(network: nn.Module, task: Task, genotype: Genotype, classes: tup
 
 def notation(genotype: Genotype) -> str:
     """The genotype in its paper's notation; its JSON where the space is not one of poise's."""
-    return SPACES[genotype.space]().describe(genotype) if genotype.space in SPACES else genotype.to_json()
+    if genotype.space not in SPACES:
+        return genotype.to_json()
+    space = SPACES[genotype.space]()
+    space.check(genotype)
+    return space.describe(genotype)
 
 
 def construction(module: nn.Module, indent: int = 0) -> str:

@@ -33,7 +33,7 @@ def flatten(record: Record, prefix: str = "") -> dict[str, float]:
     for name, value in record.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and _finite(value):
             flat[f"{prefix}{name}"] = float(value)
     return flat
 
@@ -48,7 +48,7 @@ def curves_figure(history: Sequence[Record]) -> Figure:
     names = {name for record in records for name in record}
     if not any(record.get("penalty") for record in records):
         names.discard("penalty")  # a search without one records zeros
-    entropy = {name: name.split("/", 1)[1].removesuffix("/entropy") for name in sorted(names) if _is_entropy(name)}
+    entropy = {name: _label(name) for name in sorted(names) if _is_entropy(name)}
     wanted = {**PANELS, "mixture entropy (nats)": entropy}
     panels = {title: {n: label for n, label in curves.items() if n in names} for title, curves in wanted.items()}
     panels = {title: curves for title, curves in panels.items() if curves}
@@ -73,6 +73,18 @@ def curves_figure(history: Sequence[Record]) -> Figure:
             if len(curves) > 1 or next(iter(curves.values())) not in title:
                 axes.legend(frameon=False, fontsize=7.5)
     return figure
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _label(name: str) -> str:
+    """A group's name out of ``mixture/<group>/entropy``; what no font and no file can hold is shown as ``\\ud800``."""
+    return name.split("/", 1)[1].removesuffix("/entropy").encode("utf-8", "backslashreplace").decode()
 
 
 def _is_entropy(name: str) -> bool:

@@ -121,5 +121,6 @@ def write_page(folder: Path, title: str, *sections: Section) -> Path:
         f"<body>\n<h1>{escape(title)}</h1>\n\n{body}\n</body>\n</html>\n"
     )
     file = folder / "report.html"
-    file.write_text(page, encoding="utf-8")
+    # a folder's name may hold bytes that are no UTF-8: they are shown as \udcff
+    file.write_text(page, encoding="utf-8", errors="backslashreplace")
     return file

@@ -14,6 +14,7 @@ from torch import Tensor
 from poise.config.settings import RunSettings
 from poise.data import Augmentation, Batches, Images, Source, open_source, search_halves
 from poise.engine.device import Place
+from poise.engine.events import Listener, Noted
 from poise.engine.search import Searcher
 from poise.engine.settings import AugmentSettings
 from poise.engine.streams import seed_of, seeded, stream
@@ -29,6 +30,15 @@ def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
     padding = settings.crop_padding if settings.crop_padding is not None else min(images.size) // 8
     flip = settings.flip if settings.flip is not None else images.channels == 3
     return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
+
+
+def note_data(source: Source, listen: Listener) -> None:
+    """Say which images were left out, if any."""
+    skipped = getattr(source, "skipped", ())
+    if skipped:
+        first = "; ".join(f"{bad.name}: {bad.reason}" for bad in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        listen(Noted(f"{len(skipped)} images could not be read and were left out ({first}{more})"))
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ class Preparation:
     @cached_property
     def source(self) -> Source:
         """The data, opened but not loaded."""
-        return open_source(self.spec)
+        return open_source(self.spec, skip_bad_images=self.settings.data.skip_bad_images)
 
     @cached_property
     def halves(self) -> tuple[Images, Images]:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings, dump, override, resolve
-from poise.data import Augmentation, Batches, Source, open_source
+from poise.data import Augmentation, Batches, Images, Source, open_source, overlap
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
@@ -29,7 +29,7 @@ from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.space import SPACES, Space, Task
-from poise.workflow.prepare import augmentation_of, check_names
+from poise.workflow.prepare import augmentation_of, check_names, note_data
 from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
 from poise.workflow.select import load_settings
@@ -128,13 +128,18 @@ def train_as(
         RunFolder.check(out, overwrite)
     form = base.train
     place = Place.open(base.device, base.precision)
-    source = open_source(data)
+    source = open_source(data, skip_bad_images=base.data.skip_bad_images)
     space.check(genotype)
-    has_test = source.has("test")
-    if has_test:
-        source.labels("test")  # what is wrong with the test split is said now, not after hours
+    if source.has("test"):
+        source.labels("test")
     images = source.load("train", size=base.data.size)
     task = Task(images.channels, images.size, len(images.classes))
+    # What is wrong with the test split is said now, not after hours.
+    tested = _test_images(source, task, images.classes) if source.has("test") else None
+    note_data(source, listen)
+    shared = 0 if tested is None else overlap(images, tested)
+    if tested is not None and shared:
+        listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
     mean, std = images.statistics()
     batches = Batches(
         images, form.batch_size, augmentation=augmentation_of(form, images), mean=mean, std=std, device=place.device,
@@ -144,7 +149,6 @@ def train_as(
         network = space.network(genotype, task, channels=form.channels, cells=form.cells, auxiliary=form.auxiliary > 0)
     base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
     trained = TrainedNetwork(network, genotype, task, images.classes, mean, std, [], {}, out)
-    tested = source if has_test else None
     if out is None:
         history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
         return replace(trained, history=history, result=_result(trained, tested, place, form.batch_size))
@@ -166,11 +170,11 @@ def train_as(
     return replace(trained, history=history, result=result)
 
 
-def _result(trained: TrainedNetwork, source: Source | None, place: Place, batch_size: int) -> dict[str, float]:
+def _result(trained: TrainedNetwork, tested: Images | None, place: Place, batch_size: int) -> dict[str, float]:
     """What is known of a trained network; how it does on the test split, where there is one."""
     result: dict[str, float] = {"parameters": trained.parameters}
-    if source is not None:
-        measured = _measure(trained, source, place, batch_size)
+    if tested is not None:
+        measured = _measure(trained, tested, place, batch_size)
         result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
     return result
 
@@ -221,13 +225,18 @@ def _train(
         writer.close()
 
 
-def _measure(trained: TrainedNetwork, source: Source, place: Place, batch_size: int) -> dict[str, float]:
+def _test_images(source: Source, task: Task, classes: Sequence[str]) -> Images:
+    """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
+    fits = source.load("test", torch.tensor([0])).size == task.size
+    images = source.load("test", size=None if fits else task.size[0])
+    check_names(images.classes, classes, "the network")
+    if images.channels != task.channels:
+        raise Refused(f"the network takes {task.channels} channels, the test images have {images.channels}")
+    return images
+
+
+def _measure(trained: TrainedNetwork, images: Images, place: Place, batch_size: int) -> dict[str, float]:
     """Accuracy and loss on the test split."""
-    fits = source.load("test", torch.tensor([0])).size == trained.task.size
-    images = source.load("test", size=None if fits else trained.task.size[0])
-    check_names(images.classes, trained.classes, "the network")
-    if images.channels != trained.task.channels:
-        raise Refused(f"the network takes {trained.task.channels} channels, the test images have {images.channels}")
     batches = Batches(
         images, batch_size, augmentation=Augmentation(), mean=trained.mean, std=trained.std, device=place.device,
         dtype=place.dtype, drop_last=False,
@@ -297,7 +306,8 @@ def evaluate(
     source = open_source(data)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
-    return _measure(trained, source, Place.open(device, precision), batch_size)
+    images = _test_images(source, trained.task, trained.classes)
+    return _measure(trained, images, Place.open(device, precision), batch_size)
 
 
 def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:

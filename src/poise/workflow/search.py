@@ -33,7 +33,7 @@ from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.supernet import ModuleSupernet
-from poise.workflow.prepare import Preparation
+from poise.workflow.prepare import Preparation, note_data
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
 
@@ -164,6 +164,7 @@ def run(
         RunFolder.check(out, overwrite)
     prepared = Preparation.of(settings, data, space)
     searcher = prepared.searcher()
+    note_data(prepared.source, listen)
     with locked(out):
         if resume:
             folder = RunFolder.proceed(out, "search", dump(settings))

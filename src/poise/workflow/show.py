@@ -9,7 +9,6 @@ from rich.console import Group, RenderableType
 
 from poise.config import resolve
 from poise.engine.run import RunFolder
-from poise.errors import Refused
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
@@ -67,10 +66,7 @@ def run_tables(folder: RunFolder, space: Space) -> RenderableType:
 
 def training_tables(folder: RunFolder) -> RenderableType:
     """A retrained network as tables for the terminal."""
-    try:
-        result = folder.read_json("result.json")
-    except Refused:
-        result = {}
+    result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
     rows = [(str(name), f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
     return Group(history_table(folder.history()), result_table(rows))
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from PIL import Image
 
-from poise.data.decode import Encoded
+from poise.data.decode import Encoded, from_file
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source, path_of
 from poise.data.split_source import SplitSource, held_out
-from poise.errors import Refused
+from poise.errors import Refused, unknown
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 IGNORED = frozenset({"Thumbs.db", "desktop.ini"})  # left behind by file managers, as hidden files are
@@ -35,12 +34,16 @@ class Folder:
         train = root / "train"
         if not train.is_dir() or not _folders(train):
             classes = _class_names(root)
-            return held_out(root.resolve().name, classes, _part(root, classes))
+            return held_out(root.resolve().name, classes, _part(root, classes, root))
+        _check_link(train, root)
         classes = _class_names(train)
         test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
         if test is None:
-            return held_out(root.resolve().name, classes, _part(train, classes))
-        return SplitSource(root.resolve().name, classes, _part(train, classes), lambda: _part(test, classes))
+            return held_out(root.resolve().name, classes, _part(train, classes, root))
+        _check_link(test, root)
+        return SplitSource(
+            root.resolve().name, classes, _part(train, classes, root), lambda: _part(test, classes, root)
+        )
 
 
 def _folders(root: Path) -> list[Path]:
@@ -51,39 +54,54 @@ def _class_names(root: Path) -> tuple[str, ...]:
     names = tuple(path.name for path in _folders(root))
     if not names:
         raise Refused(f"folder {root} holds no class folders, expected {root}/CLASS/IMAGE")
+    spelled: dict[str, str] = {}
+    for name in names:
+        other = spelled.setdefault(name.strip().casefold(), name)
+        if other != name:
+            raise Refused(f"class folders {other!r} and {name!r} of {root} differ in case only, expected one folder")
     return names
 
 
-def _part(root: Path, classes: tuple[str, ...]) -> EncodedPart:
+def _part(folder_of_classes: Path, classes: tuple[str, ...], root: Path) -> EncodedPart:
     files: list[Path] = []
     labels: list[int] = []
-    for folder in _folders(root):
+    for folder in _folders(folder_of_classes):
         if folder.name not in classes:
-            raise Refused(f"class folder {folder} does not exist in the training split (it has {', '.join(classes)})")
-        found = _files(folder)
+            raise unknown(f"class folder of {folder_of_classes}", folder.name, classes)
+        _check_link(folder, root)
+        found = _files(folder, root)
         if not found and len(classes) > 1:
             raise Refused(f"class folder {folder} holds no images")
         files += found
         labels += [classes.index(folder.name)] * len(found)
 
     def fetch(rows: list[int]) -> list[Encoded]:
-        return [_encoded(files[row]) for row in rows]
+        return [from_file(str(files[row]), files[row]) for row in rows]
 
-    return EncodedPart(str(root), torch.tensor(labels, dtype=torch.int64), fetch)
+    return EncodedPart(str(folder_of_classes), torch.tensor(labels, dtype=torch.int64), fetch)
 
 
-def _files(folder: Path) -> list[Path]:
-    """All images below ``folder``; anything else is refused by name."""
+def _files(folder: Path, root: Path) -> list[Path]:
+    """All images below ``folder``; anything else is refused by name, and so is a link that leaves ``root``."""
     found = []
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.name in IGNORED or path.is_dir():
+        if hidden or path.name in IGNORED:
+            continue
+        _check_link(path, root)
+        if path.is_dir():
+            if path.is_symlink():
+                raise Refused(f"{path} is a link to a folder, expected image files; links to folders are not followed")
             continue
         if path.suffix.lower() not in SUFFIXES:
             raise Refused(f"{path} is not an image, expected {', '.join(sorted(SUFFIXES))}")
+        if not path.is_file():  # a pipe would block whoever reads it, for ever
+            raise Refused(f"{path} is not a regular file, expected an image")
         found.append(path)
     return found
 
 
-def _encoded(path: Path) -> Encoded:
-    return Encoded(str(path), lambda: Image.open(path))
+def _check_link(path: Path, root: Path) -> None:
+    """Data from anyone must not make poise read files elsewhere."""
+    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+        raise Refused(f"{path} is a link out of {root} (to {path.resolve()}), expected the files themselves")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from poise.data.decode import Encoded, from_bytes
+from poise.data.decode import Encoded, from_bytes, from_file
 from poise.data.labels import as_labels
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
@@ -16,6 +16,7 @@ from poise.errors import Refused
 PREFIX = "hf:"
 PREFERRED = ("image", "img", "label", "fine_label")  # where a dataset has several columns of a kind
 TEST_NAMES = ("test", "validation", "valid", "val")
+NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)  # neither .. nor an absolute path
 
 
 @SOURCES.add("hub")
@@ -48,7 +49,7 @@ def _download(name: str) -> Any:
     import datasets
 
     repository = name.removeprefix(PREFIX)
-    if repository.count("/") != 1 or not all(repository.split("/")):
+    if not NAME.fullmatch(repository):
         raise Refused(f"{name!r} is not the name of a Hub dataset, expected hf:owner/name")
     try:
         return datasets.load_dataset(repository)
@@ -82,5 +83,16 @@ def _part(split: Any, image: str, label: str, where: str) -> EncodedPart:
 def _encoded(name: str, cell: Any) -> Encoded:
     content, path = (cell or {}).get("bytes"), (cell or {}).get("path")
     if content is None and path is not None:
-        return Encoded(name, lambda: Image.open(path))
+        return Encoded(name, lambda: _checked(name, Path(path)).open())
     return from_bytes(name, content)
+
+
+def _checked(name: str, path: Path) -> Encoded:
+    """A dataset names files as it likes; only what was downloaded for it is opened."""
+    import datasets
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    caches = [Path(folder).resolve() for folder in (datasets.config.HF_DATASETS_CACHE, HF_HUB_CACHE)]
+    if not any(path.resolve().is_relative_to(folder) for folder in caches):
+        raise Refused(f"{name} points at {path}, which is outside of what was downloaded")
+    return from_file(name, path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from poise.data.split_source import SplitSource, held_out
 from poise.errors import Refused
 
 CHANNELS = (1, 3, 4)
+MAX_BYTES = 2**34  # of one array, uncompressed: 16 GiB
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @SOURCES.add("npz")
@@ -54,19 +56,41 @@ class Npz:
 
 
 def _keys(path: Path) -> set[str]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return set(archive.files)
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile, EOFError) as error:
-        raise Refused(f"{path} is not a .npz file: {error}") from None
+    with _opened(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
 
 
 def _array(path: Path, key: str) -> NDArray[Any]:
+    """The array of this name, which must be as large as the archive says: nothing is allocated on trust."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return np.asarray(archive[key])
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise Refused(f"cannot read {key!r} of {path}: {error}") from None
+        with _opened(path) as archive:
+            member = archive.getinfo(f"{key}.npy")
+            if member.file_size > MAX_BYTES:
+                raise Refused(f"{key!r} of {path} holds {member.file_size} bytes, more than the limit of {MAX_BYTES}")
+            with archive.open(member) as stream:
+                read = HEADERS.get(np.lib.format.read_magic(stream))
+                if read is None:
+                    raise ValueError("an array format of unknown version")
+                shape, _, dtype = read(stream)
+                if dtype.hasobject:
+                    raise ValueError("it holds Python objects, which are never loaded")
+                declared, held = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
+                if declared != held:
+                    raise ValueError(f"it says that it holds {declared} bytes, but holds {held}")
+            with archive.open(member) as stream:
+                return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    except Refused:
+        raise
+    except Exception as error:  # damaged files make zipfile, the decompressors and numpy raise errors of all kinds
+        raise Refused(f"cannot read {key!r} of {path}: {str(error) or type(error).__name__}") from None
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    """The archive. Its members are read in memory and never extracted, so their paths do not matter."""
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError) as error:
+        raise Refused(f"{path} is not a .npz file: {error}") from None
 
 
 def _part(path: Path, images: str, labels: str) -> TensorPart:
@@ -83,12 +107,15 @@ def _channels_first(array: NDArray[Any], where: str) -> Tensor:
     if array.dtype == np.uint8:
         pixels = torch.from_numpy(array)
     elif array.dtype.kind == "f":
-        pixels = torch.from_numpy(array.astype(np.float32))
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused when it is loaded
+            pixels = torch.from_numpy(array.astype(np.float32))
     else:
         raise Refused(f"{where} is {array.dtype}, expected uint8 (0..255) or floats")
+    shape = list(array.shape)
+    if 0 in shape[1:]:
+        raise Refused(f"{where} has shape {shape}: images without pixels")
     if array.ndim == 3:
         return pixels[:, None]
-    shape = list(array.shape)
     if array.ndim != 4:
         raise Refused(f"{where} has shape {shape}, expected [n, h, w], [n, h, w, channels] or [n, channels, h, w]")
     first, last = shape[1] in CHANNELS, shape[3] in CHANNELS

@@ -19,6 +19,7 @@ from poise.errors import Refused
 IMAGE_COLUMNS = ("img", "image", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 TEST_PREFIXES = ("test", "val")
+MAX_BYTES = 2**34  # of one column of one file, uncompressed: 16 GiB
 
 
 @SOURCES.add("parquet")
@@ -84,11 +85,24 @@ def _read(files: list[Path], column: str) -> pa.ChunkedArray:
         if column not in _schema(path).names:
             raise Refused(f"{path} has no column {column!r}, found {', '.join(_schema(path).names)}")
         try:
-            read = pq.ParquetFile(path).read([column])[column]
+            file = pq.ParquetFile(path)
+            _check_bytes(file, column, path)
+            read = file.read([column])[column]
         except (OSError, pa.ArrowException) as error:
             raise Refused(f"cannot read {path}: {error}") from None
         chunks += [chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk for chunk in read.chunks]
     return pa.chunked_array(chunks) if chunks else pa.chunked_array([], pa.int64())
+
+
+def _check_bytes(file: Any, column: str, path: Path) -> None:
+    """Raises `Refused` if a column says that it unpacks to more than ``MAX_BYTES``."""
+    total = 0
+    for index in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(index)
+        chunks = (group.column(each) for each in range(group.num_columns))
+        total += sum(each.total_uncompressed_size for each in chunks if each.path_in_schema.split(".")[0] == column)
+    if total > MAX_BYTES:
+        raise Refused(f"{column!r} of {path} holds {total} bytes, more than the limit of {MAX_BYTES}")
 
 
 def _schema(path: Path) -> Any:

@@ -1,0 +1,530 @@
+"""Bad input of every kind, through the command line: one clear line, exit code 2, nothing trained, nothing touched."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from poise.cli.main import main
+
+Prepare = Callable[[Path], None]
+
+SMALL = "--preset demo --method darts --set search.batch_size=2"
+SEARCH = f"search --data data {SMALL}"
+RETRAIN = "train darts.txt --data data"
+DARTS = "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)])"
+
+
+def nothing(root: Path) -> None:
+    """An empty folder."""
+
+
+# --- data: folders ---
+
+
+def picture(path: Path, seed: int = 0, side: int = 8, mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(values).convert(mode).save(path)
+
+
+def folders(root: Path, *classes: str, count: int = 6, **options: Any) -> None:
+    for position, name in enumerate(classes or ("cat", "dog")):
+        for index in range(count):
+            picture(root / name / f"{index}.png", seed=100 * position + index, **options)
+
+
+def pets(change: Callable[[Path], object]) -> Prepare:
+    """The folder ``data`` with two classes, and then ``change(data)``."""
+
+    def prepare(root: Path) -> None:
+        folders(root / "data")
+        change(root / "data")
+
+    return prepare
+
+
+def split(change: Callable[[Path], object]) -> Prepare:
+    """The folder ``data`` with ``train`` and ``test``, a genotype, and then ``change(data)``."""
+
+    def prepare(root: Path) -> None:
+        (root / "darts.txt").write_text(DARTS)
+        for name in ("train", "test"):
+            folders(root / "data" / name)
+        change(root / "data")
+
+    return prepare
+
+
+def bomb(path: Path, side: int = 100_000) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def cut(path: Path, keep: int) -> None:
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+def link_out(data: Path) -> None:
+    picture(data.parent / "elsewhere.png")
+    (data / "cat" / "x.png").symlink_to(data.parent / "elsewhere.png")
+
+
+def folder_link_out(data: Path) -> None:
+    folders(data.parent / "elsewhere", "fox")
+    (data / "fox").symlink_to(data.parent / "elsewhere" / "fox")
+
+
+FOLDERS = [
+    (lambda root: (root / "data").mkdir(), SEARCH, "holds no class folders"),
+    (lambda root: picture(root / "data" / "a.png"), SEARCH, "holds no class folders"),
+    (lambda root: folders(root / "data", "cat"), SEARCH, "one class only ('cat')"),
+    (lambda root: folders(root / "data", count=2), SEARCH, "too few to hold some out"),
+    (pets(lambda data: (data / "fox").mkdir()), SEARCH, "fox holds no images"),
+    (pets(lambda data: picture(data / "fox" / "0.png")), SEARCH, "'fox' of data has a single"),
+    (pets(lambda data: picture(data / "fox" / ".0.png")), SEARCH, "fox holds no images"),
+    (pets(lambda data: folders(data, "Cat")), SEARCH, "differ in case only"),
+    (pets(lambda data: (data / "cat" / "notes.txt").write_text("x")), SEARCH, "notes.txt"),
+    (pets(lambda data: [cut(p, 0) for p in data.rglob("*.png")]), SEARCH, "no image"),
+    (pets(lambda data: [cut(p, 70) for p in data.glob("cat/*")]), SEARCH, "cannot read image"),
+    (pets(lambda data: [bomb(p) for p in data.glob("cat/*")]), SEARCH, "10000000000 pixels"),
+    (pets(lambda data: [bomb(p, 9000) for p in data.glob("cat/*")]), SEARCH, "9000x9000 pixels"),
+    (pets(lambda data: folders(data, "fox", side=9)), SEARCH, "pass data.size"),
+    (pets(link_out), SEARCH, "x.png is a link out of data"),
+    (pets(folder_link_out), SEARCH, "fox is a link out of data"),
+    (split(lambda data: folders(data / "test", "fox")), RETRAIN, "unknown class folder of"),
+    (split(lambda data: folders(data / "test", "Cat")), RETRAIN, "did you mean 'cat'?"),
+    (split(lambda data: shutil.rmtree(data / "test" / "cat") or (data / "test" / "cat").mkdir()),
+     RETRAIN, "cat holds no images"),
+    (split(lambda data: (data / "test" / "cat" / "a.pdf").write_text("")), RETRAIN, "a.pdf"),
+    (split(lambda data: cut(data / "test" / "cat" / "0.png", 70)),
+     "train darts.txt --data data --set train.batch_size=2", "cannot read image"),
+    (pets(nothing), f"search --data data {SMALL} --set data.size=0", "data.size"),
+    (pets(nothing), f"search --data data {SMALL} --set data.size=-8", "data.size"),
+    (pets(nothing), f"search --data data {SMALL} --set data.size=1000000", "at most 8192"),
+    (pets(nothing), f"search --data data {SMALL} --set data.size=.nan", "data.size"),
+    (pets(nothing), f"search --data data {SMALL} --set search.batch_size=500", "fewer than search.batch_size 500"),
+    (pets(nothing), f"search --data dat {SMALL}", "unknown data source 'dat'"),
+]  # fmt: skip
+
+
+# --- data: arrays, tables, archives, names ---
+
+LABELS = np.array([0, 1] * 8)
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), dtype=np.uint8)
+
+
+def arrays(**given: Any) -> Prepare:
+    return lambda root: np.savez(root / "data.npz", **given)
+
+
+def halved(**test: Any) -> Prepare:
+    def prepare(root: Path) -> None:
+        (root / "darts.txt").write_text(DARTS)
+        np.savez(root / "data.npz", x_train=PIXELS, y_train=LABELS, **test)
+
+    return prepare
+
+
+def members(**content: bytes) -> Prepare:
+    def prepare(root: Path) -> None:
+        with zipfile.ZipFile(root / "data.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, each in content.items():
+                archive.writestr(f"{name}.npy", each)
+
+    return prepare
+
+
+def huge_array() -> bytes:
+    text = "{'descr': '|u1', 'fortran_order': False, 'shape': (1000000, 1000000, 3), }".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text.encode() + bytes(100)
+
+
+def table(name: str = "data.parquet", **columns: Any) -> Prepare:
+    def prepare(root: Path) -> None:
+        (root / "tables").mkdir(exist_ok=True)
+        picture(root / "tables" / "one.png")
+        content = (root / "tables" / "one.png").read_bytes()
+        given = {"img": [content] * 16, "label": LABELS.tolist()} | columns
+        pq.write_table(pa.table({key: value for key, value in given.items() if value is not None}), root / name)
+
+    return prepare
+
+
+def written(name: str, content: bytes | str) -> Prepare:
+    def prepare(root: Path) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return prepare
+
+
+def pair(train: Prepare, test: Prepare) -> Prepare:
+    def prepare(root: Path) -> None:
+        (root / "darts.txt").write_text(DARTS)
+        (root / "data").mkdir()
+        train(root)
+        test(root)
+
+    return prepare
+
+
+NPZ, PARQUET = f"search --data data.npz {SMALL}", f"search --data data.parquet {SMALL}"
+OTHERS = [
+    (nothing, NPZ, "no such file: data.npz"),
+    (lambda root: (root / "data.npz").mkdir(), NPZ, "folder data.npz holds no class folders"),
+    (written("data.npz", b""), NPZ, "is not a .npz file"),
+    (written("data.npz", b"PK\x03\x04 and then nothing"), NPZ, "is not a .npz file"),
+    (lambda root: np.save((root / "data.npz").open("wb"), PIXELS), NPZ, "is not a .npz file"),
+    (arrays(), NPZ, "holds nothing, expected x_train"),
+    (arrays(image=PIXELS, label=LABELS), NPZ, "holds image, label, expected"),
+    (arrays(images=PIXELS, labels=LABELS[:9]), NPZ, "16 images in 'images' but 9 labels"),
+    (arrays(images=PIXELS, labels=LABELS / 2), NPZ, "are not integers (found 0.0)"),
+    (arrays(images=PIXELS, labels=LABELS.astype(str)), NPZ, "are not integers (found '0')"),
+    (arrays(images=PIXELS, labels=LABELS - 1), NPZ, "label -1 of data is negative"),
+    (arrays(images=PIXELS, labels=LABELS * 10**12), NPZ, "is not a class id from 0"),
+    (arrays(images=PIXELS, labels=np.array([None] * 16)), NPZ, "holds Python objects, which are never loaded"),
+    (arrays(images=PIXELS.astype(np.int32), labels=LABELS), NPZ, "is int32, expected uint8"),
+    (arrays(images=PIXELS[..., :2], labels=LABELS), NPZ, "no axis has 1, 3 or 4 channels"),
+    (arrays(images=PIXELS[:, :0], labels=LABELS), NPZ, "images without pixels"),
+    (arrays(images=PIXELS[:0], labels=LABELS[:0]), NPZ, "holds no images"),
+    (arrays(images=np.full((16, 8, 8), np.nan), labels=LABELS), NPZ, "not finite"),
+    (members(images=huge_array(), labels=b""), NPZ, "says that it holds 3000000000000 bytes"),
+    (members(images=b"no array", labels=b""), NPZ, "cannot read 'images'"),
+    (halved(x_test=PIXELS), NPZ, "only one of x_test, y_test"),
+    (halved(x_test=PIXELS, y_test=LABELS + 5), "train darts.txt --data data.npz", "images of class 5, which"),
+    (nothing, PARQUET, "no such file: data.parquet"),
+    (written("data.parquet", b"PAR1 and then nothing"), PARQUET, "is not a parquet file"),
+    (table(img=None), PARQUET, "no image column"),
+    (table(label=None), PARQUET, "no label column"),
+    (table(img=["a.png"] * 16), PARQUET, "is string, expected the bytes of image files"),
+    (table(img=[b"no image"] * 16), PARQUET, "no image that can be read"),
+    (table(label=["cat"] * 16), PARQUET, "are not integers (found 'cat')"),
+    (table(label=[[0], [0, 1]] * 8), PARQUET, "differ in length"),
+    (table(label=[None, 1] * 8), PARQUET, "are not integers (found None)"),
+    (pair(table("data/train.parquet"), written("data/test.parquet", b"")), RETRAIN,
+     "test.parquet is not a parquet file"),
+    (pair(table("data/train.parquet"), table("data/test.parquet", label=[7] * 16)), RETRAIN,
+     "which the training split does not have"),
+    (written("data.zip", b"PK"), f"search --data data.zip {SMALL}", "a file of unknown kind '.zip'"),
+    (nothing, f"search --data ../elsewhere/data {SMALL}", "no such file or folder"),
+    (nothing, f"search --data hf:pets {SMALL}", "expected hf:owner/name"),
+    (nothing, f"search --data hf:../pets {SMALL}", "expected hf:owner/name"),
+    (nothing, f"search --data {'x' * 300} {SMALL}", "File name too long"),
+    (nothing, f"search --data ~nobody-of-this-name/x {SMALL}", "no such file or folder: ~nobody"),
+    (nothing, f"search --data digitz {SMALL}", "did you mean 'digits'?"),
+    (nothing, f"search --data python {SMALL}", "unknown data source 'python'"),
+]  # fmt: skip
+for content, expected in (
+    ("{", "is not JSON"), ("[" * 100_000, "is not JSON"), (b"\xff\xfe", "is not JSON"), ("{}", "expected the keys"),
+    ('{"train": [0, 1], "valid": [1, 2]}', "in both halves"), ('{"train": [0, 0], "valid": [1]}', "more than once"),
+    ('{"train": [0], "valid": [9999]}', "expected 0..1437"), ('{"train": [NaN], "valid": [1]}', "expected integers"),
+):  # fmt: skip
+    OTHERS.append((written("s.json", content), f"search --data digits {SMALL} --set data.split_file=s.json", expected))
+
+
+# --- settings ---
+
+SETTINGS = [
+    (written("c.yaml", "a: [1"), "search --config c.yaml", "is not valid YAML"),
+    (written("c.yaml", b"\xff\xfe\x00"), "search --config c.yaml", "is not valid YAML"),
+    (written("c.yaml", "[" * 3000), "search --config c.yaml", "is not valid YAML"),
+    (written("c.yaml", "space: !!python/object/apply:os.mkdir [evil]"), "search --config c.yaml", "is not valid YAML"),
+    (written("c.yaml", ""), "search --config c.yaml", "must map settings to values"),
+    (written("c.yaml", "1: 2"), "search --config c.yaml", "1"),
+    (written("c.yaml", "data: 3"), "search --config c.yaml", "data"),
+    (written("c.yaml", "search: [1]"), "search --config c.yaml", "search"),
+    (written("c.yaml", "space: {name: [1]}"), "search --config c.yaml", "space.name must be a name"),
+    (written("c.yaml", "space: {name: dart}"), "search --config c.yaml", "did you mean 'darts'?"),
+    (written("c.yaml", "preset: tiny"), "search --config c.yaml", "unknown preset 'tiny'"),
+    (written("c.yaml", "preset: [demo]"), "search --config c.yaml", "unknown preset"),
+    (written("c.yaml", "search: {weights: {learning_rte: 1}}"), "search --config c.yaml", "learning_rate"),
+    (written("c.yaml", "seed: 1e30"), "search --config c.yaml", "seed"),
+    (lambda root: (root / "c.yaml").mkdir(), "search --config c.yaml", "c.yaml"),
+    (nothing, "search --set search.epochs=.nan", "search.epochs"),
+    (nothing, "search --set search.epochs=-1", "search.epochs"),
+    (nothing, "search --set search.epochs=1e99", "search.epochs"),
+    (nothing, "search --set search.epochs=true", "search.epochs"),
+    (nothing, "search --set search.weights.learning_rate=.nan", "learning_rate"),
+    (nothing, "search --set search.weights.learning_rate=-.inf", "learning_rate"),
+    (nothing, "search --set search.weights.learning_rate=.inf", "learning_rate"),
+    (nothing, "search --set search.alphas.learning_rate=-1", "learning_rate"),
+    (nothing, "search --set search.images_per_half=0", "images_per_half"),
+    (nothing, "search --set data.search_fraction=1", "search_fraction"),
+    (nothing, "search --set data.search_fraction=.nan", "search_fraction"),
+    (nothing, "search --set space.channels=-4", "channels"),
+    (nothing, "search --set space.channels=2.5", "channels"),
+    (nothing, "search --set space.cells=.inf", "cells"),
+    (nothing, "search --set train.cutout=-1", "train.cutout"),
+    (nothing, "search --set train.drop_path=2", "drop_path"),
+    (nothing, "search --set alignment.strength=.nan", "strength"),
+    (nothing, "search --set penalty.strength=1 --method darts", "penalty"),
+    (nothing, "search --set =3", "name=value"),
+    (nothing, "search --set search=3", "search"),
+    (nothing, "search --set search.epochs.more=3", "search.epochs"),
+    (nothing, "search --set search.epochs={", "is not valid YAML"),
+    (nothing, "search --set method.selection=magnitud", "did you mean 'magnitude'?"),
+    (nothing, "search --space nasbench20", "did you mean 'nasbench201'?"),
+    (nothing, "search --method lambda-dart", "did you mean 'lambda-darts'?"),
+    (nothing, "search --preset smal", "did you mean 'small'?"),
+    (nothing, "search --epochs 3", "--epochs"),
+    (nothing, "serch", "serch"),
+    (nothing, "search --method blank-pt --set hypergradient=unrolled", "never trains"),
+    (nothing, "search --method darts --set curriculum=blank", "magnitude says nothing"),
+    (nothing, "search --set curriculum=warm-up --set curriculum.epochs=9999", "leaves none"),
+    (nothing, "search --space s2 --set without=[skip_connect]", "2 are needed"),
+    (nothing, "search --set search.weights.momentum=0 --set search.weights.nesterov=true", "nesterov"),
+    (nothing, "search --seed -1", "seed"),
+    (nothing, "search --seed 99999999999999999999999", "seed"),
+    (nothing, "search --seed 1.5", "seed"),
+    (nothing, "search --device cuda:99", "cuda"),
+    (nothing, "search --precision bf16", "unknown precision 'bf16'"),
+    (nothing, "search --space", "--space"),
+    (nothing, "search extra", "extra"),
+    (nothing, "list datas", "did you mean 'data'?"),
+    (nothing, "export x", "--to"),
+]
+
+
+# --- where a run goes ---
+
+OUT = [
+    (written("home/thesis.tex", "x"), f"search {SMALL} --out home", "not a poise run's"),
+    (written("home/thesis.tex", "x"), f"search {SMALL} --out home --overwrite", "not a poise run's"),
+    (written("file", "x"), f"search {SMALL} --out file", "is a file"),
+    (written("file", "x"), f"search {SMALL} --out file/run", "file"),
+    (written("darts.txt", DARTS), "train darts.txt --data digits --out darts.txt", "is a file"),
+    (written("darts.txt", DARTS), "train darts.txt --data digits --out darts.txt/net", "darts.txt"),
+    (nothing, f"search {SMALL} --out {'x' * 300}", "File name too long"),
+]
+
+
+# --- genotypes ---
+
+
+def genotype(content: bytes | str) -> Prepare:
+    return written("g.json", content)
+
+
+def choices(space: Any = "darts", version: Any = 1, **given: Any) -> Prepare:
+    return genotype(json.dumps({"format": "poise.genotype", "version": version, "space": space, "choices": given}))
+
+
+TRAIN = "train g.json --data digits"
+GENOTYPES = [
+    (nothing, TRAIN, "g.json"),
+    (genotype(""), TRAIN, "g"),
+    (genotype(b"\xff\xfe\x00"), TRAIN, "not text"),
+    (genotype("__import__('os').mkdir('evil')"), TRAIN, "not a genotype"),
+    (genotype("(" * 5000), TRAIN, "g"),
+    (genotype("[" * 100_000), TRAIN, "g"),
+    (genotype("[]"), TRAIN, "g"),
+    (genotype('{"format": "poise.genotype", "ver'), TRAIN, "g"),
+    (genotype('{"format": "poise.run"}'), TRAIN, "g"),
+    (choices(space="dart"), TRAIN, "did you mean 'darts'?"),
+    (choices(space=3), TRAIN, "space"),
+    (choices(version=99), TRAIN, "version"),
+    (choices(version="x"), TRAIN, "version"),
+    (choices(normal=3), TRAIN, "normal"),
+    (choices(normal={}, reduce={}), TRAIN, "computes nothing"),
+    (genotype(DARTS.replace("sep_conv_3x3", "sep_conv_3")), TRAIN, "did you mean 'sep_conv_3x3'?"),
+    (genotype(DARTS.replace("', 1)", "', 9)")), TRAIN, "9"),
+    (genotype(DARTS.replace("', 1)", "', -1)")), TRAIN, "-1"),
+    (genotype(DARTS), f"{TRAIN} --channels 0", "channels"),
+    (genotype(DARTS), f"{TRAIN} --channels -3", "channels"),
+    (genotype(DARTS), f"{TRAIN} --cells 1", "cells"),
+    (genotype(DARTS), f"{TRAIN} --epochs -1", "epochs"),
+    (genotype(DARTS), f"{TRAIN} --preset tiny", "unknown preset 'tiny'"),
+    (genotype(DARTS), f"{TRAIN} --set train.batch_size=99999", "99999"),
+    (genotype(DARTS), f"{TRAIN} --set train.crop_padding=8", "crop_padding"),
+    (lambda root: (root / "g.json").mkdir(), TRAIN, "run.json"),
+]
+
+
+# --- damaged runs ---
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search as it is saved after its end, and a network; nothing was trained for either."""
+    from poise.config import dump, resolve
+    from poise.engine.run import RunFolder
+    from poise.genotype import Genotype
+    from poise.spaces.space import SPACES, Task
+    from poise.workflow.prepare import Preparation
+    from poise.workflow.search import save_genotype, save_supernet
+
+    root = tmp_path_factory.mktemp("runs")
+    sizes = {"space.channels": 2, "space.cells": 3, "search.batch_size": 8, "search.images_per_half": 16}
+    sizes |= {"train.channels": 2, "train.cells": 3}
+    settings = resolve(preset="demo", method="darts", overrides=list(sizes.items()), data="digits", device="cpu")
+    found = Genotype.parse(DARTS)
+    folder = RunFolder.create(root / "run", "search", dump(settings))
+    save_supernet(folder, Preparation.of(settings).searcher())
+    save_genotype(folder, found, "magnitude")
+    folder = RunFolder.create(root / "net", "train", dump(settings))
+    network = SPACES["darts"]().network(found, Task(1, (8, 8), 10), channels=2, cells=3, auxiliary=False)
+    folder.save_tensors("network.safetensors", network.state_dict())
+    about: dict[str, Any] = {"space": "darts", "channels": 2, "cells": 3, "auxiliary": False, "image_channels": 1}
+    about |= {"image_size": [8, 8], "classes": [str(name) for name in range(10)], "mean": [0.3], "std": [0.4]}
+    folder.write("network.json", json.dumps(about))
+    folder.write("genotype.json", found.to_json())
+    return root
+
+
+def replace(name: str, old: str, new: str) -> Prepare:
+    def prepare(root: Path) -> None:
+        text = (root / name).read_text()
+        assert old in text
+        (root / name).write_text(text.replace(old, new, 1))
+
+    return prepare
+
+
+def about(**changes: Any) -> Prepare:
+    def prepare(root: Path) -> None:
+        path = root / "net" / "network.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return prepare
+
+
+def half(name: str) -> Prepare:
+    return lambda root: cut(root / name, len((root / name).read_bytes()) // 2)
+
+
+def gone(name: str) -> Prepare:
+    return lambda root: (root / name).unlink()
+
+
+EVALUATE, EXPORT = "evaluate net --data digits", "export net --to safetensors"
+PERTURB = "select run --rule perturbation"
+RUNS = [
+    (nothing, "select net", "is the run of a 'train'"),
+    (nothing, "evaluate run --data digits", "is the run of a 'search'"),
+    (nothing, "export run --to onnx", "is the run of a 'search'"),
+    (nothing, "export net --to onxx", "did you mean 'onnx'?"),
+    (nothing, "select run --rule magnitud", "did you mean 'magnitude'?"),
+    (nothing, "select run --set space.channels=3", "settled when the supernet was trained"),
+    (nothing, "select run --set selection.kep=1", "kep"),
+    (nothing, f"{PERTURB} --data digit", "did you mean 'digits'?"),
+    (nothing, "select run/run.json", "no run at"),
+    (nothing, f"search --out run {SMALL}", "already holds a run"),
+    (nothing, "train run --out run", "already holds a run"),
+    (nothing, "train run --preset demo", "has its settings already"),
+    (nothing, "evaluate net --data digits --device gpu", "unknown device 'gpu'"),
+    (written("run/run.json", ""), "select run", "run.json is damaged"),
+    (written("run/run.json", "[]"), "show run", "run.json is damaged"),
+    (written("run/run.json", "[" * 100_000), "show run", "run.json is damaged"),
+    (written("run/run.json", b"\xff"), "show run", "run.json is damaged"),
+    (written("run/run.json", "{}"), "select run", "not of a run that this poise can read"),
+    (replace("run/run.json", '"version": 1', '"version": 2'), "select run", "that this poise can read"),
+    (gone("run/run.json"), "select run", "holds no run.json"),
+    (gone("run/config.yaml"), "select run", "config.yaml"),
+    (written("run/config.yaml", ""), "show run", "config.yaml"),
+    (written("run/config.yaml", b"\xff"), "train run", "config.yaml"),
+    (replace("run/config.yaml", "name: darts", "name: dart"), "show run", "did you mean 'darts'?"),
+    (replace("run/config.yaml", "channels: 2", "channels: 3"), PERTURB, "does not fit the run's configuration"),
+    (replace("run/config.yaml", "channels: 2", "chanels: 2"), "select run", "chanels"),
+    (gone("run/alphas.safetensors"), "select run", "holds no alphas.safetensors"),
+    (half("run/alphas.safetensors"), "select run", "alphas.safetensors is damaged"),
+    (half("run/alphas.safetensors"), "show run", "alphas.safetensors is damaged"),
+    (written("run/alphas.safetensors", b""), "select run", "alphas.safetensors is damaged"),
+    (written("run/alphas.safetensors", b"\xff" * 200), "select run", "alphas.safetensors is damaged"),
+    (gone("run/supernet.safetensors"), PERTURB, "holds no supernet.safetensors"),
+    (half("run/supernet.safetensors"), PERTURB, "supernet.safetensors is damaged"),
+    (gone("run/genotype.json"), "train run", "genotype.json"),
+    (half("run/genotype.json"), "train run", "g"),
+    (replace("run/genotype.json", "darts", "nasbench201"), "train run", "nasbench201"),
+    (gone("net/network.json"), EVALUATE, "holds no network.json"),
+    (half("net/network.json"), EVALUATE, "network.json is damaged"),
+    (written("net/network.json", "{}"), EXPORT, "network.json is damaged"),
+    (about(channels="x"), EVALUATE, "channels"),
+    (about(channels=-1), EVALUATE, "channels"),
+    (about(image_size=[8]), EVALUATE, "network.json is damaged"),
+    (about(image_size=[0, -8]), EVALUATE, "size"),
+    (about(std=[0.0]), EVALUATE, "std"),
+    (about(mean=[]), EVALUATE, "mean"),
+    (about(classes=["a", "b"]), EVALUATE, "does not fit"),
+    (about(channels=3), EXPORT, "does not fit"),
+    (gone("net/network.safetensors"), EXPORT, "holds no network.safetensors"),
+    (half("net/network.safetensors"), EXPORT, "network.safetensors is damaged"),
+    (half("net/genotype.json"), EXPORT, "g"),
+    (gone("net/config.yaml"), "evaluate net", "config.yaml"),
+    (replace("net/config.yaml", "source: digits", "source: digit"), "evaluate net", "did you mean 'digits'?"),
+    (arrays(images=PIXELS, labels=LABELS), "evaluate net --data data.npz", "10 classes"),
+    (nothing, f"{EXPORT} --out run/run.json/model", "run.json"),
+    (written("net/result.json", "{"), "show net", "result.json is damaged"),
+]
+
+
+def listing(root: Path) -> dict[str, str]:
+    """Every path below ``root`` with what is in it: a hash, the target of a link, or that it is a folder."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            found[str(path)] = f"link to {path.readlink()}"
+        else:
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+    return found
+
+
+def rows() -> list[Any]:
+    made = []
+    for table_, saved in ((FOLDERS + OTHERS + SETTINGS + OUT + GENOTYPES, False), (RUNS, True)):
+        for row in table_:
+            given, marks = (row.values, row.marks) if hasattr(row, "values") else (row, ())
+            made.append(pytest.param(*given, saved, marks=marks, id=f"{len(made)}: {given[1]:.70}"))
+    return made
+
+
+@pytest.mark.parametrize(("prepare", "command", "expected", "saved"), rows())
+def test_bad_input_is_refused_in_one_line(
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Prepare,
+    command: str,
+    expected: str,
+    saved: bool,
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a step was trained")
+
+    monkeypatch.setattr("poise.engine.search.Searcher.epoch", never)
+    monkeypatch.setattr("poise.workflow.retrain.run_training", never)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    if saved:
+        shutil.copytree(request.getfixturevalue("runs"), tmp_path, dirs_exist_ok=True)
+    prepare(tmp_path)
+    before = listing(tmp_path)
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(command.split())
+    captured = capfd.readouterr()
+    assert stopped.value.code == 2, captured.out
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("poise: ")
+    assert "Traceback" not in captured.err + captured.out
+    assert len(captured.err) < 1500
+    assert expected in captured.err
+    assert listing(tmp_path) == before
