@@ -60,6 +60,9 @@ def search(
     resume: Resume = False,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
+    auto_batch: Annotated[
+        bool, typer.Option("--auto-batch", help="Use a smaller batch where it would not fit.")
+    ] = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
@@ -92,7 +95,9 @@ def search(
     )
     with Reporter(console) as listen, asked_to_stop() as asked:
         watch = Watch(checkpoint_every, asked, _rollbacks(on_nan))
-        result = work.run(settings, out=folder, overwrite=overwrite, resume=resume, listen=listen, watch=watch)
+        result = work.run(
+            settings, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen, watch=watch
+        )
     _show_result(result)
 
 

@@ -33,6 +33,7 @@ from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.supernet import ModuleSupernet
+from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import Preparation, note_data
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
@@ -147,12 +148,18 @@ def run(
     out: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    auto_batch: bool = False,
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> SearchResult:
-    """Search as the settings say. ``data`` and ``space`` stand in for what the settings name."""
+    """Search as the settings say. ``data`` and ``space`` stand in for what the settings name; ``auto_batch`` takes a
+    smaller batch where theirs does not fit, see `fitting`."""
     if resume and (out is None or overwrite):
         raise Refused("to resume a run takes its folder, and does not go with overwriting it")
+    if auto_batch and resume:
+        raise Refused("a batch is picked before a run begins; resume it without that")
+    if auto_batch:
+        settings = fitting(settings, Preparation.of(settings, data, space).searcher(), listen)
     if out is None:
         prepared = Preparation.of(settings, data, space)
         searcher = prepared.searcher()
@@ -217,7 +224,8 @@ def _search_in(
         return run_search(searcher, keep, keeper, rate)
 
     try:
-        return persevere(work, folder, start, listen, watch)
+        with memory_explained(searcher):
+            return persevere(work, folder, start, listen, watch)
     finally:
         writer.close()
 
