@@ -4,7 +4,7 @@ BIN := .venv/bin
 POISE := $(BIN)/poise
 DEMO := runs/demo
 
-.PHONY: demo test lint types imports unit setup clean
+.PHONY: demo test test-faults lint types imports unit setup clean
 
 setup: .venv/.installed
 
@@ -37,6 +37,10 @@ imports: setup
 # One thread per worker: two workers with two threads each would fight over two cores.
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Everything under tests/faults in full: every kill, every damaged byte, every example.
+test-faults: setup
+	OMP_NUM_THREADS=1 POISE_FAULTS=full $(BIN)/python -m pytest tests/faults -n auto --dist worksteal
 
 clean:
 	rm -rf .venv runs

@@ -7,26 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from faults_support import PROJECTED, TINY, outcome, same, search
 
 import poise
 from poise.engine.checkpoint import Checkpoints
 from poise.engine.keeper import Watch
-from poise.engine.run import RunFolder
-
-TINY: dict[str, Any] = {
-    "space.channels": 2,
-    "space.cells": 1,
-    "search.epochs": 2,
-    "search.images_per_half": 80,
-    "search.batch_size": 20,
-    "train.epochs": 2,
-    "train.channels": 2,
-    "train.cells": 1,
-    "train.batch_size": 400,
-}
-PROJECTED = TINY | {"selection": "perturbation", "selection.tune_epochs": 1, "search.epochs": 1}
 
 
 class StopAfter:
@@ -48,33 +33,6 @@ def until_done(work: Callable[[Watch], Any], visits: int) -> tuple[Any, int]:
         except poise.Stopped:
             continue
     raise AssertionError("it never ends")
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """Everything that a run leaves behind, seconds aside."""
-    found: dict[str, Any] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        found |= {f"{file.name}/{name}": value for name, value in load_file(file).items()}
-    for file in sorted(folder.glob("genotype*.json")):
-        found[file.name] = file.read_text()
-    records = RunFolder(folder).history()
-    found["history"] = [{k: v for k, v in record.items() if k != "seconds"} for record in records]
-    if (folder / "result.json").is_file():
-        found["result"] = (folder / "result.json").read_text()
-    return found
-
-
-def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(found[name], value), name
-        else:
-            assert found[name] == value, name
-
-
-def search(out: Path, settings: dict[str, Any], method: str = "darts", **rest: Any) -> Any:
-    return poise.search("digits", space="nasbench201", method=method, settings=settings, out=out, device="cpu", **rest)
 
 
 @pytest.mark.parametrize("visits", [1, 3, 7])

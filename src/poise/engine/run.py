@@ -32,6 +32,13 @@ OWN_FILES = (
     "result.json",
     "report.html",
 )
+NOT_BEGUN = {
+    LOCK,
+    "run.json",
+    "genotype.json",
+    *(f".{name}.new" for name in ("run.json", "genotype.json", "config.yaml")),
+}
+"""What a run that was killed before it began leaves at most."""
 OWN_FOLDERS = ("figures", "tensorboard", CHECKPOINTS)
 
 
@@ -52,7 +59,8 @@ class RunFolder:
             raise Refused(f"cannot use {path!s:.60} as a folder: {error.strerror}") from None
         if path.is_file():
             raise Refused(f"{path} is a file; a run needs a folder")
-        if not path.is_dir() or all(found.name == LOCK for found in path.iterdir()):
+        found = {file.name for file in path.iterdir()} if path.is_dir() else set()
+        if found <= {LOCK, ".run.json.new"} or ("run.json" in found and found <= NOT_BEGUN):
             return
         if not (path / "run.json").is_file():
             raise Refused(f"{path} holds files that are not a poise run's; choose another folder")
@@ -60,13 +68,21 @@ class RunFolder:
             raise Refused(f"{path} already holds a run; pass --overwrite to replace it, or choose another folder")
 
     @staticmethod
-    def create(path: Path, kind: str, config: str, overwrite: bool = False) -> RunFolder:
-        """Begin a run. With ``overwrite`` the files of the run that is there go; files of others stay."""
+    def create(
+        path: Path, kind: str, config: str, overwrite: bool = False, given: Mapping[str, str] | None = None
+    ) -> RunFolder:
+        """Begin a run, with the files that it is given. With ``overwrite`` the files of the run that is there go; files
+        of others stay.
+
+        From its first file on the folder is known as a run's; the run has begun once it holds the last one, its
+        configuration.
+        """
         RunFolder.check(path, overwrite)
         try:
             path.mkdir(parents=True, exist_ok=True)
             for name in OWN_FILES:
-                (path / name).unlink(missing_ok=True)
+                if name != "run.json":
+                    (path / name).unlink(missing_ok=True)
             for found in path.glob("genotype*.json"):
                 found.unlink()
             for name in OWN_FOLDERS:
@@ -75,6 +91,8 @@ class RunFolder:
             raise Refused(f"cannot write to {path}: {error.strerror}") from None
         run = RunFolder(path)
         run.write("run.json", json.dumps({"format": "poise.run", "version": 1, "kind": kind}))
+        for name, text in (given or {}).items():
+            run.write(name, text)
         run.write("config.yaml", config)
         return run
 
@@ -107,8 +125,10 @@ class RunFolder:
 
     @staticmethod
     def kind_of(path: Path) -> str | None:
-        """``search``, ``train``, or None if there is no run."""
-        return str(RunFolder(path).read_json("run.json").get("kind")) if (path / "run.json").is_file() else None
+        """``search``, ``train``, or None if there is no run, or one that was killed before it began."""
+        if not all((path / name).is_file() for name in ("run.json", "config.yaml")):
+            return None
+        return str(RunFolder(path).read_json("run.json").get("kind"))
 
     def write(self, name: str, text: str) -> Path:
         """Write a text file."""

@@ -158,10 +158,10 @@ def train_as(
             if folder.genotype() != genotype:
                 raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
         else:
-            folder = RunFolder.create(out, "train", dump(base), overwrite)
-            folder.write("genotype.json", genotype.to_json())
+            folder = RunFolder.create(out, "train", dump(base), overwrite, {"genotype.json": genotype.to_json()})
         if (folder.path / "result.json").is_file():
-            return load_network(folder.path)  # it was finished before
+            folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
+            return load_network(folder.path)
         history = _train(trained, base, batches, place, folder, listen, watch)
         _save(folder, trained, space, base)  # before anything else can go wrong
         result = _result(trained, tested, place, form.batch_size)

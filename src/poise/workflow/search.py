@@ -185,21 +185,25 @@ def _run_in(
 ) -> SearchResult:
     """The rest of the run in this folder, from its last checkpoint on."""
     start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
-    if start.facts.get("stage") == "selection" or (folder.path / "genotype.json").is_file():
-        history = list(start.facts.get("history", folder.history()))
+    selecting = start.facts.get("stage") == "selection"
+    finished = not selecting and (folder.path / "genotype.json").is_file()
+    if selecting or finished:
+        # A finished run may still hold a checkpoint of its search, if it was killed before it was tidied up.
+        history = folder.history() if finished else list(start.facts["history"])
         folder.rewrite_history(history)
         load_supernet(folder, searcher)
     else:
         history = _search_in(folder, prepared, searcher, start, listen, watch)
         save_supernet(folder, searcher)
         start = SEARCHED
-    if start is NOWHERE:
-        genotype = folder.genotype()  # it was finished before
+    if finished:
+        genotype = folder.genotype()
     else:
         keeper = Keeper(folder.checkpoints, start, watch)
         whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, whole)
         save_genotype(folder, genotype, prepared.method.selection.kind)
+    if start is not NOWHERE:
         draw_run(folder, prepared.space, searcher.method.relaxation)
         folder.checkpoints.clear()
     return _result(prepared, searcher, genotype, history, folder.path)

@@ -1,0 +1,169 @@
+"""Runs as processes: asked to stop, two at once, without room on the disk, without their data."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from faults_support import (
+    FULL,
+    LONG,
+    TINY,
+    Command,
+    checkpoints,
+    files,
+    outcome,
+    owner,
+    resuming,
+    run,
+    same,
+    searching,
+    stopped,
+    unbroken,
+)
+from PIL import Image
+
+from poise.engine.checkpoint import Checkpoints
+
+ROOM = 4096
+"""Bytes that a file may have where the disk is full: enough for settings and records, not for a checkpoint."""
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the search comes to if nothing disturbs it."""
+    return unbroken(tmp_path_factory.mktemp("unbroken") / "run", LONG)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_and_resume_ends_it(number: int, expected: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with Command(searching(out, LONG)) as command:
+        assert command.until(lambda: bool(checkpoints(out)))
+        assert command.tell(number)
+        ended = command.ended()
+    assert ended.code == 75, ended
+    assert f"poise resume {out}" in ended.line
+    assert not (out / "genotype.json").exists()
+    again = run(resuming(out))
+    assert again.code == 0, again
+    same(outcome(out), expected)
+
+
+def test_two_at_once_and_a_killed_owner(expected: dict[str, Any], tmp_path: Path) -> None:
+    """The second is refused while the first lives; once it is killed, nothing need be cleaned up."""
+    out = tmp_path / "run"
+    with Command(searching(out, LONG | {"search.epochs": 1000})) as first:
+        assert first.at_work(out)
+        assert first.until(lambda: bool(checkpoints(out)))
+        second = run(resuming(out))
+        assert second.code == 2, second
+        assert f"another process ({first.process.pid}) works on {out}" in second.line
+        third = run([*searching(out, LONG), "--overwrite"])
+        assert third.code == 2, third
+        assert f"another process ({first.process.pid}) works on {out}" in third.line
+        assert first.process.poll() is None, "the first is not disturbed"
+        killed = owner(out)
+        assert first.kill()
+    assert owner(out) == killed, "the lock names a process that is gone"
+    ended = run([*searching(out, LONG), "--overwrite"])
+    assert ended.code == 0, ended
+    same(outcome(out), expected)
+
+
+def no_room() -> None:
+    """Let no file grow beyond `ROOM`: writes fail as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, ROOM))
+
+
+def test_a_full_disk(expected: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stopped(out, LONG)
+    before = {path: path.read_bytes() for path in checkpoints(out)}
+    assert min(map(len, before.values())) > ROOM
+    ended = run(resuming(out), no_room)
+    assert ended.code == 2, ended
+    assert "cannot write" in ended.line
+    assert "Traceback" not in ended.err
+    assert before == {path: path.read_bytes() for path in checkpoints(out)}
+    assert not list((out / "checkpoints").glob(".*")), "no half of a checkpoint stays"
+    assert Checkpoints(out / "checkpoints").load(pytest.fail) is not None
+    again = run(resuming(out))
+    assert again.code == 0, again
+    same(outcome(out), expected)
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
+    ended = run(searching(tmp_path / "run", TINY), no_room)
+    assert ended.code == 2, ended
+    assert "cannot write" in ended.line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to this user")
+def test_a_read_only_folder(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stopped(out, LONG)
+    before = files(out)
+    (out / ".lock").unlink()
+    out.chmod(0o555)
+    try:
+        ended = run(resuming(out))
+    finally:
+        out.chmod(0o755)
+    assert ended.code == 2, ended
+    assert f"cannot write to {out}" in ended.line
+    assert {path: content for path, content in before.items() if path.name != ".lock"} == files(out)
+
+
+def pictures(folder: Path) -> Path:
+    """A data set of two classes."""
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for index in range(60):
+            Image.fromarray(generator.integers(0, 256, (8, 8), np.uint8)).save(folder / name / f"{index}.png")
+    return folder
+
+
+def test_data_that_vanished(tmp_path: Path) -> None:
+    data, out = pictures(tmp_path / "pictures"), tmp_path / "run"
+    settings = LONG | {"search.images_per_half": 40, "search.epochs": 20}
+    stopped(out, settings, data)
+    before = files(out)
+    shutil.move(data / "dog", tmp_path / "dog")
+    ended = run(resuming(out))
+    assert ended.code == 2, ended
+    assert "poise: pictures has one class only" in ended.line
+    assert files(out) == before
+    shutil.move(data, tmp_path / "elsewhere")
+    ended = run(resuming(out))
+    assert ended.code == 2, ended
+    assert str(data) in ended.line
+    assert files(out) == before
+    shutil.move(tmp_path / "dog", tmp_path / "elsewhere" / "dog")
+    shutil.move(tmp_path / "elsewhere", data)
+    assert run(resuming(out)).code == 0
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty", "of others", "file"] if FULL else ["nothing", "of others"])
+def test_a_folder_that_is_no_run(what: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    if what == "file":
+        out.write_text("no folder")
+    elif what != "nothing":
+        out.mkdir()
+    if what == "of others":
+        (out / "notes.txt").write_text("mine")
+    before = files(tmp_path)
+    ended = run(resuming(out))
+    assert ended.code == 2, ended
+    assert f"there is no run at {out}" in ended.line
+    assert files(tmp_path) == before
+    assert out.exists() == (what != "nothing")
