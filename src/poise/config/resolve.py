@@ -40,11 +40,11 @@ def read_yaml(path: Path) -> Plain:
             content = file.read(LARGEST + 1)
         text = content.decode("utf-8") if len(content) <= LARGEST else ""
     except OSError as error:
-        raise Refused(f"cannot read the configuration {shown(str(path))}: {error.strerror}") from None
+        raise Refused(f"cannot read the configuration {one_line(str(path), 400)}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Refused(f"the configuration {path} is not valid YAML: it is not UTF-8 text") from None
     except ValueError:  # NUL in the path
-        raise Refused(f"cannot read the configuration {shown(str(path))}: no file has that name") from None
+        raise Refused(f"cannot read the configuration {one_line(str(path), 400)}: no file has that name") from None
     if len(content) > LARGEST:
         raise Refused(f"the configuration {path} is too long: a configuration has at most {LARGEST:,} bytes")
     value = parse_yaml(text, f"the configuration {path}")
