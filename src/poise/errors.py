@@ -18,6 +18,14 @@ class Refused(ValueError):
         super().__init__(" ".join(message.split()))
 
 
+def shown(value: object, most: int = 80) -> str:
+    """The start of a value as Python writes it, for a refusal; whatever the value is."""
+    try:
+        return repr(value)[:most]
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} too large to show"
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> Refused:
     """The refusal of a name that does not exist: ``unknown method 'dart'; did you mean 'darts'? (valid: ...)``."""
     names = sorted(valid)

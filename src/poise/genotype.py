@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from poise.errors import Refused
+from poise.errors import Refused, shown
 
 FORMAT = "poise.genotype"
 VERSION = 1
@@ -36,18 +36,10 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.>:-]{0,199}")
 _NASBENCH201_ROW = re.compile(r"([A-Za-z0-9_]+)~([0-9])")
 
 
-def _shown(value: object) -> str:
-    """The first 60 characters of a value as Python writes it, for a refusal; whatever the value is."""
-    try:
-        return repr(value)[:60]
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__} too large to show"
-
-
 def checked_name(value: object, what: str) -> str:
     """The value, if it can name something in a genotype; else `Refused`."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise Refused(f"{what} in a genotype must be a name of letters, digits and _ . : > -, got {_shown(value)}")
+        raise Refused(f"{what} in a genotype must be a name of letters, digits and _ . : > -, got {shown(value, 60)}")
     return value
 
 
@@ -79,7 +71,7 @@ class Genotype:
             for row, candidates in sorted(rows.items(), key=lambda item: str(item[0])):
                 checked_name(row, "a row")
                 if not isinstance(candidates, (tuple, list)):
-                    raise Refused(f"row {row!r} of a genotype must list its candidates, got {_shown(candidates)}")
+                    raise Refused(f"row {row!r} of a genotype must list its candidates, got {shown(candidates, 60)}")
                 names = tuple(
                     sorted(checked_name(candidate, f"a candidate of row {row!r}") for candidate in candidates)
                 )
@@ -118,10 +110,10 @@ class Genotype:
             raise Refused(f'not a genotype: expected a JSON object with "format": "{FORMAT}"')
         if type(value.get("version")) is not int or value["version"] != VERSION:
             raise Refused(
-                f"genotype version {_shown(value.get('version'))} is not supported; this poise reads {VERSION}"
+                f"genotype version {shown(value.get('version'), 60)} is not supported; this poise reads {VERSION}"
             )
         if set(value) != {"format", "version", "space", "choices"}:
-            raise Refused(f"a genotype has the keys format, version, space, choices; got {_shown(list(value))}")
+            raise Refused(f"a genotype has the keys format, version, space, choices; got {shown(list(value), 60)}")
         return Genotype(value["space"], value["choices"])
 
     @staticmethod
@@ -196,13 +188,15 @@ def _parse_python(text: str, space: str) -> Genotype:
     fields = {keyword.arg: keyword.value for keyword in value.keywords}
     expected = {"normal", "normal_concat", "reduce", "reduce_concat"}
     if value.args or not {"normal", "reduce"} <= set(fields) <= expected:
-        raise Refused(f"a Genotype(...) text has the fields {', '.join(sorted(expected))}; got {_shown(list(fields))}")
+        raise Refused(
+            f"a Genotype(...) text has the fields {', '.join(sorted(expected))}; got {shown(list(fields), 60)}"
+        )
     choices = {}
     for cell in ("normal", "reduce"):
         choices[cell] = _cell(fields[cell], cell)
         concat = _literal(fields[f"{cell}_concat"], f"{cell}_concat") if f"{cell}_concat" in fields else [2, 3, 4, 5]
         if not isinstance(concat, (list, tuple)) or list(concat) != [2, 3, 4, 5]:
-            raise Refused(f"{cell}_concat must be the four intermediate nodes [2, 3, 4, 5], got {_shown(concat)}")
+            raise Refused(f"{cell}_concat must be the four intermediate nodes [2, 3, 4, 5], got {shown(concat, 60)}")
     return Genotype(space, choices)
 
 
@@ -234,14 +228,14 @@ def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
             operation, target, source = entry
         else:
             raise Refused(
-                f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {_shown(entry)}"
+                f"{cell}[{index}] must be (operation, input) or (operation, node, input), got {shown(entry, 60)}"
             )
         if len(entry) != len(entries[0]):
             raise Refused(f"{cell} must list either (operation, input) or (operation, node, input), not both")
         if target > LARGEST_NODE:
             raise Refused(f"{cell}[{index}]: a node's number is at most {LARGEST_NODE}")
         if not 0 <= source < target:
-            raise Refused(f"{cell}[{index}]: node {target} can take inputs 0 to {target - 1}, got {_shown(source)}")
+            raise Refused(f"{cell}[{index}]: node {target} can take inputs 0 to {target - 1}, got {shown(source, 60)}")
         row = f"{source}->{target}"
         if operation != "none":
             rows[row] = (*rows.get(row, ()), operation)

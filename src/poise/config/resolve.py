@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from poise.config.reading import LARGEST, one_line, parse_yaml
 from poise.config.settings import RunSettings
-from poise.config.values import check_plain, first_problem, plain, shown
+from poise.config.values import check_plain, first_problem, plain
 from poise.engine.settings import Settings
-from poise.errors import Refused, unknown
+from poise.errors import Refused, shown, unknown
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS

@@ -10,18 +10,10 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from poise.config.reading import one_line
-from poise.errors import Refused, unknown
+from poise.errors import Refused, shown, unknown
 from poise.methods.method import Method
 from poise.methods.penalty import Sum
 from poise.methods.slots import SLOTS
-
-
-def shown(value: object) -> str:
-    """The first 80 characters of a value as Python writes it, for a refusal; whatever the value is."""
-    try:
-        return repr(value)[:80]
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__} too large to show"
 
 
 def check_plain(value: object, where: str) -> None:
