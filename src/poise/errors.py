@@ -15,7 +15,14 @@ class Refused(ValueError):
     """Input that poise does not accept. The message is one line, fit to be shown to a person as it is."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(message))
+
+
+def printable(message: str) -> str:
+    """A message as one line that does nothing to a terminal: white space is one space, and what cannot be printed is
+    written as its escape, such as ``\\x1b``."""
+    line = " ".join(message.split())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def shown(value: object, most: int = 80) -> str:

@@ -74,7 +74,7 @@ def test_later_layers_win(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump(config))
     found = resolve(file=file, overrides=[("search.epochs", 4)], seed=2)
     assert found.space == {"name": "nasbench201", "channels": 5, "cells": 1, "excluded": []}
-    assert found.method["perturbation"] == {"kind": "random", "initial": 0.03, "final": 0.5}
+    assert found.method["perturbation"] == {"kind": "random", "initial": 0.03, "final": 0.5, "ramp": 1.0}
     assert (found.search.epochs, found.search.alphas.learning_rate, found.seed) == (4, 0.1, 2)
     assert found.search.alphas.betas == (0.5, 0.999)
     assert resolve(file=file, method="sdarts-adv", space="s2", preset="small").space["channels"] == 5

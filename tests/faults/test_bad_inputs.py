@@ -118,7 +118,7 @@ FOLDERS = [
      "train darts.txt --data data --set train.batch_size=2", "cannot read image"),
     (pets(nothing), f"search --data data {SMALL} --set data.size=0", "data.size"),
     (pets(nothing), f"search --data data {SMALL} --set data.size=-8", "data.size"),
-    (pets(nothing), f"search --data data {SMALL} --set data.size=1000000", "at most 8192"),
+    (pets(nothing), f"search --data data {SMALL} --set data.size=60000", "at most 8192"),
     (pets(nothing), f"search --data data {SMALL} --set data.size=.nan", "data.size"),
     (pets(nothing), f"search --data data {SMALL} --set search.batch_size=500", "fewer than search.batch_size 500"),
     (pets(nothing), f"search --data dat {SMALL}", "unknown data source 'dat'"),
@@ -302,6 +302,24 @@ SETTINGS = [
     (nothing, "export x", "--to"),
 ]
 
+VAST = 10**18
+SETTINGS += [
+    (nothing, f"search --set {name}={VAST}", name.removeprefix("space."))
+    for name in (
+        "space.channels", "space.cells", "search.batch_size", "search.epochs", "search.max_size",
+        "search.images_per_half", "search.crop_padding", "search.cutout", "train.channels", "train.cells",
+        "train.batch_size", "train.epochs", "train.crop_padding", "train.cutout", "data.size",
+    )
+]  # fmt: skip
+SETTINGS += [
+    (nothing, f"search --space nasbench201 --set space.cells={VAST}", "cells must be at most 65,536"),
+    (nothing, "search --set space.channels=65537", "channels must be at most 65,536, got 65537"),
+    (nothing, "search --set search.batch_size=65537", "less than or equal to 65536"),
+    (nothing, f"bench speed --batch-size {VAST}", "batch_size must be at most 65,536"),
+    (nothing, f"bench speed --image-size {VAST}", "image_size must be at most 65,536"),
+    (nothing, f"bench speed --channels {VAST}", "channels must be at most 65,536"),
+]
+
 
 # --- where a run goes ---
 
@@ -351,6 +369,10 @@ GENOTYPES = [
     (genotype(DARTS), f"{TRAIN} --channels -3", "channels"),
     (genotype(DARTS), f"{TRAIN} --cells 1", "cells"),
     (genotype(DARTS), f"{TRAIN} --epochs -1", "epochs"),
+    (genotype(DARTS), f"{TRAIN} --channels {VAST}", "train.channels"),
+    (genotype(DARTS), f"{TRAIN} --cells {VAST}", "train.cells"),
+    (genotype(DARTS), f"{TRAIN} --epochs {VAST}", "train.epochs"),
+    (genotype(DARTS), f"{TRAIN} --set train.batch_size={VAST}", "less than or equal to 65536"),
     (genotype(DARTS), f"{TRAIN} --preset tiny", "unknown preset 'tiny'"),
     (genotype(DARTS), f"{TRAIN} --set train.batch_size=99999", "99999"),
     (genotype(DARTS), f"{TRAIN} --set train.crop_padding=8", "crop_padding"),
@@ -376,10 +398,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes |= {"train.channels": 2, "train.cells": 3}
     settings = resolve(preset="demo", method="darts", overrides=list(sizes.items()), data="digits", device="cpu")
     found = Genotype.parse(DARTS)
-    folder = RunFolder.create(root / "run", "search", dump(settings))
+    folder = RunFolder.create(root / "run", "search", dump(settings), "")
     save_supernet(folder, Preparation.of(settings).searcher())
     save_genotype(folder, found, "magnitude")
-    folder = RunFolder.create(root / "net", "train", dump(settings))
+    folder = RunFolder.create(root / "net", "train", dump(settings), "")
     network = SPACES["darts"]().network(found, Task(1, (8, 8), 10), channels=2, cells=3, auxiliary=False)
     folder.save_tensors("network.safetensors", network.state_dict())
     about: dict[str, Any] = {"space": "darts", "channels": 2, "cells": 3, "auxiliary": False, "image_channels": 1}
@@ -458,6 +480,8 @@ RUNS = [
     (written("net/network.json", "{}"), EXPORT, "network.json is damaged"),
     (about(channels="x"), EVALUATE, "channels"),
     (about(channels=-1), EVALUATE, "channels"),
+    (about(channels=VAST), EVALUATE, "channels must be at most 65,536"),
+    (about(cells=VAST), EVALUATE, "cells must be at most 65,536"),
     (about(image_size=[8]), EVALUATE, "network.json is damaged"),
     (about(image_size=[0, -8]), EVALUATE, "size"),
     (about(std=[0.0]), EVALUATE, "std"),

@@ -9,12 +9,16 @@ import pytest
 import torch
 
 import poise
+from poise.cli.main import main
 from poise.config import resolve
+from poise.data import Augmentation, Batches, Images
 from poise.engine import fit
 from poise.engine.device import Place
-from poise.engine.events import Noted
-from poise.engine.fit import Fit, available_bytes, measure
-from poise.workflow import memory, search
+from poise.engine.events import Event, Noted
+from poise.engine.fit import Fit, Step, available_bytes, kept_bytes, measure, search_step, training_step
+from poise.engine.settings import TrainSettings
+from poise.spaces.space import SPACES, Task
+from poise.workflow import memory, retrain, search
 from poise.workflow.prepare import Preparation
 
 OVERRIDES: list[tuple[str, Any]] = [
@@ -30,6 +34,30 @@ def settings() -> Any:
     return resolve(space="nasbench201", method="darts", data="digits", overrides=OVERRIDES, device="cpu")
 
 
+def searching() -> Step:
+    return search_step(Preparation.of(settings()).searcher())
+
+
+def training() -> dict[str, Any]:
+    """What `poise.train` is given for a retraining of a second."""
+    sizes = {"channels": 2, "cells": 1, "epochs": 1, "batch_size": 700, "drop_path": 0, "auxiliary": 0}
+    return {"data": "digits", "device": "cpu", "settings": {f"train.{name}": value for name, value in sizes.items()}}
+
+
+CHAIN = poise.Genotype.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|")
+DARTS = poise.Genotype.parse(
+    "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)])"
+)
+
+
+class Notes(list[str]):
+    """The messages that a listener was told."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Noted):
+            self.append(event.message)
+
+
 def test_the_largest_batch() -> None:
     assert Fit(fixed=1000, per_image=10).largest(1399) == 39
     assert Fit(fixed=1000, per_image=10).largest(900) == 0
@@ -38,11 +66,42 @@ def test_the_largest_batch() -> None:
 def test_what_a_batch_keeps_is_foretold_from_small_ones() -> None:
     searcher = Preparation.of(settings()).searcher()
     before = {name: value.clone() for name, value in searcher.supernet.state_dict().items()}
-    found = measure(searcher)
-    kept = fit._kept(searcher, 64)
+    step = search_step(searcher)
+    assert (step.setting, step.batch_size) == ("search.batch_size", 64)
     weights = 3 * sum(weight.nbytes for weight in searcher.weights.values())
-    assert (found.fixed - weights + 64 * found.per_image) / fit.HEADROOM == pytest.approx(kept, rel=0.05)
+    foretold(step, weights, 64)
     assert all(torch.equal(before[name], value) for name, value in searcher.supernet.state_dict().items())
+
+
+def foretold(step: Step, weights: int, count: int) -> None:
+    """Fail unless what is measured at small batches is what a large one keeps."""
+    found, kept = measure(step), kept_bytes(step, count)
+    whole = found.fixed - weights - fit.RESERVE + count * found.per_image
+    assert whole / fit.HEADROOM == pytest.approx(kept, rel=0.05)
+
+
+def test_what_a_batch_of_a_training_keeps_is_foretold_and_nothing_changes() -> None:
+    """With an auxiliary head and drop-path, which keep something too."""
+    images = Images(
+        torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8), torch.arange(64) % 10, tuple("abcdefghij")
+    )
+    place = Place.open("cpu")
+    batches = Batches(
+        images, 64, augmentation=Augmentation(), mean=(0.5,) * 3, std=(0.25,) * 3, device=place.device
+    )  # fmt: skip
+    network = SPACES["darts"]().network(DARTS, Task(3, (32, 32), 10), channels=4, cells=3, auxiliary=True).eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = torch.random.get_rng_state()
+    step = training_step(network, TrainSettings(batch_size=64), batches, place)
+    assert (step.setting, step.batch_size) == ("train.batch_size", 64)
+    weights = 3 * sum(weight.nbytes for weight in network.parameters())
+    foretold(step, weights, 64)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert not any(module.training for module in network.modules())
+    assert all(weight.grad is None for weight in network.parameters())
+    assert torch.equal(torch.random.get_rng_state(), drawn)
+    plain = training_step(network, TrainSettings(drop_path=0, auxiliary=0), batches, place)
+    assert kept_bytes(plain, 64) < kept_bytes(step, 64)
 
 
 def test_free_memory_is_known_here_or_said_not_to_be() -> None:
@@ -51,32 +110,61 @@ def test_free_memory_is_known_here_or_said_not_to_be() -> None:
 
 
 def test_a_batch_that_does_not_fit_is_made_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measure(Preparation.of(settings()).searcher())
+    found = measure(searching())
     monkeypatch.setattr(
         memory, "available_bytes", lambda place: int((found.fixed + 20.5 * found.per_image) / memory.USED)
     )
-    notes: list[str] = []
-    result = search.run(
-        settings(),
-        out=tmp_path / "run",
-        auto_batch=True,
-        listen=lambda event: notes.append(event.message) if isinstance(event, Noted) else None,
-    )
+    notes = Notes()
+    result = search.run(settings(), out=tmp_path / "run", auto_batch=True, listen=notes)
     assert result.settings.search.batch_size == 20
     assert "batch_size: 20" in (tmp_path / "run" / "config.yaml").read_text()
     assert any("20 instead of 64" in note for note in notes)
     monkeypatch.setattr(memory, "available_bytes", lambda place: 2**40)
-    assert memory.fitting(settings(), Preparation.of(settings()).searcher(), pytest.fail) == settings()
+    assert memory.fitting(settings(), searching(), pytest.fail) == settings()
     monkeypatch.setattr(memory, "available_bytes", lambda place: 1)
     with pytest.raises(poise.Refused, match="not even a batch of 2"):
-        memory.fitting(settings(), Preparation.of(settings()).searcher(), pytest.fail)
+        memory.fitting(settings(), searching(), pytest.fail)
     monkeypatch.setattr(memory, "available_bytes", lambda place: None)
-    with pytest.raises(poise.Refused, match="cannot be known"):
-        memory.fitting(settings(), Preparation.of(settings()).searcher(), pytest.fail)
+    with pytest.raises(poise.Refused, match=r"cannot be known.*search\.batch_size"):
+        memory.fitting(settings(), searching(), pytest.fail)
+
+
+def test_a_batch_of_a_training_that_does_not_fit_is_made_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Fit] = []
+
+    def room(place: Place) -> int:
+        return int((found[0].fixed + 100.5 * found[0].per_image) / memory.USED)
+
+    def measured(step: Step) -> Fit:
+        found[:] = [measure(step)]
+        return found[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "measure", measured)
+        patch.setattr(memory, "available_bytes", lambda place: 2**40)
+        whole = poise.train(CHAIN, **training(), out=tmp_path / "whole", auto_batch=True)
+    assert "batch_size: 700" in (tmp_path / "whole" / "config.yaml").read_text()
+    monkeypatch.setattr(memory, "available_bytes", room)
+    notes = Notes()
+    smaller = poise.train(CHAIN, **training(), out=tmp_path / "net", auto_batch=True, listen=notes)
+    assert "batch_size: 100" in (tmp_path / "net" / "config.yaml").read_text()
+    assert any("train.batch_size is 100 instead of 700" in note for note in notes)
+    # Measuring leaves no trace: the results are those of the same batches, set by hand.
+    plain = training()
+    again = poise.train(CHAIN, **plain)
+    plain["settings"]["train.batch_size"] = 100
+    set_by_hand = poise.train(CHAIN, **plain)
+    for one, other in ((whole, again), (smaller, set_by_hand)):
+        weights = other.network.state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in one.network.state_dict().items())
+    with pytest.raises(poise.Refused, match="picked before a run begins"):
+        poise.train(CHAIN, **training(), out=tmp_path / "net", auto_batch=True, resume=True)
 
 
 def failing(error: Exception) -> Any:
-    def work(*arguments: object) -> None:
+    def work(*arguments: object, **named: object) -> None:
         raise error
 
     return work
@@ -88,6 +176,8 @@ def failing(error: Exception) -> Any:
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
     ],
 )
 def test_running_out_of_memory_says_what_fits(
@@ -98,7 +188,48 @@ def test_running_out_of_memory_says_what_fits(
         search.run(settings(), out=tmp_path / "run")
 
 
-def test_other_errors_are_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "persevere", failing(RuntimeError("shapes differ")))
+@pytest.mark.parametrize("saved", [True, False])
+def test_so_does_a_training(saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "persevere" if saved else "run_training", failing(MemoryError()))
+    monkeypatch.setattr(memory, "measure", lambda step: Fit(0, 2**20 * memory.USED))
+    monkeypatch.setattr(memory, "available_bytes", lambda place: 50.5 * 2**20)
+    with pytest.raises(poise.Refused, match=r"train.batch_size 700: train.batch_size=50 fits the 50 MiB"):
+        poise.train(CHAIN, **training(), out=tmp_path / "net" if saved else None)
+    monkeypatch.setattr(memory, "available_bytes", lambda place: 2**40)
+    with pytest.raises(poise.Refused, match=r"use a smaller train\.batch_size"):
+        poise.train(CHAIN, **training(), out=tmp_path / "other" if saved else None)
+
+
+def test_memory_that_runs_out_anywhere_else_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "run", failing(RuntimeError("DefaultCPUAllocator: can't allocate memory")))
+    with pytest.raises(SystemExit) as stopped:
+        main(["search", "--data", "digits"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("poise: out of memory; use a smaller batch")
+    monkeypatch.setattr(search, "run", failing(RuntimeError("shapes differ")))
     with pytest.raises(RuntimeError, match="shapes differ"):
+        main(["search", "--data", "digits"])
+
+
+@pytest.mark.parametrize("option", [[], ["--auto-batch"]])
+def test_the_command_line_passes_it_on(option: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def work(*arguments: object, **named: Any) -> None:
+        given.update(named)
+        raise poise.Refused("enough")
+
+    for module, name, command in ((search, "run", "search"), (retrain, "train", "train genotype.json")):
+        monkeypatch.setattr(module, name, work)
+        with pytest.raises(SystemExit):
+            main([*command.split(), *option])
+        assert given.pop("auto_batch") is bool(option)
+
+
+@pytest.mark.parametrize("text", ["shapes differ", "could not create a primitive descriptor for a convolution"])
+def test_other_errors_are_not_taken_for_it(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "persevere", failing(RuntimeError(text)))
+    with pytest.raises(RuntimeError, match=text):
         search.run(settings(), out=tmp_path / "run")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import ctypes
 import resource
 import shutil
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,9 @@ from poise.engine.checkpoint import Checkpoints
 
 ROOM = 4096
 """Bytes that a file may have where the disk is full: enough for settings and records, not for a checkpoint."""
+
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # numbers of prctl(2) and capabilities(7)
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="capabilities are Linux's")
 
 
 @pytest.fixture(scope="module")
@@ -106,20 +113,60 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     assert "cannot write" in ended.line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to this user")
-def test_a_read_only_folder(tmp_path: Path) -> None:
+def no_exceptions() -> None:
+    """Let permissions hold for root as well: without the capability to pass them by, from the next program on."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Inside, nothing can be made in this folder or below it. Skips where that cannot be had."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for each in folders:
+        each.chmod(0o555)
+    try:
+        touch = [sys.executable, "-c", f"open({str(folder / 'touched')!r}, 'w')"]
+        if subprocess.run(touch, stderr=subprocess.DEVNULL, preexec_fn=no_exceptions).returncode == 0:
+            pytest.skip("nothing is read-only to this user")
+        yield
+    finally:
+        for each in folders:
+            each.chmod(0o755)
+
+
+@linux
+@pytest.mark.parametrize("lock", [True, False], ids=["with its lock", "without it"])
+def test_a_run_whose_folder_became_read_only(lock: bool, expected: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "run"
     stopped(out, LONG)
+    if not lock:
+        (out / ".lock").unlink()
     before = files(out)
-    (out / ".lock").unlink()
-    out.chmod(0o555)
-    try:
-        ended = run(resuming(out))
-    finally:
-        out.chmod(0o755)
+    with read_only(out):
+        ended = run(resuming(out), no_exceptions)
+    assert ended.code == 2, ended
+    assert f"cannot write {'' if lock else 'to '}{out}" in ended.line
+    after = files(out)
+    assert {path: content for path, content in before.items() if path.name != ".lock"} == {
+        path: content for path, content in after.items() if path.name != ".lock"
+    }
+    assert after.keys() == before.keys()
+    again = run(resuming(out))
+    assert again.code == 0, again
+    same(outcome(out), expected)
+
+
+@linux
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_run_in_a_read_only_folder(exists: bool, tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    out = parent / "run"
+    (out if exists else parent).mkdir(parents=True)
+    with read_only(parent):
+        ended = run(searching(out, TINY), no_exceptions)
     assert ended.code == 2, ended
     assert f"cannot write to {out}" in ended.line
-    assert {path: content for path, content in before.items() if path.name != ".lock"} == files(out)
+    assert list(tmp_path.rglob("*")) == ([parent, out] if exists else [parent])
 
 
 def pictures(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from faults_support import PROJECTED, TINY, outcome, same, search
 
@@ -64,6 +65,78 @@ def test_training(visits: int, tmp_path: Path) -> None:
     )
     assert stops >= 1
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("visits", [1, 4, 9])
+def test_selection_of_a_finished_run(visits: int, tmp_path: Path) -> None:
+    chosen = {"selection.tune_epochs": 1}
+    for folder in ("whole", "stopped"):
+        search(tmp_path / folder, TINY)
+    poise.select(tmp_path / "whole", "perturbation", settings=chosen)
+    begun = False
+
+    def work(watch: Watch) -> Any:
+        nonlocal begun
+        if begun:
+            return poise.resume(tmp_path / "stopped", watch=watch)
+        begun = True
+        return poise.select(tmp_path / "stopped", "perturbation", settings=chosen, watch=watch)
+
+    found, stops = until_done(work, visits)
+    assert stops >= 3
+    assert type(found).__name__ == "Selected"
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    assert {path.name for path in (tmp_path / "stopped").iterdir()} == {
+        path.name for path in (tmp_path / "whole").iterdir()
+    }, "nothing is left of the stop"
+
+
+def test_a_selection_goes_on_only_as_it_was_asked_for(tmp_path: Path) -> None:
+    chosen = {"selection.tune_epochs": 1}
+    search(tmp_path / "run", TINY)
+    notes: list[str] = []
+
+    def hear(event: Any) -> None:
+        notes.append(getattr(event, "message", ""))
+
+    for more in ({}, {}, {"selection.criterion": "loss"}):
+        with pytest.raises(poise.Stopped, match="poise resume"):
+            poise.select(
+                tmp_path / "run", "perturbation", settings=chosen | more, listen=hear, watch=Watch(asked=StopAfter(3))
+            )
+    assert sum("going on" in note for note in notes) == 1, "the second goes on with the first, the third does not"
+    poise.select(tmp_path / "run", "magnitude")
+    assert not (tmp_path / "run" / "selection.json").exists()
+    assert not (tmp_path / "run" / "selecting").exists()
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    images = poise.open_source("digits").load("train")
+
+    def write(brighter: int) -> None:
+        pixels = images.pixels.clone()
+        pixels[:, 0, 0, 0] = brighter
+        arrays = {"x_train": pixels[:, 0].numpy(), "y_train": images.labels.numpy()}
+        np.savez(tmp_path / "data.npz", **arrays)
+
+    def begin(out: Path) -> None:
+        with pytest.raises(poise.Stopped):
+            poise.search(
+                tmp_path / "data.npz", space="nasbench201", settings=TINY, out=out, watch=Watch(asked=StopAfter(2))
+            )
+
+    write(1)
+    begin(tmp_path / "run")
+    write(2)
+    with pytest.raises(poise.Refused, match="not the same as when"):
+        poise.resume(tmp_path / "run")
+    write(1)
+    poise.resume(tmp_path / "run")
+    with pytest.raises(poise.Stopped):
+        poise.train(tmp_path / "run", out=tmp_path / "net", watch=Watch(asked=StopAfter(2)))
+    write(2)
+    with pytest.raises(poise.Refused, match="not the same as when"):
+        poise.resume(tmp_path / "net")
 
 
 def test_resume_needs_the_folder_alone(tmp_path: Path) -> None:

@@ -91,6 +91,21 @@ def test_strength_grows_linearly_from_0_to_full() -> None:
     torch.testing.assert_close(correction(2, 2), full, rtol=1e-9, atol=1e-14)
 
 
+def test_a_ramp_reaches_full_strength_sooner() -> None:
+    weights, mixture = smooth_weights(), smooth_mixture()
+    loss = SmoothLoss(weights)
+    plain = NoAlignment()(loss, mixture, weights, GROUPS, LAST).weights
+
+    def correction(epoch: int, ramp: float) -> Tensor:
+        found = LayerAlignment(0.4, ramp=ramp)(loss, mixture, weights, GROUPS, Progress(epoch, 9)).weights
+        return torch.cat([(plain[name] - found[name]).flatten() for name in weights])
+
+    full = correction(8, 1.0)
+    for epoch, share in ((0, 0.0), (1, 0.5), (2, 1.0), (5, 1.0)):
+        torch.testing.assert_close(correction(epoch, 0.25), full * share, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(correction(0, 0.0), full, rtol=1e-9, atol=1e-14, msg="no ramp: at once")
+
+
 def test_passes_of_a_step() -> None:
     """One tracked pass, two auxiliary ones at ±; the first epoch needs only the tracked one; others are left alone."""
     weights, mixture = smooth_weights(), smooth_mixture()
@@ -199,7 +214,14 @@ def test_the_diagnostic_is_the_mean_cosine_of_aligned_groups() -> None:
 
 
 def test_refusals() -> None:
-    for bad in ({"form": "cosine"}, {"strength": -1.0}, {"distance": 0.0}, {"strength": math.nan}):
+    for bad in (
+        {"form": "cosine"},
+        {"strength": -1.0},
+        {"distance": 0.0},
+        {"strength": math.nan},
+        {"ramp": 1.1},
+        {"ramp": -0.1},
+    ):
         with pytest.raises(Refused):
             LayerAlignment(**bad)  # type: ignore[arg-type]
     alone = (ChoiceGroup("normal", 1, ROWS), ChoiceGroup("reduce", 2, ROWS, aligned=False))

@@ -41,6 +41,11 @@ def both_relaxed(relaxation: Any) -> dict[str, Tensor]:
 def test_radius_grows_linearly(kind: type[RandomSmoothing | AdversarialSmoothing]) -> None:
     assert [kind().radius(Progress(epoch, 10)) for epoch in (0, 5, 10)] == pytest.approx([0.03, 0.165, 0.3])
     assert kind(0.1, 0.2).radius(Progress(3, 4)) == pytest.approx(0.175)
+    ramped = kind(0.1, 0.2, ramp=0.5)
+    assert [ramped.radius(Progress(epoch, 4)) for epoch in (0, 1, 2, 4)] == pytest.approx([0.1, 0.15, 0.2, 0.2])
+    for ramp in (0.0, 1.5):
+        with pytest.raises(Refused, match="ramp"):
+            kind(ramp=ramp)
     for bad in ((0.3, 0.03), (-0.1, 0.3), (0.1, 1.5)):
         with pytest.raises(Refused):
             kind(*bad)

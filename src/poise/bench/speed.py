@@ -24,14 +24,13 @@ from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.engine.streams import seeded
 from poise.engine.trained import TrainedSupernet
-from poise.errors import Refused
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.rule import eligible
-from poise.spaces.space import Space, Task
+from poise.spaces.space import Space, Task, check_positive
 
 CLASSES = 10
 DECISION_BATCHES = 2
@@ -196,8 +195,7 @@ def speed(
         methods: names; empty: all.
         tell: hears what is going on.
     """
-    if rounds < 1:
-        raise Refused(f"rounds must be at least 1, got {rounds}")
+    check_positive(batch_size=batch_size, image_size=image_size, rounds=rounds)
     place = Place.open(device, precision)
     images = random_images(batch_size, image_size)
     names = [name for name in (methods or tuple(METHODS)) if METHODS[name]]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from poise.config.values import build, build_method
-from poise.engine.settings import Positive, SearchSettings, Settings, TrainSettings
+from poise.engine.settings import SearchSettings, Settings, Size, TrainSettings
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.space import SPACES, Space
@@ -19,7 +19,7 @@ class DataSettings(Settings):
     """Where images come from, and how the training split is halved for a search."""
 
     source: str = "digits"
-    size: Positive | None = None
+    size: Size | None = None
     """Resize every image to this height and width; None: as they are, which must then be one size."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The share of the training split that trains weights; the rest trains alphas."""

@@ -2,6 +2,7 @@
 
 from poise.data.augmentation import Augmentation
 from poise.data.batches import Batches
+from poise.data.fingerprint import fingerprint
 from poise.data.images import Images
 from poise.data.overlap import overlap
 from poise.data.source import SOURCES, Source, open_source
@@ -13,6 +14,7 @@ __all__ = [
     "Batches",
     "Images",
     "Source",
+    "fingerprint",
     "open_source",
     "overlap",
     "search_halves",

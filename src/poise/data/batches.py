@@ -88,6 +88,10 @@ class Batches:
         ):
             yield self._finished(self._normalised(pixels)), labels
 
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first images, in order and not augmented, however many a batch has."""
+        return self._finished(self._normalised(self._pixels[:count])), self._labels[:count]
+
     def _augmented(
         self, order: Tensor, seeds: list[int], start: int, chance: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:

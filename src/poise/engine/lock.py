@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,32 +15,40 @@ NAME = ".lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Inside, no other process works on this run. Where the system has no such locks, nothing is locked.
 
     Raises:
-        Refused: another process does.
+        Refused: another process does, and still does after ``patience`` seconds.
     """
     if sys.platform == "win32":
         yield
         return
-    import fcntl
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise Refused(f"cannot write to {folder}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        end = time.monotonic() + patience
+        while not _taken(descriptor) and time.monotonic() < end:
+            time.sleep(0.2)
+        if not _taken(descriptor):
             owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
-            raise Refused(
-                f"another process ({owner}) works on {folder}; wait for it, or choose another folder"
-            ) from None
+            raise Refused(f"another process ({owner}) works on {folder}; wait for it, or choose another folder")
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    """Whether the lock is this process's, now."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

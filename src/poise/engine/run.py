@@ -20,7 +20,15 @@ from poise.engine.lock import NAME as LOCK
 from poise.errors import Refused
 from poise.genotype import Genotype
 
+LARGEST_TEXT = 16 * 2**20
+"""Bytes of a JSON, genotype or configuration file of a run, looked at before it is read."""
+LARGEST_HISTORY = 256 * 2**20
+"""Bytes of a history: a record has about 1,000."""
+PIECE = 2**16
+"""Bytes that are read at once."""
 CHECKPOINTS = "checkpoints"
+SELECTING = "selecting"
+SELECTION = "selection.json"
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -31,6 +39,7 @@ OWN_FILES = (
     "network.json",
     "result.json",
     "report.html",
+    SELECTION,
 )
 NOT_BEGUN = {
     LOCK,
@@ -39,7 +48,7 @@ NOT_BEGUN = {
     *(f".{name}.new" for name in ("run.json", "genotype.json", "config.yaml")),
 }
 """What a run that was killed before it began leaves at most."""
-OWN_FOLDERS = ("figures", "tensorboard", CHECKPOINTS)
+OWN_FOLDERS = ("figures", "tensorboard", CHECKPOINTS, SELECTING)
 
 
 class RunFolder:
@@ -69,10 +78,15 @@ class RunFolder:
 
     @staticmethod
     def create(
-        path: Path, kind: str, config: str, overwrite: bool = False, given: Mapping[str, str] | None = None
+        path: Path,
+        kind: str,
+        config: str,
+        data: str,
+        overwrite: bool = False,
+        given: Mapping[str, str] | None = None,
     ) -> RunFolder:
-        """Begin a run, with the files that it is given. With ``overwrite`` the files of the run that is there go; files
-        of others stay.
+        """Begin a run on the data of this fingerprint, with the files that it is given. With ``overwrite`` the files of
+        the run that is there go; files of others stay.
 
         From its first file on the folder is known as a run's; the run has begun once it holds the last one, its
         configuration.
@@ -90,7 +104,7 @@ class RunFolder:
         except OSError as error:
             raise Refused(f"cannot write to {path}: {error.strerror}") from None
         run = RunFolder(path)
-        run.write("run.json", json.dumps({"format": "poise.run", "version": 1, "kind": kind}))
+        run.write("run.json", json.dumps({"format": "poise.run", "version": 1, "kind": kind, "data": data}))
         for name, text in (given or {}).items():
             run.write(name, text)
         run.write("config.yaml", config)
@@ -114,7 +128,7 @@ class RunFolder:
         """The run to go on with. Raises `Refused` if it was started with other settings than ``config``."""
         run = RunFolder.open(path, kind)
         try:
-            before = (path / "config.yaml").read_text(encoding="utf-8")
+            before = read_text(path / "config.yaml")
         except (OSError, UnicodeDecodeError):
             raise Refused(f"{path}/config.yaml cannot be read, so the run cannot go on") from None
         if before != config:
@@ -122,6 +136,10 @@ class RunFolder:
             old, new = next((a.strip(), b.strip()) for a, b in pairs if a != b)
             raise Refused(f"{path} was started with other settings ({old}, now {new}); resume it with the same ones")
         return run
+
+    def began_with(self, data: str) -> bool:
+        """Whether the run began on the data of this fingerprint, as far as it says."""
+        return self.read_json("run.json").get("data", data) == data
 
     @staticmethod
     def kind_of(path: Path) -> str | None:
@@ -160,20 +178,28 @@ class RunFolder:
         """What a stopped run goes on from."""
         return Checkpoints(self.path / CHECKPOINTS)
 
+    @property
+    def selecting(self) -> Checkpoints:
+        """What a stopped selection of a finished run goes on from."""
+        return Checkpoints(self.path / SELECTING)
+
     def history(self) -> list[dict[str, Any]]:
-        """The records so far."""
+        """The records so far; none if there is no history. A line that is no record, such as the last one after a
+        crash, is left out."""
         try:
-            lines = (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines()
-            return [json.loads(line) for line in lines]
-        except (OSError, ValueError):
+            text = read_text(self.path / "history.jsonl", LARGEST_HISTORY, "replace")
+        except OSError:
             return []
+        return [record for record in map(_record, text.splitlines()) if record is not None]
 
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object. Raises `Refused` if it is missing or damaged."""
         try:
-            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+            value = json.loads(read_text(self.path / name))
         except OSError:
             raise Refused(f"{self.path} holds no {name}: it is no poise run, or not a finished one") from None
+        except Refused:
+            raise
         except (ValueError, RecursionError):
             raise Refused(f"{self.path / name} is damaged: not valid JSON") from None
         if not isinstance(value, dict):
@@ -213,10 +239,36 @@ class RunFolder:
         return tensors
 
 
+def read_text(path: Path, most: int = LARGEST_TEXT, errors: str = "strict") -> str:
+    """The text of a file of at most ``most`` bytes; ``errors`` is as in `bytes.decode`.
+
+    Raises:
+        Refused: it is larger; no more than that is read.
+        OSError, UnicodeDecodeError: as for any file.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = bytearray()
+        while max(size, len(content)) <= most and (piece := file.read(PIECE)):  # what is no file has the size 0
+            content += piece
+    size = max(size, len(content))
+    if size > most:
+        raise Refused(f"{path} is damaged: it has {size:,} bytes, expected at most {most:,}")
+    return content.decode("utf-8", errors)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def read_genotype(path: Path) -> Genotype:
     """A genotype file in any notation that `Genotype.parse` reads."""
     try:
-        return Genotype.parse(path.read_text(encoding="utf-8"))
+        return Genotype.parse(read_text(path))
     except OSError as error:
         raise Refused(f"cannot read the genotype {path}: {error.strerror}") from None
     except UnicodeDecodeError:

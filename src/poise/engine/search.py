@@ -15,7 +15,7 @@ from poise.data.batches import Batches
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
-from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
+from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, EditedLoss
 from poise.engine.settings import SearchSettings
@@ -121,6 +121,12 @@ class Searcher:
         self.alpha_optimizer = torch.optim.Adam(
             self.alphas.values(), alphas.learning_rate, alphas.betas, weight_decay=alphas.weight_decay
         )
+
+    def set_alphas(self, values: Mapping[str, Sequence[Any]]) -> None:
+        """Give the alphas the values of an epoch's record."""
+        with torch.no_grad():
+            for name, alphas in self.alphas.items():
+                alphas.copy_(torch.tensor(values[name], dtype=alphas.dtype))
 
     def probabilities(self) -> dict[str, Tensor]:
         """The relaxed alphas, group -> ``[rows, candidates]``, with what a selection has decided so far."""
@@ -292,15 +298,26 @@ class Searcher:
             "alignment": {"train": sums.mean("train_alignment"), "search": sums.mean("search_alignment")},
             "skip_share": skip_share(probabilities, self.groups),
             "penalty": sums.mean("penalty"),
+            "alphas": {name: values.detach().cpu().tolist() for name, values in self.alphas.items()},
         }
 
 
 def search(
-    searcher: Searcher, listen: Listener = ignore, keeper: Keeper | None = None, rate: float = 1.0
+    searcher: Searcher,
+    listen: Listener = ignore,
+    keeper: Keeper | None = None,
+    rate: float = 1.0,
+    diagnose: Callable[[Searcher], Mapping[str, float]] = lambda searcher: {},
 ) -> list[dict[str, Any]]:
-    """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result.
+    """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result:
+    the weights at the end, and the alphas of the epoch that the method's guard keeps.
 
-    ``rate`` multiplies the learning rate of the weights.
+    Args:
+        searcher: what is trained.
+        listen: called with every event.
+        keeper: where the search starts, and where its state goes.
+        rate: multiplies the learning rate of the weights.
+        diagnose: measures more of the supernet after each epoch, for its record; leaves it as it is.
     """
     keeper = keeper or Keeper()
     settings = searcher.settings
@@ -310,7 +327,11 @@ def search(
     if start.tensors:
         searcher.restore(start)
     listen(Started("search", settings.epochs * steps, len(history) * steps + start.facts.get("step", 0)))
+    guard = searcher.method.guard
+    warned = bool(history) and guard(history).warning is not None
     for epoch in range(len(history), settings.epochs):
+        if history and guard(history).stop:
+            break
         weights = settings.weights
         now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
         progress = Progress(epoch, settings.epochs)
@@ -318,7 +339,16 @@ def search(
         keeping = keeper.within(lambda state, so_far=so_far: state | so_far, start)  # type: ignore[misc]
         record = searcher.epoch(progress, now, ("search", epoch), listen, "search", epoch * steps, keeping)
         start = NOWHERE
+        record |= diagnose(searcher)
         history.append(record)
         listen(EpochEnded("search", record))
+        warning = guard(history).warning
+        if warning is not None and not warned:
+            listen(Noted(warning))
+            warned = True
         keeper.visit(lambda: searcher.state(0, Sums(), 0.0) | State({}, {"history": history}), boundary=True)
+    kept = guard(history).keep
+    if kept != len(history) - 1:
+        listen(Noted(f"the alphas of epoch {kept + 1} of {len(history)} are kept"))
+        searcher.set_alphas(history[kept]["alphas"])
     return history

@@ -6,7 +6,11 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
+from poise.spaces.space import LARGEST_COUNT, LARGEST_SIZE
+
+Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
+Margin = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -55,22 +59,24 @@ class AlphaSettings(Settings):
 class AugmentSettings(Settings):
     """Augmentation of training images; None: chosen by the images' size and channels, see `augmentation_of`."""
 
-    crop_padding: Annotated[int, Field(ge=0)] | None = None
+    crop_padding: Margin | None = None
     flip: bool | None = None
-    cutout: Annotated[int, Field(ge=0)] = 0
+    cutout: Margin = 0
 
 
 class SearchSettings(AugmentSettings):
     """A search: ``epochs`` passes over the training half."""
 
-    epochs: Positive = 50
-    batch_size: Positive = 64
-    max_size: Positive | None = None
+    epochs: Count = 50
+    batch_size: Size = 64
+    max_size: Size | None = None
     """Larger images are reduced to this height and width for the search (not for retraining)."""
-    images_per_half: Positive | None = None
+    images_per_half: Count | None = None
     """Use at most this many images of each half."""
     weights_first: bool = False
     """Each step moves the weights before the alphas, as NAS-Bench-201's released code does."""
+    diagnostics: tuple[str, ...] = ()
+    """What else is measured after each epoch, for its record: names of ``poise list diagnostics``."""
     weights: WeightSettings = WeightSettings()
     alphas: AlphaSettings = AlphaSettings()
 
@@ -84,11 +90,11 @@ class RetrainWeightSettings(WeightSettings):
 class TrainSettings(AugmentSettings):
     """Retraining of a discrete network from scratch, on the whole training split."""
 
-    channels: Positive | None = None
+    channels: Size | None = None
     """None: the space's published size."""
-    cells: Positive | None = None
-    epochs: Positive = 600
-    batch_size: Positive = 96
+    cells: Size | None = None
+    epochs: Count = 600
+    batch_size: Size = 96
     drop_path: Share = 0.2
     """Reached linearly over the epochs."""
     auxiliary: NotNegative = 0.4

@@ -24,6 +24,31 @@ from poise.errors import Refused
 from poise.spaces.space import Heads
 
 
+class Forward(nn.Module):
+    """The forward pass of a training step: a network, its auxiliary head if it has one, and their losses."""
+
+    def __init__(self, network: nn.Module, settings: TrainSettings, place: Place) -> None:
+        super().__init__()
+        self.network = network
+        self._settings = settings
+        self._place = place
+
+    def forward(self, images: Tensor, labels: Tensor, drop: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, their loss, and the loss to descend, with drop-path probability ``drop``."""
+        with self._place.autocast():
+            if isinstance(self.network, Heads):
+                logits, side = self.network.heads(images, drop)
+            else:
+                logits, side = self.network(images), None
+        loss = total = self._loss(logits, labels)
+        if side is not None:
+            total = loss + self._settings.auxiliary * self._loss(side, labels)
+        return logits, loss, total
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(self._place.float(logits), labels, label_smoothing=self._settings.label_smoothing)
+
+
 def train(
     network: nn.Module,
     settings: TrainSettings,
@@ -45,7 +70,7 @@ def train(
     if not isinstance(network, Heads) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
     keeper = keeper or Keeper()
-    place.put(network).train()
+    forward = Forward(place.put(network), settings, place).train()
     named = dict(network.named_parameters())
     parameters = list(named.values())
     weights = settings.weights
@@ -67,15 +92,8 @@ def train(
             group["lr"] = now
         drop = settings.drop_path * epoch / settings.epochs
         for step, (images, labels) in enumerate(batches.epoch(stream(seed, "train order", epoch), first), start=first):
-            with place.autocast(), seeded(seed_of(seed, "train", epoch, step), place.device):
-                logits, side = network.heads(images, drop) if isinstance(network, Heads) else (network(images), None)
-            loss = F.cross_entropy(place.float(logits), labels, label_smoothing=settings.label_smoothing)
-            total = loss
-            if side is not None:
-                smoothing = settings.label_smoothing
-                total = loss + settings.auxiliary * F.cross_entropy(
-                    place.float(side), labels, label_smoothing=smoothing
-                )
+            with seeded(seed_of(seed, "train", epoch, step), place.device):
+                logits, loss, total = forward(images, labels, drop)
             optimizer.zero_grad()
             cast(Any, total).backward()
             gradients = {name: value.grad for name, value in named.items() if value.grad is not None}

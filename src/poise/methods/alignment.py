@@ -91,7 +91,8 @@ class NoAlignment:
 @fills("alignment")
 @dataclass(frozen=True)
 class LayerAlignment:
-    """Λ-DARTS: ``∇_w L_tr − λ_t ∇_w Λ`` with ``λ_t = strength·t/(T−1)``; Λ, the layers' agreement, is pushed up.
+    """Λ-DARTS: ``∇_w L_tr − λ_t ∇_w Λ`` with ``λ_t = strength·min(t/(ramp·(T−1)), 1)``; Λ, the layers' agreement, is
+    pushed up.
 
     While a selection tunes the supernet, after the last epoch, ``λ_t`` stays at ``strength``.
 
@@ -106,11 +107,13 @@ class LayerAlignment:
         strength: λ; published 0.125 on the DARTS space, 0.25 on NAS-Bench-201 and S1-S4.
         form: ``corr`` or ``signcorr``, see `correlation`.
         distance: ``ε_0``; published 1e-4 to 1e-3.
+        ramp: the share of the search over which ``λ_t`` grows; published 1: all of it. 0: it is ``strength`` at once.
     """
 
     strength: float = 0.125
     form: Form = "corr"
     distance: float = 1e-3
+    ramp: float = 1.0
     kind: ClassVar[str] = "layer"
 
     def __post_init__(self) -> None:
@@ -118,6 +121,8 @@ class LayerAlignment:
             raise Refused(f"the form of an alignment is corr or signcorr, got {self.form!r}")
         if not (self.strength >= 0 and self.distance > 0):
             raise Refused(f"alignment needs strength >= 0 and distance > 0, got {self.strength} and {self.distance}")
+        if not 0 <= self.ramp <= 1:
+            raise Refused(f"the ramp of an alignment is a share of the search, from 0 to 1, got {self.ramp}")
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It needs at least two layers that share alphas."""
@@ -136,7 +141,8 @@ class LayerAlignment:
         groups: Sequence[ChoiceGroup],
         progress: Progress,
     ) -> WeightGradient:
-        strength = self.strength * min(progress.epoch / max(progress.epochs - 1, 1), 1.0)
+        grows = self.ramp * max(progress.epochs - 1, 1)
+        strength = self.strength * (min(progress.epoch / grows, 1.0) if grows else 1.0)
         found = weight_and_layer_gradients(loss, mixture, weights, groups)
         if strength == 0:
             return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from poise.errors import Refused
 from poise.methods.alignment import NoAlignment
 from poise.methods.curriculum import NoCurriculum
+from poise.methods.guard import NoGuard
 from poise.methods.hypergradient import FirstOrder
 from poise.methods.penalty import NoPenalty
 from poise.methods.perturbation import NoPerturbation
@@ -15,6 +16,7 @@ from poise.methods.relaxation import Softmax
 from poise.methods.slots import (
     Alignment,
     Curriculum,
+    Guard,
     HasConflict,
     Hypergradient,
     Penalty,
@@ -39,6 +41,7 @@ class Method:
         hypergradient: how the search loss reaches the alphas.
         selection: ``trained supernet -> genotype``.
         curriculum: what changes while the search goes on.
+        guard: ``records of the epochs -> which epoch counts``, and whether to stop.
         without: candidates that the method leaves out of the space, where the space has them.
 
     Example:
@@ -55,6 +58,7 @@ class Method:
     hypergradient: Hypergradient = FirstOrder()
     selection: Selection = Magnitude()
     curriculum: Curriculum = NoCurriculum()
+    guard: Guard = NoGuard()
     without: tuple[str, ...] = ()
 
     def trains_alphas(self, epochs: int) -> bool:

@@ -1,8 +1,7 @@
 """Perturbations of the mixture in the weight step: SDARTS's random and adversarial smoothing.
 
 Both draw one ``δ [rows, candidates]`` per group, shared by its layers, as the layers share their alphas. The radius
-grows
-linearly with the epochs, ``ε_t = ε_0 + (ε_1 − ε_0)·t/T``.
+grows linearly with the epochs, ``ε_t = ε_0 + (ε_1 − ε_0)·min(t/(ramp·T), 1)``; published: ``ramp`` 1.
 
 Source: Chen and Hsieh, SmoothDARTS (arXiv:2002.05283), eqs. 4-6 and algorithm 1.
 """
@@ -38,18 +37,21 @@ class NoPerturbation:
 
 @dataclass(frozen=True)
 class _Radius:
-    """A radius that grows from ``initial`` to ``final``, in units of mixture weight."""
+    """A radius that grows from ``initial`` to ``final``, in units of mixture weight, over ``ramp`` of the search."""
 
     initial: float = 0.03
     final: float = 0.3
+    ramp: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.initial <= self.final <= 1:
             raise Refused(f"a radius needs 0 <= initial <= final <= 1, got {self.initial} and {self.final}")
+        if not 0 < self.ramp <= 1:
+            raise Refused(f"the ramp of a radius is a share of the search, above 0 and up to 1, got {self.ramp}")
 
     def radius(self, progress: Progress) -> float:
         """``ε_t``."""
-        return self.initial + (self.final - self.initial) * progress.epoch / progress.epochs
+        return self.initial + (self.final - self.initial) * min(progress.epoch / (self.ramp * progress.epochs), 1.0)
 
 
 def _uniform(mixture: Mixture, radius: float, generator: torch.Generator) -> dict[str, Tensor]:

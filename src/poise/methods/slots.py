@@ -19,7 +19,7 @@ from poise.supernet.groups import ChoiceGroup, Mixture
 
 SLOTS: dict[str, Registry[type]] = {
     slot: Registry(slot, "poise.methods")
-    for slot in ("relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum")
+    for slot in ("relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard")
 } | {"selection": SELECTIONS}
 """Slot -> kind -> class."""
 
@@ -164,6 +164,25 @@ class Curriculum(Protocol):
     def trains_alphas(self, progress: Progress) -> bool:
         """Whether the alphas move in this epoch."""
         ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a guard makes of the epochs so far.
+
+    ``keep``: the epoch whose alphas the selection gets if the search ends now; ``stop``: whether it should;
+    ``warning``: what the person who waits should know.
+    """
+
+    keep: int
+    stop: bool = False
+    warning: str | None = None
+
+
+class Guard(Protocol):
+    """Watches over a search: ``records of the epochs so far -> verdict``. It is asked after every epoch."""
+
+    def __call__(self, history: Sequence[Mapping[str, Any]]) -> Verdict: ...
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.data.source import SOURCES
+from poise.diagnostics.diagnostic import DIAGNOSTICS
 from poise.errors import unknown
 from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS
@@ -55,6 +56,7 @@ LISTS: dict[str, Callable[[], RenderableType]] = {
     "spaces": lambda: _table({name: summary(cls) for name, cls in SPACES.items()}),
     "selections": lambda: _table({name: summary(cls) for name, cls in SELECTIONS.items()}),
     "data": _data,
+    "diagnostics": lambda: _table({name: summary(function) for name, function in DIAGNOSTICS.items()}),
     "exports": lambda: _table({name: summary(function) for name, function in EXPORTS.items()}),
 }
 

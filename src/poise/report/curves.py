@@ -21,6 +21,7 @@ PANELS = {
     "accuracy": {"train_accuracy": "train", "search_accuracy": "search", "valid_accuracy": "validation"},
     "layer alignment": {"alignment/train": "train", "alignment/search": "search"},
     "skip share": {"skip_share": "skip share"},
+    "dominant eigenvalue": {"eigenvalue": "dominant eigenvalue"},
     "penalty": {"penalty": "penalty"},
     "learning rate": {"learning_rate": "learning rate"},
 }

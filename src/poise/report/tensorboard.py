@@ -9,9 +9,10 @@ from torch.utils.tensorboard import SummaryWriter
 from poise.report.curves import Record, flatten
 
 
-def open_writer(folder: Path) -> SummaryWriter:
-    """A writer of event files into ``folder``. Close it when the run is over."""
-    return SummaryWriter(str(folder))
+def open_writer(folder: Path, epoch: int = 0) -> SummaryWriter:
+    """A writer of event files into ``folder``, from ``epoch`` on: what the files there say of it and of later ones no
+    longer counts. Close it when the run is over."""
+    return SummaryWriter(str(folder), purge_step=epoch)
 
 
 def log_record(writer: SummaryWriter, record: Record, step: int) -> None:

@@ -22,6 +22,7 @@ class Magnitude:
     """
 
     kind: ClassVar[str] = "magnitude"
+    measures: ClassVar[bool] = False
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """Alphas that were never trained have no magnitude to go by."""

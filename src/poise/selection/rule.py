@@ -72,6 +72,11 @@ class Selection(Protocol):
     def __call__(self, trained: Trained) -> Kept: ...
 
 
+def measures(rule: Selection | type) -> bool:
+    """Whether a rule measures the supernet on data; all do but those that say ``measures = False``."""
+    return bool(getattr(rule, "measures", True))
+
+
 def selects() -> Callable[[C], C]:
     """Register a class as a selection rule under its ``kind``."""
 

@@ -31,6 +31,7 @@ class Threshold:
     threshold: float = 0.85
     form: Literal["sparse", "edge"] = "sparse"
     kind: ClassVar[str] = "threshold"
+    measures: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.form not in ("sparse", "edge"):

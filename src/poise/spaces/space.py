@@ -8,13 +8,19 @@ from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
-from poise.errors import Refused, unknown
+from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
 from poise.registry import Registry
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 from poise.supernet.supernet import Supernet
 
 SPACES: Registry[type[Space]] = Registry("space", "poise.spaces")
+
+LARGEST_SIZE = 65_536
+"""The most channels, cells, images of a batch, and pixels of an image's side: far more than any machine has room for,
+and few enough that no product of them overflows."""
+LARGEST_COUNT = 10**9
+"""The most epochs, and images of a half."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,9 @@ def rows_without(rows: Sequence[Row], candidates: Sequence[str]) -> tuple[Row, .
 
 
 def check_positive(**values: int) -> None:
-    """Raise `Refused` naming the first value that is not a positive whole number."""
+    """Raise `Refused` naming the first value that is not a positive whole number of at most `LARGEST_SIZE`."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise Refused(f"{name} must be a positive whole number, got {value!r}")
+            raise Refused(f"{name} must be a positive whole number, got {shown(value)}")
+        if value > LARGEST_SIZE:
+            raise Refused(f"{name} must be at most {LARGEST_SIZE:,}, got {shown(value)}")

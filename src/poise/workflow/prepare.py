@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from poise.config.settings import RunSettings
-from poise.data import Augmentation, Batches, Images, Source, open_source, search_halves
+from poise.data import Augmentation, Batches, Images, Source, fingerprint, open_source, search_halves
+from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
+from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.settings import AugmentSettings
 from poise.engine.streams import seed_of, seeded, stream
@@ -41,6 +43,17 @@ def note_data(source: Source, listen: Listener) -> None:
         listen(Noted(f"{len(skipped)} images could not be read and were left out ({first}{more})"))
 
 
+def check_data(folder: RunFolder, data: str, settings: RunSettings, listen: Listener) -> None:
+    """Raise `Refused` if the data of a run, by its fingerprint, is not what it was when the run began. Data from Python
+    may be made anew each time it is loaded, so there it is only said."""
+    if folder.began_with(data):
+        return
+    changed = f"the data is not the same as when {folder.path} began"
+    if settings.data.source != "python":
+        raise Refused(f"{changed}; put it back as it was, or start the run again with --overwrite")
+    listen(Noted(f"{changed}, so the result will not be that of a run that was never stopped"))
+
+
 @dataclass(frozen=True)
 class Preparation:
     """What the settings of a search mean: values first, data when it is asked for.
@@ -62,6 +75,7 @@ class Preparation:
         space = (space or settings.build_space()).without(method.without)
         groups = space.groups
         method.check(groups, settings.search.epochs)
+        all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         place = Place.open(settings.device, settings.precision)
         return Preparation(settings, method, space, groups, place, settings.data.source if data is None else data)
 
@@ -95,6 +109,11 @@ class Preparation:
         if search.max_size is not None and max(native.size) > search.max_size:
             size = search.max_size
         return self.source.load("train", training, size), self.source.load("train", searching, size)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the images that the search sees."""
+        return fingerprint(*self.halves)
 
     @cached_property
     def task(self) -> Task:

@@ -12,13 +12,14 @@ from poise.errors import Refused
 from poise.workflow.retrain import TrainedNetwork, train_as
 from poise.workflow.search import SearchResult
 from poise.workflow.search import run as run_search
-from poise.workflow.select import load_settings
+from poise.workflow.select import Selected, load_settings, pending, resume_selection
 
 
 def resume(
     run: str | Path, *, data: Any = None, listen: Listener = ignore, watch: Watch = Watch()
-) -> SearchResult | TrainedNetwork:
-    """Go on with the search or the training in a folder, from its last checkpoint, as if nothing had happened.
+) -> SearchResult | TrainedNetwork | Selected:
+    """Go on with the search, the selection or the training in a folder, from its last checkpoint, as if nothing had
+    happened.
 
     On a CPU everything ends bit-identical to a run that was never stopped, seconds aside. A finished run is returned as
     it is.
@@ -41,6 +42,8 @@ def resume(
     settings = load_settings(folder, [])
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
+    if kind == "search" and pending(folder) is not None:
+        return resume_selection(folder, data, listen, watch)
     if kind == "search":
         return run_search(settings, data=data, out=path, resume=True, listen=listen, watch=watch)
     return train_as(

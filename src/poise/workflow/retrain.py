@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings, dump, override, resolve
-from poise.data import Augmentation, Batches, Images, Source, open_source, overlap
+from poise.data import Augmentation, Batches, Images, Source, fingerprint, open_source, overlap
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
-from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
+from poise.engine.events import Listener, Noted, ignore
+from poise.engine.fit import training_step
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import RunFolder, read_genotype
@@ -27,9 +28,10 @@ from poise.errors import Refused
 from poise.export.exports import EXPORTS
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
-from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.space import SPACES, Space, Task
-from poise.workflow.prepare import augmentation_of, check_names, note_data
+from poise.workflow.memory import fitting, memory_explained
+from poise.workflow.prepare import augmentation_of, check_data, check_names, note_data
+from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
 from poise.workflow.select import load_settings
@@ -79,6 +81,7 @@ def train(
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    auto_batch: bool = False,
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> TrainedNetwork:
@@ -92,6 +95,7 @@ def train(
         out: save the network in this folder.
         overwrite: replace the run that is there.
         resume: go on with the run that is there, or begin it if there is none.
+        auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         listen: called with every event.
         watch: how often the run is saved, and whether it was asked to stop.
     """
@@ -100,8 +104,9 @@ def train(
     genotype, base, space = _read(what, space, preset, overrides, given)
     folder = None if out is None else Path(out)
     return train_as(
-        genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, listen=listen, watch=watch
-    )
+        genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch,
+        listen=listen, watch=watch,
+    )  # fmt: skip
 
 
 def train_as(
@@ -113,12 +118,15 @@ def train_as(
     out: Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    auto_batch: bool = False,
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> TrainedNetwork:
     """`train` with its settings complete."""
     if resume and (out is None or overwrite):
         raise Refused("to resume a run takes its folder, and does not go with overwriting it")
+    if auto_batch and resume:
+        raise Refused("a batch is picked before a run begins; resume it without that")
     if data is None:
         if base.data.source == "python":
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
@@ -141,24 +149,35 @@ def train_as(
     if tested is not None and shared:
         listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
     mean, std = images.statistics()
-    batches = Batches(
-        images, form.batch_size, augmentation=augmentation_of(form, images), mean=mean, std=std, device=place.device,
-        dtype=place.dtype,
-    )  # fmt: skip
+
+    def batches_of(count: int) -> Batches:
+        return Batches(
+            images, count, augmentation=augmentation_of(form, images), mean=mean, std=std, device=place.device,
+            dtype=place.dtype,
+        )  # fmt: skip
+
+    batches = batches_of(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = space.network(genotype, task, channels=form.channels, cells=form.cells, auxiliary=form.auxiliary > 0)
+    if auto_batch:
+        base = fitting(base, training_step(network, form, batches, place), listen)
+        form = base.train
+        batches = batches_of(form.batch_size)
     base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
     trained = TrainedNetwork(network, genotype, task, images.classes, mean, std, [], {}, out)
     if out is None:
-        history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
+        with memory_explained(training_step(network, form, batches, place)):
+            history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
         return replace(trained, history=history, result=_result(trained, tested, place, form.batch_size))
+    seen = fingerprint(images, *([] if tested is None else [tested]))
     with locked(out):
         if resume:
             folder = RunFolder.proceed(out, "train", dump(base))
+            check_data(folder, seen, base, listen)
             if folder.genotype() != genotype:
                 raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
         else:
-            folder = RunFolder.create(out, "train", dump(base), overwrite, {"genotype.json": genotype.to_json()})
+            folder = RunFolder.create(out, "train", dump(base), seen, overwrite, {"genotype.json": genotype.to_json()})
         if (folder.path / "result.json").is_file():
             folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
             return load_network(folder.path)
@@ -204,25 +223,16 @@ def _train(
     listen: Listener, watch: Watch,
 ) -> list[dict[str, Any]]:  # fmt: skip
     start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
-    writer = open_writer(folder.path / "tensorboard")
-
-    def keep(event: Event) -> None:
-        if isinstance(event, EpochEnded):
-            folder.append(event.record)
-            log_record(writer, event.record, event.record["epoch"])
-        listen(event)
-
     fresh = {name: value.clone() for name, value in trained.network.state_dict().items()}
 
     def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
         if not start.tensors:
             trained.network.load_state_dict(fresh)
-        return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper, rate)
+        with recorded(folder, "train", len(start.facts.get("history", [])), listen) as keep:
+            return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper, rate)
 
-    try:
+    with memory_explained(training_step(trained.network, settings.train, batches, place)):
         return persevere(work, folder, start, listen, watch)
-    finally:
-        writer.close()
 
 
 def _test_images(source: Source, task: Task, classes: Sequence[str]) -> Images:

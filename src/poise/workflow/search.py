@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from poise.config import RunSettings, dump, resolve
+from poise.diagnostics.diagnostic import all_of
 from poise.engine.checkpoint import NOWHERE, State
-from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
+from poise.engine.events import Event, Listener, Noted, ignore
+from poise.engine.fit import search_step
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import RunFolder
@@ -29,12 +31,12 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.methods.slots import Progress
-from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import Preparation, note_data
+from poise.workflow.prepare import Preparation, check_data, note_data
+from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
 
@@ -91,6 +93,7 @@ def search(
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    auto_batch: bool = False,
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> SearchResult:
@@ -112,6 +115,7 @@ def search(
         overwrite: replace the run that is there.
         resume: go on with the run that is there, started with the same arguments, or begin it if there is none. On a
             CPU the result is that of a run that was never stopped, to the last bit.
+        auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         listen: called with every `poise.engine.events.Event`.
         watch: how often the run is saved, and whether it was asked to stop.
 
@@ -136,7 +140,7 @@ def search(
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
     return run(
         resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite, resume=resume,
-        listen=listen, watch=watch,
+        auto_batch=auto_batch, listen=listen, watch=watch,
     )  # fmt: skip
 
 
@@ -159,11 +163,13 @@ def run(
     if auto_batch and resume:
         raise Refused("a batch is picked before a run begins; resume it without that")
     if auto_batch:
-        settings = fitting(settings, Preparation.of(settings, data, space).searcher(), listen)
+        settings = fitting(settings, search_step(Preparation.of(settings, data, space).searcher()), listen)
     if out is None:
         prepared = Preparation.of(settings, data, space)
         searcher = prepared.searcher()
-        history = run_search(searcher, listen, Keeper(watch=watch))
+        with memory_explained(search_step(searcher)):
+            diagnose = all_of(settings.search.diagnostics)
+        history = run_search(searcher, listen, Keeper(watch=watch), diagnose=diagnose)
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
         return _result(prepared, searcher, genotype, history, None)
     resume = resume and RunFolder.kind_of(out) is not None
@@ -175,8 +181,9 @@ def run(
     with locked(out):
         if resume:
             folder = RunFolder.proceed(out, "search", dump(settings))
+            check_data(folder, prepared.fingerprint, settings, listen)
         else:
-            folder = RunFolder.create(out, "search", dump(settings), overwrite)
+            folder = RunFolder.create(out, "search", dump(settings), prepared.fingerprint, overwrite)
         return _run_in(folder, prepared, searcher, listen, watch)
 
 
@@ -212,26 +219,17 @@ def _run_in(
 def _search_in(
     folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State, listen: Listener, watch: Watch
 ) -> list[dict[str, Any]]:
-    writer = open_writer(folder.path / "tensorboard")
-
-    def keep(event: Event) -> None:
-        if isinstance(event, EpochEnded) and event.stage == "search":
-            folder.append(event.record)
-            log_record(writer, event.record, event.record["epoch"])
-        listen(event)
-
+    diagnose = all_of(prepared.settings.search.diagnostics)
     fresh = State({k: v.clone() for k, v in searcher.state(0, Sums(), 0.0).tensors.items()}, {})
 
     def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
         if not start.tensors:
             searcher.restore(fresh)
-        return run_search(searcher, keep, keeper, rate)
+        with recorded(folder, "search", len(start.facts.get("history", [])), listen) as keep:
+            return run_search(searcher, keep, keeper, rate, diagnose)
 
-    try:
-        with memory_explained(searcher):
-            return persevere(work, folder, start, listen, watch)
-    finally:
-        writer.close()
+    with memory_explained(search_step(searcher)):
+        return persevere(work, folder, start, listen, watch)
 
 
 def _result(

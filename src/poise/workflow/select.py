@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ import torch
 
 from poise.config import RunSettings, resolve
 from poise.config.resolve import read_yaml
-from poise.engine.events import Listener, ignore
+from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.events import Listener, Noted, ignore
+from poise.engine.keeper import Keeper, Watch
+from poise.engine.lock import locked
+from poise.engine.run import SELECTION as REQUEST
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
-from poise.selection.rule import SELECTIONS
+from poise.selection.rule import SELECTIONS, measures
 from poise.spaces.space import SPACES
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import choose, save_genotype
@@ -55,10 +61,12 @@ def select(
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     listen: Listener = ignore,
+    watch: Watch = Watch(),
 ) -> Selected:
     """Select a genotype from the supernet of a saved run, whatever method trained it.
 
-    It becomes the run's current genotype; the earlier one stays in ``genotype-<rule>.json``.
+    It becomes the run's current genotype; the earlier one stays in ``genotype-<rule>.json``. A selection that was
+    stopped goes on if the same one is asked for again, or with `poise.resume`; asking for another one gives it up.
 
     Args:
         run: the run's folder.
@@ -67,6 +75,11 @@ def select(
         settings: dotted overrides, such as ``{"selection.tune_epochs": 1}``.
         device: to compute on.
         listen: called with every event.
+        watch: how often the selection is saved, and whether it was asked to stop.
+
+    Raises:
+        Refused: bad input, before anything is written, or another process works on the run.
+        Stopped: ``watch`` asked for it; the selection is saved.
     """
     folder = RunFolder.open(Path(run), "search")
     overrides = list((settings or {}).items())
@@ -84,13 +97,50 @@ def select(
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
     alphas = folder.load_tensors("alphas.safetensors", shapes)
 
+    @cache
     def searcher() -> Searcher:
         supernet: Any = prepared.space.supernet(prepared.task)
         weights = folder.load_tensors("supernet.safetensors", supernet.state_dict())
         return prepared.searcher(alphas, weights)
 
-    genotype = choose(prepared, alphas, searcher, listen)
-    kind = prepared.method.selection.kind
-    current = save_genotype(folder, genotype, kind)
-    draw_run(folder, prepared.space, prepared.method.relaxation)
+    if measures(prepared.method.selection):
+        searcher()  # what is wrong with the data or the weights is said before anything is written
+    request = {"settings": overrides, "data": str(data) if isinstance(data, (str, Path)) else None, "device": device}
+    with locked(folder.path):
+        keeper = Keeper(folder.selecting, _begin(folder, request, listen), watch)
+        genotype = choose(prepared, alphas, searcher, listen, keeper)
+        kind = prepared.method.selection.kind
+        current = save_genotype(folder, genotype, kind)
+        draw_run(folder, prepared.space, prepared.method.relaxation)
+        folder.selecting.clear()
+        (folder.path / REQUEST).unlink()
     return Selected(genotype, (current, folder.path / f"genotype-{kind}.json"), found)
+
+
+def _begin(folder: RunFolder, request: Mapping[str, Any], listen: Listener) -> State:
+    """Where a selection starts: where the same one was stopped, or at its beginning."""
+    text = json.dumps(request, default=str)
+    if pending(folder) == json.loads(text):
+        start = folder.selecting.load(lambda message: listen(Noted(message))) or NOWHERE
+        listen(Noted("going on with the selection that was stopped"))
+        return start
+    folder.selecting.clear()
+    folder.write(REQUEST, text)
+    return NOWHERE
+
+
+def pending(folder: RunFolder) -> dict[str, Any] | None:
+    """What the selection that was stopped in this folder was asked; None if there is none."""
+    return folder.read_json(REQUEST) if (folder.path / REQUEST).is_file() else None
+
+
+def resume_selection(folder: RunFolder, data: Any, listen: Listener, watch: Watch) -> Selected:
+    """Go on with the selection that was stopped in this folder."""
+    request = folder.read_json(REQUEST)
+    try:
+        settings = {str(name): value for name, value in request["settings"]}
+        where = request["data"] if data is None else data
+        device = request["device"]
+    except (KeyError, TypeError, ValueError):
+        raise Refused(f"{folder.path / REQUEST} is damaged: it does not describe a selection") from None
+    return select(folder.path, data=where, settings=settings, device=device, listen=listen, watch=watch)

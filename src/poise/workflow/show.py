@@ -8,7 +8,7 @@ import torch
 from rich.console import Group, RenderableType
 
 from poise.config import resolve
-from poise.engine.run import RunFolder
+from poise.engine.run import RunFolder, read_text
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
@@ -33,7 +33,7 @@ def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Pa
     files = [file for stem, (figure, _) in drawn.items() for file in save_figure(figure, figures, stem)]
     sections = [Section(stem.capitalize(), [Drawing(figure, text)]) for stem, (figure, text) in drawn.items()]
     texts = [Code(space.describe(genotype)), Code(genotype.to_json())]
-    config = (folder.path / "config.yaml").read_text(encoding="utf-8")
+    config = read_text(folder.path / "config.yaml")
     page = write_page(
         folder.path, f"poise search: {folder.path.name}", *sections, Section("Genotype", texts),
         Section("Configuration", [Code(config)]),

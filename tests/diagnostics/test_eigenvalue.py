@@ -1,0 +1,102 @@
+"""The dominant eigenvalue against exact double backward, dense matrices and hand-made ones."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+import poise
+from poise.config import resolve
+from poise.diagnostics.eigenvalue import dominant_eigenvalue, tridiagonal
+from poise.engine.search import Searcher
+from poise.spaces.custom import ModuleSpace
+from poise.workflow.prepare import Preparation
+
+
+def searcher(**overrides: Any) -> Searcher:
+    torch.manual_seed(0)
+    bent = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Tanh())
+    module = torch.nn.Sequential(
+        torch.nn.Flatten(),
+        poise.Choice({"plain": torch.nn.Linear(64, 8), "bent": bent}),
+        poise.Choice({"same": torch.nn.Identity(), "tanh": torch.nn.Tanh(), "mixed": torch.nn.Linear(8, 8)}),
+        torch.nn.Linear(8, 10),
+    )  # fmt: skip
+    settings = {"search.images_per_half": 60, "search.batch_size": 20} | overrides
+    resolved = resolve(space=ModuleSpace(module), method="darts", overrides=list(settings.items()), precision="64")
+    found = Preparation.of(resolved, "digits", ModuleSpace(module)).searcher()
+    with torch.no_grad():
+        for sign, alphas in zip((1, -1), found.alphas.values(), strict=True):
+            alphas.copy_(sign * torch.linspace(0.5, -0.5, alphas.numel(), dtype=torch.float64).view_as(alphas))
+    return found
+
+
+def exact(found: Searcher, batches: int) -> torch.Tensor:
+    """The whole Hessian, by double backward, with the mixture written out by hand."""
+    data = list(islice(found.searching.ordered(), batches))
+    sizes = [alphas.numel() for alphas in found.alphas.values()]
+
+    def loss(point: torch.Tensor) -> torch.Tensor:
+        mixture = {}
+        for (name, alphas), part in zip(found.alphas.items(), point.split(sizes), strict=True):
+            mixture[name] = torch.softmax(part.view_as(alphas), dim=1)[None]
+        values = [F.cross_entropy(found.supernet(images, mixture), labels) for images, labels in data]
+        return torch.stack(values).mean()
+
+    point = torch.cat([alphas.detach().flatten() for alphas in found.alphas.values()])
+    return torch.autograd.functional.hessian(loss, point)
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_against_the_exact_hessian(batches: int) -> None:
+    found = searcher()
+    expected = torch.linalg.eigvalsh(exact(found, batches)).max()
+    assert expected > 0.001
+    value = dominant_eigenvalue(found, batches=batches, iterations=12)
+    assert value == pytest.approx(float(expected), rel=1e-3)
+    assert dominant_eigenvalue(found, batches=batches, iterations=2) <= value + 1e-9, "fewer steps give a lower bound"
+
+
+def test_it_leaves_the_searcher_alone() -> None:
+    found = searcher()
+    before = {name: value.clone() for name, value in found.supernet.state_dict().items()}
+    alphas = {name: value.detach().clone() for name, value in found.alphas.items()}
+    generator = torch.get_rng_state()
+    first = dominant_eigenvalue(found)
+    assert first == dominant_eigenvalue(found)
+    assert all(torch.equal(value, before[name]) for name, value in found.supernet.state_dict().items())
+    assert all(torch.equal(value, alphas[name]) for name, value in found.alphas.items())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert all(value.grad is None for value in [*found.alphas.values(), *found.supernet.parameters()])
+
+
+def test_lanczos_finds_the_eigenvalues() -> None:
+    generator = torch.Generator().manual_seed(1)
+    mixed = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+    values = torch.tensor([-7.0, -1, 0, 2, 3, 5], dtype=torch.float64)
+    matrix = mixed @ values.diag() @ mixed.T
+    start = torch.randn(6, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(tridiagonal(lambda v: matrix @ v, start, 6), values)
+    assert len(tridiagonal(lambda v: matrix @ v, start, 3)) == 3
+    same = tridiagonal(lambda v: 4 * v, start, 6)
+    torch.testing.assert_close(same, torch.tensor([4.0], dtype=torch.float64)), "every vector is an eigenvector"
+
+
+def test_it_goes_into_the_records(tmp_path: Any) -> None:
+    settings = {
+        "search.diagnostics": ["eigenvalue"], "search.epochs": 2, "search.images_per_half": 40, "search.batch_size": 20,
+        "space.channels": 2, "space.cells": 1,
+    }  # fmt: skip
+    found = poise.search("digits", space="nasbench201", method="darts", settings=settings, out=tmp_path / "run")
+    plain = poise.search("digits", space="nasbench201", method="darts", settings=settings | {"search.diagnostics": []})
+    assert all(isinstance(record["eigenvalue"], float) for record in found.history)
+    assert "eigenvalue" not in plain.history[0]
+    assert found.history[0]["alphas"] == plain.history[0]["alphas"], "measuring changes nothing"
+    assert found.history[-1]["alphas"]["cell"] == found.alphas["cell"].tolist()
+    with pytest.raises(poise.Refused, match="unknown diagnostic 'eigenvalu'; did you mean 'eigenvalue'"):
+        poise.search("digits", settings={"search.diagnostics": ["eigenvalu"]}, out=tmp_path / "no")
+    assert not (tmp_path / "no").exists()

@@ -1,0 +1,75 @@
+"""Memory that really runs out: the address space of a process is limited once its first step begins."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faults_support import ENVIRONMENT, FULL, PATIENCE, Ended, resuming, run
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the address space is read from /proc")
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import poise
+from poise.engine.events import Started
+
+def limit(event):
+    if isinstance(event, Started):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + {room} * 2**20, resource.RLIM_INFINITY))
+
+settings = {{
+    "data.size": 32, "space.channels": 8, "space.cells": 1, "search.epochs": 1, "search.batch_size": {batch},
+    "train.channels": 8, "train.cells": 1, "train.epochs": 1, "train.batch_size": {batch}, "train.drop_path": 0,
+    "train.auxiliary": 0,
+}}
+shared = {{"settings": settings, "out": {out!r}, "device": "cpu", "listen": limit}}
+chain = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+try:
+    if {kind!r} == "search":
+        poise.search("digits", space="nasbench201", method="darts", **shared)
+    else:
+        poise.train(poise.Genotype.parse(chain), "digits", **shared)
+except poise.Refused as refused:
+    sys.exit(f"poise: {{refused}}")
+"""
+
+
+def limited(kind: str, out: Path, room: int, batch: int) -> Ended:
+    """A search or a training that may use ``room`` MiB more than what it had when its first step began."""
+    script = LIMITED.format(kind=kind, out=str(out), room=room, batch=batch)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE
+    )
+    return Ended(ended.returncode, ended.stderr)
+
+
+SEARCH, TRAINING = ("search", 160, 700), ("train", 200, 1000)
+
+
+@pytest.mark.parametrize(("kind", "room", "batch"), [SEARCH, TRAINING] if FULL else [SEARCH])
+def test_the_batch_that_fits_is_named_and_fits(kind: str, room: int, batch: int, tmp_path: Path) -> None:
+    failed = limited(kind, tmp_path / "run", room, batch)
+    assert failed.code == 1, failed
+    found = re.search(rf"out of memory at {kind}\.batch_size {batch}: {kind}\.batch_size=(\d+) fits the", failed.line)
+    assert found, failed
+    assert 2 <= int(found[1]) < batch
+    again = limited(kind, tmp_path / "smaller", room, int(found[1]))
+    assert (again.code, again.err) == (0, "")
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    resumed = run(resuming(tmp_path / "run"))
+    assert resumed.code == 0, resumed
+    finished = "genotype.json" if kind == "search" else "result.json"
+    assert (tmp_path / "run" / finished).is_file()
+
+
+def test_hardly_any_memory_is_one_line_too(tmp_path: Path) -> None:
+    """Not even measuring what fits has room, and what fails first is a convolution."""
+    failed = limited("search", tmp_path / "run", 1, 700)
+    assert failed.code == 1, failed
+    assert "out of memory at search.batch_size 700" in failed.line
