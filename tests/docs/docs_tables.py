@@ -14,6 +14,7 @@ from docs_support import PAGES, ROOT
 from torch import nn
 
 import poise
+from poise.bench.protocol import PROTOCOLS
 from poise.config import PRESETS, RunSettings, resolve
 from poise.data.source import SOURCES
 from poise.engine.settings import Settings
@@ -215,7 +216,20 @@ def layers() -> str:
     return f"```text\n{read['importlinter:contract:layers']['layers'].strip()}\n```\n"
 
 
+def protocols() -> str:
+    rows = [
+        [
+            code(name), found.about, code(found.space), code(found.preset),
+            ", ".join(code(f"{setting}={shown(value)}") for setting, value in found.settings.items()),
+            f"{found.random_cells} × {found.random_epochs}",
+        ]
+        for name, found in PROTOCOLS.items()
+    ]  # fmt: skip
+    return table(["protocol", "what it is", "space", "preset", "settings on top", "random: cells × epochs"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "protocols": protocols,
     "methods and spaces": methods_and_spaces,
     "method slots": method_slots,
     "slots": slots,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from poise.errors import Refused, Stopped, unknown
+from poise.cli.bench import bench, run_and_show
+from poise.cli.console import console, say
+from poise.errors import Refused, Stopped, printable, unknown
 
 app = typer.Typer(
     name="poise",
@@ -39,9 +39,8 @@ Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds
 OnNan = Annotated[
     str, typer.Option(help="What to do when numbers are no longer finite: stop, or rollback (at most 3 times).")
 ]
+AutoBatch = Annotated[bool, typer.Option("--auto-batch", help="Use a smaller batch where it would not fit.")]
 Preset = Annotated[str | None, typer.Option(help="demo, small or paper.")]
-
-console = Console()
 
 
 @app.command()
@@ -60,9 +59,7 @@ def search(
     resume: Resume = False,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
-    auto_batch: Annotated[
-        bool, typer.Option("--auto-batch", help="Use a smaller batch where it would not fit.")
-    ] = False,
+    auto_batch: AutoBatch = False,
     print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
@@ -107,10 +104,10 @@ def _show_result(result: Any) -> None:
 
     folder = RunFolder(result.folder)
     console.print(run_tables(folder, result.space))
-    _say(result.space.describe(result.genotype))
+    say(result.space.describe(result.genotype))
     for picture in pictures(folder):
-        _say(f"see {picture}")
-    _say(f"saved in {folder.path}; next: poise train {folder.path}")
+        say(f"see {picture}")
+    say(f"saved in {folder.path}; next: poise train {folder.path}")
 
 
 @app.command()
@@ -120,21 +117,30 @@ def select(
     data: Data = None,
     set_: Set = None,
     device: Device = None,
+    checkpoint_every: Every = 300,
 ) -> None:
     """Select a genotype from any saved supernet, whatever method trained it."""
     from poise.cli.progress import Reporter
+    from poise.cli.signals import asked_to_stop
     from poise.config import parse_override
-    from poise.engine.run import RunFolder
+    from poise.engine.keeper import Watch
     from poise.workflow.select import select as work
-    from poise.workflow.show import run_tables
 
     overrides = dict(parse_override(text) for text in set_ or [])
-    with Reporter(console) as listen:
-        found = work(run, rule, data=data, settings=overrides, device=device, listen=listen)
+    with Reporter(console) as listen, asked_to_stop() as asked:
+        watch = Watch(checkpoint_every, asked)
+        found = work(run, rule, data=data, settings=overrides, device=device, listen=listen, watch=watch)
+    _show_selected(run, found)
+
+
+def _show_selected(run: Path, found: Any) -> None:
+    from poise.engine.run import RunFolder
+    from poise.workflow.show import run_tables
+
     space = found.settings.build_space()
     console.print(run_tables(RunFolder(run), space))
-    _say(space.describe(found.genotype))
-    _say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
+    say(space.describe(found.genotype))
+    say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
 
 
 @app.command()
@@ -154,6 +160,7 @@ def train(
     resume: Resume = False,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
+    auto_batch: AutoBatch = False,
 ) -> None:
     """Retrain a found genotype from scratch, and measure it on the test split."""
     from poise.cli.progress import Reporter
@@ -169,7 +176,8 @@ def train(
     with Reporter(console) as listen, asked_to_stop() as asked:
         work(
             what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
-            overwrite=overwrite, resume=resume, listen=listen, watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)),
+            overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
+            watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)),
         )  # fmt: skip
     _show_network(folder)
 
@@ -179,12 +187,14 @@ def _show_network(folder: Path) -> None:
     from poise.workflow.show import training_tables
 
     console.print(training_tables(RunFolder(folder)))
-    _say(f"saved in {folder}; next: poise export {folder} --to onnx")
+    say(f"saved in {folder}; next: poise export {folder} --to onnx")
 
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="The folder of a search, or of a network in training.")],
+    run: Annotated[
+        Path, typer.Argument(help="The folder of a search, a selection or a training that was stopped, or of a bench.")
+    ],
     data: Data = None,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
@@ -193,12 +203,22 @@ def resume(
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
     from poise.engine.keeper import Watch
+    from poise.workflow.contest.bench import FILE, read_bench
     from poise.workflow.resume import resume as work
     from poise.workflow.search import SearchResult
+    from poise.workflow.select import Selected
 
+    if (run / FILE).is_file():
+        run_and_show(read_bench(run), run)
+        return
     with Reporter(console) as listen, asked_to_stop() as asked:
         result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)))
-    _show_result(result) if isinstance(result, SearchResult) else _show_network(run)
+    if isinstance(result, SearchResult):
+        _show_result(result)
+    elif isinstance(result, Selected):
+        _show_selected(run, result)
+    else:
+        _show_network(run)
 
 
 @app.command()
@@ -227,7 +247,7 @@ def export(
     from poise.workflow.retrain import export as work
 
     for file in work(network, to, out):
-        _say(f"wrote {file}")
+        say(f"wrote {file}")
 
 
 @app.command()
@@ -243,9 +263,9 @@ def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of
         folder = RunFolder.open(run, "search")
         space = show_search(folder)
         console.print(run_tables(folder, space))
-        _say(space.describe(folder.genotype()))
+        say(space.describe(folder.genotype()))
     for picture in pictures(folder):
-        _say(f"see {picture}")
+        say(f"see {picture}")
 
 
 @app.command("list")
@@ -258,40 +278,7 @@ def list_(
     console.print(catalogue(what))
 
 
-bench = typer.Typer(help="Measurements.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
-
-
-@bench.command()
-def speed(
-    space: Annotated[str, typer.Option(help="See: poise list spaces")] = "darts",
-    channels: Annotated[int | None, typer.Option(help="Channels of the supernet; default: the published size.")] = None,
-    cells: Annotated[int | None, typer.Option(help="Cells of the supernet; default: the published size.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 64,
-    image_size: Annotated[int, typer.Option(help="Height and width of the random images.")] = 32,
-    methods: Annotated[str, typer.Option(help="Names, apart by commas; default: all.")] = "",
-    rounds: Annotated[int, typer.Option(help="How often each thing is timed.")] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
-    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file.")] = None,
-) -> None:
-    """Time a search step: the textbook's, poise's, and every method's."""
-    import json
-
-    from poise.bench.speed import speed as work
-    from poise.config.values import build
-    from poise.report.tables import speed_table
-    from poise.spaces.space import SPACES
-
-    sizes = {name: value for name, value in (("channels", channels), ("cells", cells)) if value is not None}
-    report = work(
-        build(SPACES[space], sizes, "space"), batch_size=batch_size, image_size=image_size, rounds=rounds,
-        device=device, precision=precision, methods=tuple(name for name in methods.split(",") if name), tell=_say,
-    )  # fmt: skip
-    console.print(speed_table(report.to_dict()))
-    if out is not None:
-        out.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
-        _say(f"wrote {out}")
 
 
 def _rollbacks(on_nan: str) -> int:
@@ -316,10 +303,6 @@ def _show_plan(plan: Any) -> None:
     console.print(result_table(rows))
 
 
-def _say(text: str) -> None:
-    console.print(escape(text), highlight=False, soft_wrap=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs the command line and exits."""
     from poise.cli.signals import STOPPED
@@ -337,14 +320,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("interrupted", 130)
     except Exception as error:
         # Usage errors of the parser; it may carry its own copy of click, so they are known by what they can do.
-        if not hasattr(error, "format_message"):
+        if hasattr(error, "format_message"):
+            _fail(str(error.format_message()), 2)
+        from poise.workflow.memory import out_of_memory
+
+        if not out_of_memory(error):
             raise
-        _fail(str(error.format_message()), 2)
+        _fail("out of memory; use a smaller batch, fewer channels or cells, or smaller images", 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
-    print(f"poise: {' '.join(message.split())}", file=sys.stderr)
+    print(f"poise: {printable(message)}", file=sys.stderr)
     sys.exit(code)
 
 

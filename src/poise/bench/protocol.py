@@ -1,0 +1,90 @@
+"""Protocols: what a comparison of methods fixes, as values. What is not fixed here is the method's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from poise.errors import unknown
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to compare methods.
+
+    Args:
+        name: its name on the command line.
+        about: one line.
+        space, preset: what is searched, and the settings to begin with.
+        settings: dotted settings on top.
+        selections: rule -> dotted settings of that rule.
+        metric: the column of the table that judges; ``checks``: columns that show whether it was tuned to that one.
+        random_cells, random_epochs: random search trains so many random architectures for so many epochs each.
+        ranked_cells, ranked_batches: so many random architectures are ranked by the supernet, each on so many batches
+            of the search half.
+        split_file: the name of a file beside the data that holds the two halves.
+        published: contestant -> (mean, standard deviation) of ``metric`` in its paper.
+    """
+
+    name: str
+    about: str
+    space: str
+    preset: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    selections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    metric: str = "c10_test_200"
+    checks: tuple[str, ...] = ("c100_test_200", "in16_test_200")
+    random_cells: int = 60
+    random_epochs: int = 2
+    ranked_cells: int = 100
+    ranked_batches: int = 8
+    split_file: str | None = None
+    published: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+SMOKE = Protocol(
+    name="smoke",
+    about="Seconds: whether everything works. Its figures say nothing.",
+    space="nasbench201",
+    preset="demo",
+    settings={
+        "search.epochs": 2, "search.images_per_half": 80, "search.batch_size": 20, "space.channels": 2,
+        "space.cells": 1, "search.diagnostics": ("eigenvalue",),
+    },
+    selections={"perturbation": {"selection.tune_epochs": 0}},
+    random_cells=3,
+    random_epochs=1,
+    ranked_cells=6,
+    ranked_batches=2,
+)  # fmt: skip
+
+NB201_SMALL = Protocol(
+    name="nb201-small",
+    about="NAS-Bench-201 with 4 channels and N = 4 on 16 x 16 images: minutes on one core, and plain DARTS collapses.",
+    space="nasbench201",
+    preset="small",
+    settings={"search.diagnostics": ("eigenvalue",)},
+    selections={"perturbation": {"selection.tune_epochs": 1}},
+)
+
+NB201 = Protocol(
+    name="nb201",
+    about="NAS-Bench-201 as published: 16 channels, N = 5, 50 epochs, the benchmark's split; for a GPU.",
+    space="nasbench201",
+    preset="paper",
+    settings={"search.diagnostics": ("eigenvalue",)},
+    random_cells=100,
+    random_epochs=5,
+    split_file="split.json",
+    published={"darts": (54.30, 0.0), "lambda-darts": (94.36, 0.0)},
+)
+
+PROTOCOLS = {protocol.name: protocol for protocol in (SMOKE, NB201_SMALL, NB201)}
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of this name. Raises `Refused` if there is none."""
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]

@@ -1,0 +1,177 @@
+"""``poise bench``: measurements, and comparisons of methods."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from poise.cli.console import console, say
+from poise.engine.lock import locked
+from poise.errors import Refused, shown
+
+if TYPE_CHECKING:
+    from poise.workflow.contest.bench import Bench
+
+MOST_SEEDS = 1000
+PATIENCE = 120.0
+"""Seconds that a job waits for a process that an earlier runner left behind."""
+
+bench = typer.Typer(help="Measurements.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@bench.command()
+def speed(
+    space: Annotated[str, typer.Option(help="See: poise list spaces")] = "darts",
+    channels: Annotated[int | None, typer.Option(help="Channels of the supernet; default: the published size.")] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells of the supernet; default: the published size.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 64,
+    image_size: Annotated[int, typer.Option(help="Height and width of the random images.")] = 32,
+    methods: Annotated[str, typer.Option(help="Names, apart by commas; default: all.")] = "",
+    rounds: Annotated[int, typer.Option(help="How often each thing is timed.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file.")] = None,
+) -> None:
+    """Time a search step: the textbook's, poise's, and every method's."""
+    import json
+
+    from poise.bench.speed import speed as work
+    from poise.config.values import build
+    from poise.report.tables import speed_table
+    from poise.spaces.space import SPACES
+
+    sizes = {name: value for name, value in (("channels", channels), ("cells", cells)) if value is not None}
+    report = work(
+        build(SPACES[space], sizes, "space"), batch_size=batch_size, image_size=image_size, rounds=rounds,
+        device=device, precision=precision, methods=tuple(name for name in methods.split(",") if name), tell=say,
+    )  # fmt: skip
+    console.print(speed_table(report.to_dict()))
+    if out is not None:
+        out.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
+        say(f"wrote {out}")
+
+
+@bench.command()
+def run(
+    protocol: Annotated[str, typer.Option(help="smoke, nb201-small or nb201.")],
+    data: Annotated[str, typer.Option(help="Where the images are, as for a search.")],
+    out: Annotated[Path, typer.Option(help="The folder of the bench.")],
+    methods: Annotated[
+        str, typer.Option(help="Apart by commas; settings follow colons: darts:search.epochs=9. Also: random.")
+    ] = "darts,fair-darts,sdarts-rs,sdarts-adv,lambda-darts,random",
+    selections: Annotated[str, typer.Option(help="Apart by commas; own: the method's own rule.")] = "magnitude",
+    seeds: Annotated[str, typer.Option(help="Such as 0-2, or 0,3,5.")] = "0-2",
+    table: Annotated[Path | None, typer.Option(help="Ground truth, for the report; the runs never see it.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side; they share the cores.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+) -> None:
+    """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
+    from poise.workflow.contest.bench import bench_of
+
+    given = bench_of(
+        protocol=protocol, contestants=_names(methods), selections=_names(selections), seeds=_seeds(seeds), data=data,
+        device=device, precision=precision, table=None if table is None else str(table), at_once=jobs,
+    )  # fmt: skip
+    run_and_show(given, out)
+
+
+def run_and_show(given: Bench, folder: Path) -> None:
+    """Run a bench to its end, live where there is a terminal."""
+    from poise.cli.contest import Board
+    from poise.cli.signals import asked_to_stop
+    from poise.workflow.contest.runner import estimate, run_bench
+
+    say(estimate(given, folder))
+    with Board(console) as board, asked_to_stop() as asked:
+        states = run_bench(given, folder, board, asked)
+    failed = [state for state in states if state.state == "failed"]
+    for state in failed:
+        say(f"failed: {state.job.contestant}, seed {state.job.seed}: {state.message}")
+    say(f"{len(states) - len(failed)} of {len(states)} runs are done; next: poise bench report {folder}")
+    if failed:
+        raise Refused(f"{len(failed)} runs failed, see {folder / 'logs'}; the same command tries them again")
+
+
+@bench.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a bench.")],
+    table: Annotated[Path | None, typer.Option(help="Ground truth; default: as the bench was started.")] = None,
+) -> None:
+    """What a bench has found so far, against ground truth."""
+    from poise.report.contest import contest_table
+    from poise.workflow.contest.report import report as work
+
+    found = work(folder, table)
+    console.print(contest_table(found.standings))
+    if found.missing:
+        say(f"{found.missing} runs are missing")
+    for file in found.files:
+        say(f"wrote {file}")
+
+
+@bench.command()
+def query(
+    architecture: Annotated[str, typer.Argument(help="In the table's notation, or a genotype file.")],
+    table: Annotated[Path, typer.Option(help="Ground truth.")],
+) -> None:
+    """What a table knows of one architecture: true accuracies, rank, percentile, cost, latency."""
+    from poise.bench.table import open_table
+    from poise.engine.run import read_genotype
+    from poise.genotype import Genotype
+    from poise.report.contest import query_table
+
+    truth = open_table(table)
+    path = Path(architecture)
+    is_file = "|" not in architecture and path.is_file()
+    genotype = read_genotype(path) if is_file else Genotype.parse(architecture, truth.space)
+    console.print(query_table(truth, genotype))
+
+
+@bench.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="Official file or folder of NAS-Bench-201 or NATS-Bench.")],
+    out: Annotated[Path, typer.Option(help="The compact table to write; .gz compresses it.")],
+) -> None:
+    """Convert official benchmark files to a compact table, without executing anything in them."""
+    from poise.bench.importing import import_nasbench201
+
+    say(f"wrote {len(import_nasbench201(source, out)):,} architectures to {out}")
+
+
+@bench.command(hidden=True)
+def job(folder: Path, contestant: str, seed: int) -> None:
+    """One job of a bench."""
+    from poise.cli.progress import Reporter
+    from poise.cli.signals import asked_to_stop
+    from poise.engine.keeper import Watch
+    from poise.workflow.contest.job import perform
+    from poise.workflow.contest.runner import job_of
+
+    runner, given = os.getppid(), job_of(folder, contestant, seed)
+    with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
+        # A runner that was killed cannot tell its processes to stop: they see that it has gone.
+        watch = Watch(asked=lambda: asked() or os.getppid() != runner)
+        for file in perform(given, folder / "results", listen, watch):
+            say(f"wrote {file}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    """``0-2`` -> 0, 1, 2; ``0,3,5`` -> 0, 3, 5."""
+    seeds: list[int] = []
+    for part in _names(text):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise Refused(f"seeds are numbers, such as 0-2 or 0,3,5; got {shown(text)}")
+        span = range(int(first), int(last or first) + 1)
+        if not 0 < len(span) <= MOST_SEEDS:
+            raise Refused(f"seeds {part} are {len(span)}, expected 1 to {MOST_SEEDS}")
+        seeds += span
+    return tuple(seeds)

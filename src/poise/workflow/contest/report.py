@@ -1,0 +1,59 @@
+"""The report of a bench: its results against ground truth, as files and as a table for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poise.bench.judge import Standing, standings
+from poise.bench.protocol import protocol
+from poise.bench.table import open_table
+from poise.engine.run import RunFolder
+from poise.errors import Refused
+from poise.report.contest import anytime_figure, contest_dict, contest_markdown
+from poise.report.style import save_figure
+from poise.workflow.contest.bench import read_bench, results_of
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a bench found, and the files that hold it."""
+
+    standings: Sequence[Standing]
+    files: tuple[Path, ...]
+    missing: int
+
+
+def report(folder: Path, table: str | Path | None = None) -> Report:
+    """Judge what the bench in this folder has found so far, and write ``report.md``, ``report.json`` and figures.
+
+    Args:
+        folder: of the bench.
+        table: ground truth; default: the one that the bench was started with.
+
+    Raises:
+        Refused: there is no bench, no result yet, or no table.
+    """
+    bench = read_bench(folder)
+    rules = protocol(bench.protocol)
+    where = table if table is not None else bench.table
+    if where is None:
+        raise Refused("a report needs ground truth; say where it is with --table")
+    truth = open_table(where)
+    results = results_of(folder)
+    if not results:
+        raise Refused(f"the bench at {folder} has no results yet")
+    found = standings(results, truth, rules)
+    run = RunFolder(folder)
+    files = [
+        run.write("report.md", contest_markdown(found)),
+        run.write("report.json", json.dumps(contest_dict(found), indent=1)),
+    ]
+    if any(all(each.result.epochs for each in standing.runs) for standing in found):
+        figure = anytime_figure(found, rules.metric, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)
+        files += save_figure(figure, folder / "figures", "anytime")
+    expected = sum(1 for job in bench.jobs(folder))
+    done = len({(result.contestant, result.seed) for result in results})
+    return Report(found, tuple(files), expected - done)

@@ -1,0 +1,44 @@
+"""Seconds that a piece of work took, over all the processes that it took."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from poise.engine.events import Event
+
+EVERY = 5.0
+"""Seconds between notes; what a killed process did since its last one is not counted."""
+
+
+class Stopwatch:
+    """Counts on from what a file says; a listener, so that long work is noted while it goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = float(path.read_text(encoding="ascii")) if path.is_file() else 0.0
+        self._start = self._noted = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._before + time.monotonic() - self._start
+
+    def __enter__(self) -> Self:
+        self._start = self._noted = time.monotonic()
+        return self
+
+    def __call__(self, event: Event) -> None:
+        if time.monotonic() - self._noted > EVERY:
+            self._note()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._note()
+
+    def _note(self) -> None:
+        self._noted = time.monotonic()
+        self._path.write_text(f"{self.seconds:.3f}", encoding="ascii")

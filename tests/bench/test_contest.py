@@ -1,0 +1,182 @@
+"""The bench as a person runs it: processes, kills, failures, and contestants whose place is known beforehand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contest_support import BEST, WORST, poise, start, write_plugin, write_table
+
+from poise.errors import Refused
+from poise.workflow.contest.bench import bench_of, check_bench, read_bench, threads_each
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_plugin(tmp_path_factory.mktemp("plugin"))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("table") / "table.csv.gz")
+
+
+def running(out: Path, methods: str, *more: str) -> list[str]:
+    words = ["bench", "run", "--protocol", "smoke", "--data", "digits", "--device", "cpu", "--methods", methods]
+    return [*words, "--out", str(out), *more]
+
+
+def results(out: Path) -> dict[str, Any]:
+    """Every result, seconds aside."""
+    found = {}
+    for path in sorted((out / "results").iterdir()):
+        value = json.loads(path.read_text())
+        for step in [value, *value["epochs"], *value["trace"]]:
+            step.pop("seconds")
+        found[path.name] = value
+    return found
+
+
+def test_planted_contestants_come_out_first_and_last(plugin: Path, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    words = running(out, "worst,darts,optimum,random", "--seeds", "0-2", "--jobs", "2", "--table", str(table))
+    code, said, err = poise(plugin, *words)
+    assert code == 0, err
+    assert "12 of 12 runs are done" in said
+    code, said, err = poise(plugin, "bench", "report", str(out))
+    assert code == 0, err
+    found = json.loads((out / "report.json").read_text())
+    assert [found[0]["contestant"], found[-1]["contestant"]] == ["optimum", "worst"]
+    assert {row["contestant"] for row in found} == {"optimum", "worst", "darts", "random"}
+    best, worst = found[0], found[-1]
+    assert best["mean"] == best["worst"] == pytest.approx(10 + 9 * 6.15)
+    assert worst["mean"] == worst["best"] == pytest.approx(10)
+    assert best["runs"][0]["regret"] == pytest.approx(0, abs=1e-9)
+    assert worst["runs"][0]["regret"] == pytest.approx(9 * 6.15)
+    assert best["p_chance"] < 1e-3 < 0.999 < worst["p_chance"]
+    assert best["p_random"][0] == pytest.approx(1 / 20), "all three above all three: 1 of C(6, 3) ways"
+    assert best["p_darts"] is None, "darts was judged with another rule than the planted one"
+    assert "optimum" in said
+    assert (out / "figures" / "anytime.svg").is_file()
+    assert "| optimum |" in (out / "report.md").read_text()
+    darts = next(row for row in found if row["contestant"] == "darts")
+    assert all(len(run["curve"]) == 2 for run in darts["runs"])
+    assert all(run["curve"][-1] == run["value"] for run in darts["runs"]), "the last epoch is what magnitude takes"
+
+
+def test_killed_and_resumed(plugin: Path, tmp_path: Path) -> None:
+    more = ["--seeds", "0-1", "--selections", "magnitude,perturbation", "--jobs", "2"]
+    code, _, err = poise(plugin, *running(tmp_path / "whole", "lambda-darts,random", *more))
+    assert code == 0, err
+    killed = tmp_path / "killed"
+    words = running(killed, "lambda-darts,random", *more)
+    for wait in (0.2, 1.5, 3.0):
+        process = start(plugin, *words)
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not any(killed.glob("runs/*/*/search/run.json")) and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        words = ["resume", str(killed)]
+    code, _, err = poise(plugin, *words)
+    assert code == 0, err
+    assert results(killed) == results(tmp_path / "whole")
+
+
+def test_stopped_by_a_signal(plugin: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    process = start(plugin, *running(out, "darts", "--seeds", "0-3"))
+    while not any(out.glob("runs/*/*/search/run.json")) and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert err.splitlines() == [f"poise: stopped; saved; to go on: poise resume {out}"]
+    assert len(results(out)) < 4
+
+
+def test_one_failure_stops_no_other(plugin: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench"
+    code, said, err = poise(plugin, *running(out, "broken,optimum", "--seeds", "0-1"))
+    assert code == 2
+    assert "2 runs failed" in err.splitlines()[-1]
+    assert "failed: broken, seed 1: RuntimeError: planted to fail" in said
+    assert sorted(results(out)) == ["optimum--own--seed-0.json", "optimum--own--seed-1.json"]
+    code, said, _ = poise(plugin, *running(out, "optimum", "--seeds", "0-2"))
+    assert code == 0
+    assert "3 of 3" in said, "a seed was added, and what failed is no longer asked for"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--methods", "dart"], "unknown method 'dart'; did you mean 'darts'?"),
+        (["--methods", "darts:alignment.strenth=1"], "unknown setting"),
+        (["--methods", "random:search.epochs=3"], "random takes no settings"),
+        (["--methods", "darts,darts"], "the contestants of a bench differ"),
+        (["--selections", "magnitud"], "did you mean 'magnitude'?"),
+        (["--selections", ","], "a bench needs selections"),
+        (["--seeds", "2-1"], "seeds 2-1 are 0"),
+        (["--seeds", "a"], "seeds are numbers"),
+        (["--protocol", "nb202"], "unknown protocol 'nb202'; did you mean 'nb201'?"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(
+    words: list[str], message: str, plugin: Path, tmp_path: Path
+) -> None:
+    code, _, err = poise(plugin, *running(tmp_path / "bench", "darts", *words))
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "bench").exists()
+
+
+def bench(**changed: Any) -> Any:
+    given = {
+        "protocol": "smoke",
+        "contestants": ("darts",),
+        "selections": ("magnitude",),
+        "seeds": (0,),
+        "data": "digits",
+    }
+    return bench_of(**given | changed)
+
+
+def test_a_bench_keeps_what_fixes_the_comparison(tmp_path: Path) -> None:
+    from poise.workflow.contest.bench import open_bench
+
+    open_bench(tmp_path / "bench", bench())
+    check_bench(tmp_path / "bench", bench(seeds=(0, 1), contestants=("darts", "random")))
+    with pytest.raises(Refused, match="has data digits, not other"):
+        check_bench(tmp_path / "bench", bench(data="other"))
+    with pytest.raises(Refused, match="has protocol smoke, not nb201"):
+        check_bench(tmp_path / "bench", bench(protocol="nb201"))
+    assert read_bench(tmp_path / "bench") == bench()
+    (tmp_path / "bench" / "bench.json").write_text('{"format": "poise.bench", "version": 1, "seeds": "x"}')
+    with pytest.raises(Refused, match="damaged"):
+        read_bench(tmp_path / "bench")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    with pytest.raises(Refused, match="not a bench"):
+        check_bench(tmp_path / "other", bench())
+
+
+def test_threads_are_divided() -> None:
+    assert [threads_each(jobs, 8) for jobs in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
+
+
+def test_query(plugin: Path, table: Path) -> None:
+    code, said, err = poise(plugin, "bench", "query", BEST, "--table", str(table))
+    assert code == 0, err
+    assert "1 of 15,625" in said
+    code, said, _ = poise(plugin, "bench", "query", WORST, "--table", str(table))
+    assert "15,625 of 15,625" in said
+    code, _, err = poise(plugin, "bench", "query", "|no~0|", "--table", str(table))
+    assert code == 2
+    assert len(err.splitlines()) == 1
