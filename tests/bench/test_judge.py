@@ -9,13 +9,15 @@ import pytest
 import torch
 from contest_support import BEST, OPERATIONS, WORST, text_of, value_of
 
-from poise.bench.judge import at_time, judge, standings
+from poise.bench.guarding import replay, tally
+from poise.bench.judge import Judged, at_time, judge, standings
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.result import Result, compact, read_result
 from poise.bench.statistics import expected_best_of
 from poise.bench.table import Notation, Table
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.methods.guard import NoGuard, SkipGuard
 from poise.spaces.nasbench201 import NasBench201
 from poise.workflow.contest.searching import random_genotype
 
@@ -100,6 +102,30 @@ def test_random_search_at_a_time(table: Table) -> None:
     trace = [{"seconds": s, "genotype": compact(Genotype.parse(t))} for s, t in ((5.0, WORST), (8.0, BEST))]
     run = judge(result(BEST, "random", selection="", trace=trace), table, SMOKE)
     assert [at_time(run, seconds) for seconds in (1, 5, 7.9, 8, 99)] == pytest.approx([10, 10, 10, 65.35, 65.35])
+
+
+def test_a_guard_is_replayed(table: Table) -> None:
+    def run(shares: list[float], *texts: str) -> Judged:
+        records = [each | {"skip_share": share} for each, share in zip(epochs(*texts), shares, strict=True)]
+        return judge(result(texts[-1], epochs=records), table, SMOKE)
+
+    collapsing = run([0.0, 0.2, 0.9, 1.0], WORST, BEST, SKIPS, SKIPS)
+    recovering = run([0.9, 0.0, 0.0], SKIPS, WORST, BEST)
+    sound = run([0.0, 0.1], SKIPS, BEST)
+    best, skips = 65.35, 16.15
+    found = {action: replay(SkipGuard(0.5, action), collapsing) for action in ("warn", "keep", "stop")}  # type: ignore[arg-type]
+    assert [each.fired for each in found.values()] == [2, 2, 2]
+    assert [each.kept for each in found.values()] == [3, 1, 1]
+    assert [each.value for each in found.values()] == pytest.approx([skips, best, best])
+    assert replay(SkipGuard(0.5, "keep"), recovering).kept == 2
+    assert replay(SkipGuard(0.5, "stop"), recovering).kept == 0, "it stops at once, and has nothing better"
+    counted = tally(SkipGuard(0.5, "keep"), [collapsing, recovering, sound])
+    assert (counted.declined, counted.caught, counted.fine, counted.false_alarms) == (1, 1, 2, 1)
+    assert counted.without == pytest.approx((skips + 2 * best) / 3)
+    assert counted.kept == pytest.approx(best)
+    never = tally(NoGuard(), [collapsing, sound])
+    assert (never.caught, never.false_alarms) == (0, 0)
+    assert never.kept == never.without
 
 
 def test_another_space_is_refused(table: Table) -> None:

@@ -19,7 +19,8 @@ class Protocol:
         space, preset: what is searched, and the settings to begin with.
         settings: dotted settings on top.
         selections: rule -> dotted settings of that rule.
-        metric: the column of the table that judges; ``checks``: columns that show whether it was tuned to that one.
+        metric: the column of the table that judges, and its ``title`` in figures; ``checks``: columns that show whether
+            it was tuned to that one.
         random_cells, random_epochs: random search trains so many random architectures for so many epochs each.
         ranked_cells, ranked_batches: so many random architectures are ranked by the supernet, each on so many batches
             of the search half.
@@ -34,6 +35,7 @@ class Protocol:
     settings: Mapping[str, Any] = field(default_factory=dict)
     selections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     metric: str = "c10_test_200"
+    title: str = "CIFAR-10 test accuracy after 200 epochs (%)"
     checks: tuple[str, ...] = ("c100_test_200", "in16_test_200")
     random_cells: int = 60
     random_epochs: int = 2

@@ -153,7 +153,7 @@ PANELS = {
 """Title -> the numbers of an epoch's record, by their flat names; the mean of them is drawn."""
 
 
-def anytime_figure(standings: Sequence[Standing], metric: str, median: float, best: float) -> Figure:
+def anytime_figure(standings: Sequence[Standing], title: str, median: float, best: float) -> Figure:
     """The true value of what would be taken after each epoch, mean and range over seeds; below it, on the same epochs,
     what could be seen without ground truth.
 
@@ -175,15 +175,16 @@ def anytime_figure(standings: Sequence[Standing], metric: str, median: float, be
         for value, text in ((median, "median of the table"), (best, "best of the table")):
             top.axhline(value, color=LINE, linewidth=0.8, linestyle=":")
             top.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-        top.set_title(f"{metric} of the architecture that would be taken", loc="left", weight="bold")
+        top.set_title(f"{title} of the architecture that would be taken", loc="left", weight="bold")
         top.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower left")
-        for column, (title, number) in enumerate(PANELS.items()):
-            axes = figure.add_subplot(grid[1, column], label=title)
+        for column, (name, number) in enumerate(PANELS.items()):
+            axes = figure.add_subplot(grid[1, column], label=name)
+            axes.ticklabel_format(axis="y", useOffset=False)
             for colour, runs in zip(_colours(len(shown)), shown.values(), strict=True):
                 curves = [[_number(epoch, number) for epoch in run.result.epochs] for run in runs]
                 if not np.isnan(curves[0]).all():
                     _band(axes, curves, colour, "")
-            axes.set_title(title, loc="left", fontsize=8.5)
+            axes.set_title(name, loc="left", fontsize=8.5)
         for axes in figure.axes:
             axes.grid(axis="y", color=FAINT, linewidth=0.6)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))

@@ -52,7 +52,7 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
         run.write("report.json", json.dumps(contest_dict(found), indent=1)),
     ]
     if any(all(each.result.epochs for each in standing.runs) for standing in found):
-        figure = anytime_figure(found, rules.metric, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)
+        figure = anytime_figure(found, rules.title, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)
         files += save_figure(figure, folder / "figures", "anytime")
     expected = sum(1 for job in bench.jobs(folder))
     done = len({(result.contestant, result.seed) for result in results})
