@@ -66,7 +66,7 @@ NB201_SMALL = Protocol(
     about="NAS-Bench-201 with 4 channels and N = 4 on 16 x 16 images: minutes on one core, and plain DARTS collapses.",
     space="nasbench201",
     preset="small",
-    settings={"search.diagnostics": ("eigenvalue",)},
+    settings={"search.alphas.learning_rate": 1e-2, "search.diagnostics": ("eigenvalue",)},
     selections={"perturbation": {"selection.tune_epochs": 1}},
 )
 

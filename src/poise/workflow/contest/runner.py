@@ -169,7 +169,7 @@ def estimate(bench: Bench, folder: Path) -> str:
     finally:
         torch.set_num_threads(before)
     total = sum(seconds[job.contestant] for job in left) / bench.at_once
-    return f"{len(left)} runs, {bench.at_once} at a time: about {total / 60:.0f} minutes, selections aside"
+    return f"{len(left)} runs, {bench.at_once} at a time: about {total / 60:.0f} minutes"
 
 
 def job_of(folder: Path, contestant: str, seed: int) -> Job:
