@@ -110,7 +110,13 @@ def test_print_config_can_be_read_back(poise: Poise, tmp_path: Path) -> None:
     printed = poise("search", "--print-config", "--preset=demo", "--space=s3", "--seed=7", *options)
     assert printed.code == 0
     config = yaml.safe_load(printed.out)
-    assert config["method"]["alignment"] == {"kind": "layer", "strength": 0.5, "form": "corr", "distance": 0.001}
+    assert config["method"]["alignment"] == {
+        "kind": "layer",
+        "strength": 0.5,
+        "form": "corr",
+        "distance": 0.001,
+        "ramp": 1.0,
+    }
     assert config["method"]["relaxation"] == {"kind": "sigmoid"}
     assert config["method"]["perturbation"]["kind"] == "random"
     assert (config["space"]["name"], config["seed"]) == ("s3", 7)
