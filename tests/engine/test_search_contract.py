@@ -22,7 +22,7 @@ from poise.spaces import SPACES
 
 KEYS = {
     "epoch", "train_loss", "train_accuracy", "search_loss", "search_accuracy", "learning_rate", "mixture", "alignment",
-    "skip_share", "penalty", "seconds",
+    "skip_share", "penalty", "alphas", "seconds",
 }  # fmt: skip
 
 
@@ -38,6 +38,9 @@ def numbers(value: Any) -> Iterator[float]:
     """Every number of a record; None where a method has no such number."""
     if isinstance(value, dict):
         for inner in value.values():
+            yield from numbers(inner)
+    elif isinstance(value, list):
+        for inner in value:
             yield from numbers(inner)
     elif value is not None:
         yield float(value)
