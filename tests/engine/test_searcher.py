@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from poise.data.batches import Augmentation, Batches
 from poise.data.images import Images
 from poise.engine.divergence import Diverged
-from poise.engine.events import EpochEnded, Started, Stepped
+from poise.engine.events import EpochEnded, Started, Stepped, ignore
 from poise.engine.search import Searcher, cosine, search
 from poise.engine.statistics import mixture_statistics
 from poise.engine.streams import stream
@@ -123,6 +123,17 @@ CASES: dict[str, tuple[Method, dict[str, Any]]] = {
         {"alphas": {"betas": (0.9, 0.999), "learning_rate": 3e-3}},
     ),
 }
+
+
+def test_the_alphas_learning_rate_follows_a_cosine_if_asked_to() -> None:
+    """Adam's first step is as long as its learning rate, whatever the gradient."""
+    for epoch, share in ((0, 1.0), (1, 0.75), (2, 0.25), (3, 0.0)):
+        found = searcher(count=4, alphas={"learning_rate": 0.1, "final_learning_rate": 0.0, "weight_decay": 0.0})
+        before = {name: alphas.detach().clone() for name, alphas in found.alphas.items()}
+        found.epoch(Progress(epoch, 3), 0.01, ("search", epoch), ignore, "search", 0)
+        for name, alphas in found.alphas.items():
+            moved = (alphas.detach() - before[name]).abs()
+            torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * share), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -162,6 +162,10 @@ class Searcher:
         start = time.perf_counter() - spent
         for group in self.weight_optimizer.param_groups:
             group["lr"] = learning_rate
+        alphas = self.settings.alphas
+        if alphas.final_learning_rate is not None:
+            for group in self.alpha_optimizer.param_groups:
+                group["lr"] = cosine(alphas.learning_rate, alphas.final_learning_rate, progress.epoch, progress.epochs)
         moves = [self._move_weights]
         if self.method.curriculum.trains_alphas(progress):
             moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)

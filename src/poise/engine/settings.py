@@ -52,6 +52,8 @@ class AlphaSettings(Settings):
     """Adam on the alphas."""
 
     learning_rate: Rate = 3e-4
+    final_learning_rate: NotNegative | None = None
+    """The learning rate follows a cosine to this over the epochs. None: it stays as it is, as published."""
     betas: tuple[Share, Share] = (0.5, 0.999)
     weight_decay: NotNegative = 1e-3
 
