@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,6 +42,14 @@ def note_data(source: Source, listen: Listener) -> None:
         first = "; ".join(f"{bad.name}: {bad.reason}" for bad in skipped[:5])
         more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         listen(Noted(f"{len(skipped)} images could not be read and were left out ({first}{more})"))
+
+
+def check_resuming(resume: bool, out: Path | None, overwrite: bool, auto_batch: bool) -> None:
+    """Raise `Refused` for what does not go with resuming a run."""
+    if resume and (out is None or overwrite):
+        raise Refused("to resume a run takes its folder, and does not go with overwriting it")
+    if auto_batch and resume:
+        raise Refused("a batch is picked before a run begins; resume it without that")
 
 
 def check_data(folder: RunFolder, data: str, settings: RunSettings, listen: Listener) -> None:

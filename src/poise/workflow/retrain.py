@@ -30,7 +30,7 @@ from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.space import SPACES, Space, Task
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import augmentation_of, check_data, check_names, note_data
+from poise.workflow.prepare import augmentation_of, check_data, check_names, check_resuming, note_data
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
@@ -123,10 +123,7 @@ def train_as(
     watch: Watch = Watch(),
 ) -> TrainedNetwork:
     """`train` with its settings complete."""
-    if resume and (out is None or overwrite):
-        raise Refused("to resume a run takes its folder, and does not go with overwriting it")
-    if auto_batch and resume:
-        raise Refused("a batch is picked before a run begins; resume it without that")
+    check_resuming(resume, out, overwrite, auto_batch)
     if data is None:
         if base.data.source == "python":
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")

@@ -35,7 +35,7 @@ from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import Preparation, check_data, note_data
+from poise.workflow.prepare import Preparation, check_data, check_resuming, note_data
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
@@ -158,10 +158,7 @@ def run(
 ) -> SearchResult:
     """Search as the settings say. ``data`` and ``space`` stand in for what the settings name; ``auto_batch`` takes a
     smaller batch where theirs does not fit, see `fitting`."""
-    if resume and (out is None or overwrite):
-        raise Refused("to resume a run takes its folder, and does not go with overwriting it")
-    if auto_batch and resume:
-        raise Refused("a batch is picked before a run begins; resume it without that")
+    check_resuming(resume, out, overwrite, auto_batch)
     if auto_batch:
         settings = fitting(settings, search_step(Preparation.of(settings, data, space).searcher()), listen)
     if out is None:
