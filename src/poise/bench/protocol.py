@@ -67,7 +67,7 @@ NB201_SMALL = Protocol(
     space="nasbench201",
     preset="small",
     settings={"search.alphas.learning_rate": 1e-2, "search.diagnostics": ("eigenvalue",)},
-    selections={"perturbation": {"selection.tune_epochs": 1}},
+    selections={"perturbation": {"selection.tune_epochs": 1, "selection.confidence": 0.999}},
 )
 
 NB201 = Protocol(

@@ -122,11 +122,11 @@ class Searcher:
             self.alphas.values(), alphas.learning_rate, alphas.betas, weight_decay=alphas.weight_decay
         )
 
-    def set_alphas(self, values: Mapping[str, Sequence[Any]]) -> None:
-        """Give the alphas the values of an epoch's record."""
+    def set_alphas(self, values: Mapping[str, Tensor]) -> None:
+        """Give the alphas these values."""
         with torch.no_grad():
             for name, alphas in self.alphas.items():
-                alphas.copy_(torch.tensor(values[name], dtype=alphas.dtype))
+                alphas.copy_(values[name])
 
     def probabilities(self) -> dict[str, Tensor]:
         """The relaxed alphas, group -> ``[rows, candidates]``, with what a selection has decided so far."""
@@ -314,7 +314,7 @@ def search(
     diagnose: Callable[[Searcher], Mapping[str, float]] = lambda searcher: {},
 ) -> list[dict[str, Any]]:
     """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result:
-    the weights at the end, and the alphas of the epoch that the method's guard keeps.
+    the weights at the end, and the alphas that the method's guard and averaging leave to the selection.
 
     Args:
         searcher: what is trained.
@@ -354,5 +354,5 @@ def search(
     kept = guard(history).keep
     if kept != len(history) - 1:
         listen(Noted(f"the alphas of epoch {kept + 1} of {len(history)} are kept"))
-        searcher.set_alphas(history[kept]["alphas"])
+    searcher.set_alphas(searcher.method.outcome(history))
     return history

@@ -1,7 +1,9 @@
 """Methods as values: the slots, what fills them, and the papers' methods."""
 
 from poise.methods.alignment import LayerAlignment, NoAlignment
+from poise.methods.averaging import LastEpoch, TailAverage
 from poise.methods.curriculum import Blank, NoCurriculum, WarmUp
+from poise.methods.guard import NoGuard, SkipGuard
 from poise.methods.hypergradient import FirstOrder, Unrolled
 from poise.methods.method import Method
 from poise.methods.penalty import NoPenalty, Sum, ZeroOne
@@ -30,16 +32,20 @@ __all__ = [
     "AdversarialSmoothing",
     "Blank",
     "FirstOrder",
+    "LastEpoch",
     "LayerAlignment",
     "Method",
     "NoAlignment",
     "NoCurriculum",
+    "NoGuard",
     "NoPenalty",
     "NoPerturbation",
     "RandomSmoothing",
     "Sigmoid",
+    "SkipGuard",
     "Softmax",
     "Sum",
+    "TailAverage",
     "Unrolled",
     "WarmUp",
     "ZeroOne",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
 
 from poise.errors import Refused
 from poise.methods.alignment import NoAlignment
+from poise.methods.averaging import LastEpoch
 from poise.methods.curriculum import NoCurriculum
 from poise.methods.guard import NoGuard
 from poise.methods.hypergradient import FirstOrder
@@ -15,6 +19,7 @@ from poise.methods.perturbation import NoPerturbation
 from poise.methods.relaxation import Softmax
 from poise.methods.slots import (
     Alignment,
+    Averaging,
     Curriculum,
     Guard,
     HasConflict,
@@ -42,6 +47,7 @@ class Method:
         selection: ``trained supernet -> genotype``.
         curriculum: what changes while the search goes on.
         guard: ``records of the epochs -> which epoch counts``, and whether to stop.
+        averaging: ``records of the epochs that count -> alphas`` for the selection.
         without: candidates that the method leaves out of the space, where the space has them.
 
     Example:
@@ -59,11 +65,16 @@ class Method:
     selection: Selection = Magnitude()
     curriculum: Curriculum = NoCurriculum()
     guard: Guard = NoGuard()
+    averaging: Averaging = LastEpoch()
     without: tuple[str, ...] = ()
 
     def trains_alphas(self, epochs: int) -> bool:
         """Whether any of ``epochs`` epochs trains the alphas."""
         return any(self.curriculum.trains_alphas(Progress(epoch, epochs)) for epoch in range(epochs))
+
+    def outcome(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
+        """The alphas that the selection gets if the search ends after these epochs, group -> ``[rows, candidates]``."""
+        return self.averaging(history[: self.guard(history).keep + 1])
 
     def check(self, groups: Sequence[ChoiceGroup], epochs: int) -> None:
         """Raise `Refused`, with the reason, if the slots make no sense together or on these groups."""

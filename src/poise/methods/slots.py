@@ -19,8 +19,10 @@ from poise.supernet.groups import ChoiceGroup, Mixture
 
 SLOTS: dict[str, Registry[type]] = {
     slot: Registry(slot, "poise.methods")
-    for slot in ("relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard")
-} | {"selection": SELECTIONS}
+    for slot in (
+        "relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard", "averaging",
+    )
+} | {"selection": SELECTIONS}  # fmt: skip
 """Slot -> kind -> class."""
 
 C = TypeVar("C", bound=type)
@@ -183,6 +185,12 @@ class Guard(Protocol):
     """Watches over a search: ``records of the epochs so far -> verdict``. It is asked after every epoch."""
 
     def __call__(self, history: Sequence[Mapping[str, Any]]) -> Verdict: ...
+
+
+class Averaging(Protocol):
+    """Which alphas the selection gets: ``records of the epochs that count -> group -> [rows, candidates]``."""
+
+    def __call__(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]: ...
 
 
 @runtime_checkable

@@ -99,9 +99,8 @@ def _epochs(prepared: Preparation, rule: str, history: Sequence[Mapping[str, Any
     settings = override(prepared.settings, [("selection", rule)])
     prepared = replace(prepared, settings=settings, method=settings.build_method())
     found = []
-    for record in history:
-        alphas = {name: torch.tensor(values) for name, values in record["alphas"].items()}
-        genotype = choose(prepared, alphas, nothing, ignore)
+    for number, record in enumerate(history):
+        genotype = choose(prepared, prepared.method.outcome(history[: number + 1]), nothing, ignore)
         known = {name: value for name, value in record.items() if name != "alphas"}
         found.append(known | {"genotype": compact(genotype)})
     return found
