@@ -18,6 +18,7 @@ from poise.methods.presets import (
     fair_darts_l1,
     lambda_darts,
     lambda_darts_sign,
+    poise,
     sdarts_adv,
     sdarts_rs,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "fills",
     "lambda_darts",
     "lambda_darts_sign",
+    "poise",
     "preset",
     "sdarts_adv",
     "sdarts_rs",

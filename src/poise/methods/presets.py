@@ -1,8 +1,9 @@
-"""The papers' methods, each a few lines. Published settings are for CIFAR-10."""
+"""The papers' methods and poise's own, each a few lines. Published settings are for CIFAR-10."""
 
 from __future__ import annotations
 
 from poise.methods.alignment import LayerAlignment
+from poise.methods.averaging import TailAverage
 from poise.methods.curriculum import Blank
 from poise.methods.hypergradient import Unrolled
 from poise.methods.method import Method
@@ -39,6 +40,17 @@ FAIR = {
 }
 STRONGER = {space: {"alignment.strength": 0.25} for space in ("nasbench201", "s1", "s2", "s3", "s4")}
 WEIGHTS_FIRST = {"nasbench201": {"weights_first": True, "alphas.learning_rate": 1e-4}}
+
+
+@preset("poise", citation=f"docs/results.md; built from {CHU}; {MOVAHEDI}")
+def poise() -> Method:
+    """poise's own, and the default: independent weights, aligned layers, the last half's mean alphas; no ``none``."""
+    return Method(
+        relaxation=Sigmoid(),
+        alignment=LayerAlignment(strength=0.1, ramp=0.3),
+        averaging=TailAverage(),
+        without=("none",),
+    )
 
 
 @preset("darts", citation=LIU)
