@@ -50,7 +50,7 @@ def test_planted_contestants_come_out_first_and_last(plugin: Path, table: Path, 
     assert "12 of 12 runs are done" in said
     code, said, err = poise(plugin, "bench", "report", str(out))
     assert code == 0, err
-    found = json.loads((out / "report.json").read_text())
+    found = json.loads((out / "report.json").read_text())["standings"]
     assert [found[0]["contestant"], found[-1]["contestant"]] == ["optimum", "worst"]
     assert {row["contestant"] for row in found} == {"optimum", "worst", "darts", "random"}
     best, worst = found[0], found[-1]

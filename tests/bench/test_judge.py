@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from contest_support import BEST, OPERATIONS, WORST, text_of, value_of
 
-from poise.bench.guarding import replay, tally
+from poise.bench.guarding import foresight, guards, replay, tally
 from poise.bench.judge import Judged, at_time, judge, standings
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.result import Result, compact, read_result
@@ -123,9 +125,40 @@ def test_a_guard_is_replayed(table: Table) -> None:
     assert (counted.declined, counted.caught, counted.fine, counted.false_alarms) == (1, 1, 2, 1)
     assert counted.without == pytest.approx((skips + 2 * best) / 3)
     assert counted.kept == pytest.approx(best)
+    assert counted.epoch == pytest.approx((3 + 1) / 2)
     never = tally(NoGuard(), [collapsing, sound])
     assert (never.caught, never.false_alarms) == (0, 0)
     assert never.kept == never.without
+
+
+def test_guards_are_told_by_what_the_records_hold_and_searches_count_once(table: Table) -> None:
+    def run(contestant: str, selection: str = "magnitude", **more: float) -> Judged:
+        records = [each | {"skip_share": share} | more for each, share in zip(epochs(BEST, SKIPS), (0, 1), strict=True)]
+        return judge(result(SKIPS, contestant, selection=selection, epochs=records), table, SMOKE)
+
+    both = guards([run("a"), run("a", "threshold"), run("b", eigenvalue=1.0)])
+    assert {kind: found.declined for kind, found in both.items()} == {"skips": 2, "eigenvalue": 1}
+    assert both["skips"].kept == pytest.approx(65.35)
+    assert "none" not in both
+    measured = judge(result(BEST, "c", selection="perturbation"), table, SMOKE)
+    assert guards([measured]) == {}
+
+
+def test_foresight_by_hand(table: Table) -> None:
+    def run(shares: list[float], *texts: str) -> Judged:
+        records = [each | {"share": share} for each, share in zip(epochs(*texts), shares, strict=True)]
+        return judge(result(texts[-1], epochs=records), table, SMOKE)
+
+    def share(record: Mapping[str, Any]) -> float:
+        return float(record["share"])
+
+    losing = run([0.6, 0.2, 0.9], BEST, BEST, SKIPS)
+    holding = run([0.1, 0.2, 0.9], SKIPS, BEST, BEST)
+    assert foresight(share, [losing, holding]) == pytest.approx((1 + 1 + 1 + 0.5) / 4)
+    assert foresight(lambda record: -share(record), [losing, holding]) == pytest.approx(0.5 / 4)
+    assert foresight(share, [holding]) is None
+    unknown = run([float("nan"), 0.2, 0.9], BEST, BEST, SKIPS)
+    assert foresight(share, [unknown, holding]) == pytest.approx((1 + 0.5) / 2)
 
 
 def test_another_space_is_refused(table: Table) -> None:

@@ -17,7 +17,7 @@ from poise.engine.keeper import Watch
 from poise.engine.search import search
 from poise.errors import Refused
 from poise.methods import Method
-from poise.methods.guard import NoGuard, SkipGuard
+from poise.methods.guard import EigenvalueGuard, NoGuard, SkipGuard
 from poise.methods.slots import Verdict
 
 
@@ -41,11 +41,42 @@ def test_the_skip_guard_by_hand(action: Any) -> None:
     assert guard(records(0.9, 0.8)).keep == (1 if action == "warn" else 0)
 
 
+@pytest.mark.parametrize("action", ["warn", "keep", "stop"])
+def test_the_eigenvalue_guard_by_hand(action: Any) -> None:
+    """Means of two epochs: 1, 1, 1.5, 2, 2, 3.5; against those two epochs before: 2/3, 1/2, 3/4, 4/7."""
+    values = (1.0, 1.0, 2.0, 2.0, 2.0, 5.0)
+    history = [{"epoch": number, "eigenvalue": value} for number, value in enumerate(values)]
+
+    def verdict(ratio: float, epochs: int = 6) -> Verdict:
+        return EigenvalueGuard(2, ratio, action)(history[:epochs])
+
+    assert verdict(0.75, epochs=2) == Verdict(1), "before two windows have passed there is nothing to compare"
+    assert verdict(0.5) == Verdict(5), "1/2 is not below 1/2"
+    half, late = verdict(0.51), verdict(0.51, epochs=4)
+    assert half.warning is not None
+    assert half.warning == late.warning, "it fired after epoch 4"
+    assert "up to epoch 4, the dominant eigenvalue of the alphas' Hessian has grown from 1 to 2" in half.warning
+    assert half.keep == (5 if action == "warn" else 1), "the epoch two before"
+    assert half.stop == (action == "stop")
+    assert verdict(0.7).keep == (5 if action == "warn" else 0), "2/3 comes first"
+
+
+def test_a_guard_without_its_diagnostic_is_refused_before_anything_is_read() -> None:
+    settings = {"guard": "eigenvalue", "space.channels": 2}
+    with pytest.raises(Refused, match=r"guard=eigenvalue .*search.diagnostics=\[eigenvalue\]"):
+        poise.search("no such data", space="nasbench201", method="darts", settings=settings)
+
+
 def test_refusals() -> None:
     with pytest.raises(Refused, match="limit"):
         SkipGuard(1.5)
-    with pytest.raises(Refused, match="action"):
-        SkipGuard(action="halt")  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="window"):
+        EigenvalueGuard(0)
+    with pytest.raises(Refused, match="ratio"):
+        EigenvalueGuard(ratio=1.0)
+    for made in (SkipGuard, EigenvalueGuard):
+        with pytest.raises(Refused, match="action"):
+            made(action="halt")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

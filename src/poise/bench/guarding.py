@@ -1,14 +1,15 @@
-"""How often a guard is right: replayed on searches whose true course is known."""
+"""How often a guard is right, and what foretells a decline: replayed on searches whose true course is known."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
-from poise.bench.judge import Judged
-from poise.methods.slots import Guard
+from poise.bench.judge import DECLINE, Judged
+from poise.methods.slots import SLOTS, Guard
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Tally:
         declined: searches that ended clearly below what they once held; ``caught``: those of them in which it fired
             before the end.
         fine: all others; ``false_alarms``: those of them in which it fired.
+        epoch: the mean epoch (from 1) after which it first fired; None: it never did.
         without, kept: the mean true value at the end, and of what the guard keeps.
     """
 
@@ -60,6 +62,7 @@ class Tally:
     caught: int
     fine: int
     false_alarms: int
+    epoch: float | None
     without: float
     kept: float
 
@@ -69,11 +72,47 @@ def tally(guard: Guard, runs: Sequence[Judged]) -> Tally:
     watched = [replay(guard, run) for run in runs]
     declined = [each for each in watched if each.run.declined]
     fine = [each for each in watched if not each.run.declined]
+    fired = [each.fired + 1 for each in watched if each.fired is not None]
     return Tally(
         declined=len(declined),
         caught=sum(each.fired is not None for each in declined),
         fine=len(fine),
         false_alarms=sum(each.fired is not None for each in fine),
+        epoch=float(np.mean(fired)) if fired else None,
         without=float(np.mean([each.run.value for each in watched])),
         kept=float(np.mean([each.value for each in watched])),
     )
+
+
+def guards(runs: Sequence[Judged]) -> dict[str, Tally]:
+    """Every guard that there is, with its defaults but for ``action="keep"``, on those searches whose records hold what
+    it goes by; several rules may have chosen from one search, which counts once."""
+    watched = {(run.result.contestant, run.result.seed): run for run in runs if run.result.epochs}
+    found = {}
+    for kind, made in SLOTS["guard"].items():
+        needed = getattr(made, "diagnostics", ())
+        fit = [run for run in watched.values() if all(name in run.result.epochs[0] for name in needed)]
+        if fit and "action" in {field.name for field in fields(made)}:
+            found[kind] = tally(made(action="keep"), fit)
+    return found
+
+
+def foresight(indicator: Callable[[Mapping[str, Any]], float], runs: Sequence[Judged]) -> float | None:
+    """How well a number of the epochs' records tells where a search will decline: the probability that it is larger
+    after an epoch whose architecture the search will lose than after one whose architecture it will not.
+
+    An architecture is lost if the one in the end is worse by `poise.bench.judge.DECLINE` or more. This is the area
+    under the ROC curve: 1/2 says nothing, 1 that larger is always worse, 0 that smaller is. Epochs of one search are no
+    independent samples. None: one of the two kinds of epochs does not occur.
+    """
+    lost: list[float] = []
+    held: list[float] = []
+    for run in runs:
+        for record, value in list(zip(run.result.epochs, run.curve, strict=True))[:-1]:
+            number = indicator(record)
+            if not np.isnan(number):
+                (lost if value - run.value >= DECLINE else held).append(number)
+    if not lost or not held:
+        return None
+    difference = np.subtract.outer(np.array(lost), np.array(held))
+    return float(np.mean((np.sign(difference) + 1) / 2))

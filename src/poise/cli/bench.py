@@ -102,11 +102,14 @@ def report(
     table: Annotated[Path | None, typer.Option(help="Ground truth; default: as the bench was started.")] = None,
 ) -> None:
     """What a bench has found so far, against ground truth."""
-    from poise.report.contest import contest_table
+    from poise.report.contest import contest_table, rows_table
+    from poise.report.guards import guard_rows
     from poise.workflow.contest.report import report as work
 
     found = work(folder, table)
     console.print(contest_table(found.standings))
+    if rows := guard_rows(found.standings):
+        console.print(rows_table(rows))
     if found.missing:
         say(f"{found.missing} runs are missing")
     for file in found.files:

@@ -1,13 +1,15 @@
 """Guards: they watch a search for signs of collapse, and say which epoch's alphas to keep.
 
 A search collapses when its alphas drift to architectures without weights, skip connections above all, although its own
-losses look well. Guards go by the records of the epochs alone: nothing that needs ground truth or costs time.
+losses look well. Guards go by the records of the epochs alone: nothing that needs ground truth. One that needs a
+diagnostic in them says so by an attribute ``diagnostics``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any, ClassVar, Literal
 
 from poise.errors import Refused
@@ -15,6 +17,7 @@ from poise.methods.slots import Verdict, fills
 
 Action = Literal["warn", "keep", "stop"]
 ACTIONS = ("warn", "keep", "stop")
+ADVICE = "try --set guard.action=keep, or a method that does not collapse (docs/results.md)"
 
 
 @fills("guard")
@@ -48,8 +51,7 @@ class SkipGuard:
     def __post_init__(self) -> None:
         if not 0 <= self.limit <= 1:
             raise Refused(f"the limit of the skip guard is a share, from 0 to 1, got {self.limit}")
-        if self.action not in ACTIONS:
-            raise Refused(f"the action of a guard is {', '.join(ACTIONS)}, got {self.action!r}")
+        _check_action(self.action)
 
     def __call__(self, history: Sequence[Mapping[str, Any]]) -> Verdict:
         well = [(record.get("skip_share") or 0.0) <= self.limit for record in history]
@@ -58,12 +60,63 @@ class SkipGuard:
             return Verdict(last)
         fired = well.index(False)
         share = history[fired]["skip_share"]
-        advice = "; try --set guard.action=keep, or a method that does not collapse" if self.action == "warn" else ""
-        warning = (
-            f"the search may be collapsing: after epoch {fired + 1} skip connections lead {share:.0%} of the choices "
-            f"(limit: {self.limit:.0%}){advice}"
-        )
-        if self.action == "warn":
-            return Verdict(last, warning=warning)
-        good = [number for number, fine in enumerate(well) if fine]
-        return Verdict(good[-1] if good else 0, self.action == "stop", warning)
+        return _verdict(
+            self.action, last, next((number for number in range(last, -1, -1) if well[number]), 0),
+            f"after epoch {fired + 1} skip connections lead {share:.0%} of the choices (limit: {self.limit:.0%})",
+        )  # fmt: skip
+
+
+@fills("guard")
+@dataclass(frozen=True)
+class EigenvalueGuard:
+    """Fires once the dominant eigenvalue of the alphas' Hessian has grown too fast: ``λ̄_{t−window} / λ̄_t < ratio``.
+
+    ``λ̄_t`` is the mean over the last ``window`` epochs. Robust DARTS's early stopping (Zela et al.: Understanding and
+    Robustifying Differentiable Architecture Search, ICLR 2020, arXiv:1909.09656, section 4.3), which returns epoch
+    ``t − window``. Needs ``search.diagnostics=[eigenvalue]``.
+
+    Args:
+        window: in epochs; published 5.
+        ratio: published 0.75.
+        action: as of `SkipGuard`; ``keep`` and ``stop`` let epoch ``t − window`` count.
+    """
+
+    window: int = 5
+    ratio: float = 0.75
+    action: Action = "warn"
+    kind: ClassVar[str] = "eigenvalue"
+    diagnostics: ClassVar[tuple[str, ...]] = ("eigenvalue",)
+
+    def __post_init__(self) -> None:
+        if self.window < 1:
+            raise Refused(f"the window of the eigenvalue guard is at least 1 epoch, got {self.window}")
+        if not 0 < self.ratio < 1:
+            raise Refused(f"the ratio of the eigenvalue guard lies between 0 and 1, got {self.ratio}")
+        _check_action(self.action)
+
+    def __call__(self, history: Sequence[Mapping[str, Any]]) -> Verdict:
+        values = [float(record["eigenvalue"]) for record in history]
+        smooth = [mean(values[max(0, t - self.window + 1) : t + 1]) for t in range(len(values))]
+        last = len(history) - 1
+        for t in range(self.window, len(smooth)):
+            before = smooth[t - self.window]
+            if before < self.ratio * smooth[t]:
+                return _verdict(
+                    self.action, last, t - self.window,
+                    f"within {self.window} epochs, up to epoch {t + 1}, the dominant eigenvalue of the alphas' Hessian "
+                    f"has grown from {before:.3g} to {smooth[t]:.3g} (mean of {self.window} epochs)",
+                )  # fmt: skip
+        return Verdict(last)
+
+
+def _check_action(action: str) -> None:
+    if action not in ACTIONS:
+        raise Refused(f"the action of a guard is {', '.join(ACTIONS)}, got {action!r}")
+
+
+def _verdict(action: Action, last: int, good: int, sign: str) -> Verdict:
+    """What a guard that fired says: ``good`` is the epoch to keep, if it is to keep one."""
+    warning = f"the search may be collapsing: {sign}"
+    if action == "warn":
+        return Verdict(last, warning=f"{warning}; {ADVICE}")
+    return Verdict(good, action == "stop", warning)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -183,6 +183,8 @@ class Verdict:
 
 class Guard(Protocol):
     """Watches over a search: ``records of the epochs so far -> verdict``. It is asked after every epoch."""
+
+    kind: ClassVar[str]
 
     def __call__(self, history: Sequence[Mapping[str, Any]]) -> Verdict: ...
 

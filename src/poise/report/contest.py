@@ -24,6 +24,10 @@ from poise.report.curves import flatten
 from poise.report.style import FAINT, LINE, RC, SERIES
 
 Cell = Callable[[Standing], str]
+Rows = Sequence[Sequence[str]]
+"""Text by row and column; the first row is the head."""
+WORDS = ("contestant", "seeds", "guard", "indicator")
+"""Heads of columns that hold words."""
 
 COLUMNS: Mapping[str, Cell] = {
     "contestant": lambda s: s.label,
@@ -74,16 +78,30 @@ def _shown(standings: Sequence[Standing]) -> list[tuple[str, Cell]]:
 def contest_table(standings: Sequence[Standing]) -> Group:
     """For the terminal, which is narrow: two tables, and what they leave out stands in the files."""
     columns = dict(_shown(standings))
-    return Group(*(_part(standings, {head: columns[head] for head in part if head in columns}) for part in TERMINAL))
+    return Group(
+        *(rows_table(_rows(standings, {head: columns[head] for head in part if head in columns})) for part in TERMINAL)
+    )
 
 
-def _part(standings: Sequence[Standing], columns: Mapping[str, Cell]) -> Table:
+def _rows(standings: Sequence[Standing], columns: Mapping[str, Cell]) -> Rows:
+    return [list(columns), *([cell(standing) for cell in columns.values()] for standing in standings)]
+
+
+def rows_table(rows: Rows) -> Table:
+    """For the terminal."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in columns:
-        table.add_column(head, justify="left" if head in ("contestant", "seeds") else "right")
-    for standing in standings:
-        table.add_row(*(Text(cell(standing)) for cell in columns.values()))
+    for head in rows[0]:
+        table.add_column(head, justify="left" if head in WORDS else "right")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     return table
+
+
+def rows_markdown(rows: Rows) -> str:
+    """As a Markdown table."""
+    line = ["---" if head in WORDS else "---:" for head in rows[0]]
+    cells = [rows[0], line, *([text.replace("|", "\\|") for text in row] for row in rows[1:])]
+    return "".join("| " + " | ".join(row) + " |\n" for row in cells)
 
 
 def query_table(truth: Truth, genotype: Genotype) -> Table:
@@ -104,13 +122,7 @@ def query_table(truth: Truth, genotype: Genotype) -> Table:
 
 def contest_markdown(standings: Sequence[Standing]) -> str:
     """As a Markdown table."""
-    columns = _shown(standings)
-    rows = [
-        [head for head, _ in columns],
-        ["---" if head in ("contestant", "seeds") else "---:" for head, _ in columns],
-    ]
-    rows += [[cell(standing).replace("|", "\\|") for _, cell in columns] for standing in standings]
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    return rows_markdown(_rows(standings, dict(_shown(standings))))
 
 
 def contest_dict(standings: Sequence[Standing]) -> list[dict[str, Any]]:
@@ -177,11 +189,11 @@ def anytime_figure(standings: Sequence[Standing], title: str, median: float, bes
             top.annotate(text, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
         top.set_title(f"{title} of the architecture that would be taken", loc="left", weight="bold")
         top.legend(frameon=False, fontsize=7.5, ncols=2, loc="lower left")
-        for column, (name, number) in enumerate(PANELS.items()):
+        for column, (name, pattern) in enumerate(PANELS.items()):
             axes = figure.add_subplot(grid[1, column], label=name)
             axes.ticklabel_format(axis="y", useOffset=False)
             for colour, runs in zip(_colours(len(shown)), shown.values(), strict=True):
-                curves = [[_number(epoch, number) for epoch in run.result.epochs] for run in runs]
+                curves = [list(map(number_of(pattern), run.result.epochs)) for run in runs]
                 if not np.isnan(curves[0]).all():
                     _band(axes, curves, colour, "")
             axes.set_title(name, loc="left", fontsize=8.5)
@@ -192,9 +204,14 @@ def anytime_figure(standings: Sequence[Standing], title: str, median: float, bes
     return figure
 
 
-def _number(record: Mapping[str, Any], pattern: str) -> float:
-    found = [value for name, value in flatten(record).items() if re.fullmatch(pattern, name)]
-    return float(np.mean(found)) if found else float("nan")
+def number_of(pattern: str) -> Callable[[Mapping[str, Any]], float]:
+    """Record of an epoch -> the mean of its numbers of these flat names; not a number where there are none."""
+
+    def number(record: Mapping[str, Any]) -> float:
+        found = [value for name, value in flatten(record).items() if re.fullmatch(pattern, name)]
+        return float(np.mean(found)) if found else float("nan")
+
+    return number
 
 
 def _colours(count: int) -> Iterable[Any]:

@@ -85,6 +85,10 @@ class Preparation:
         groups = space.groups
         method.check(groups, settings.search.epochs)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
+        missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
+        if missing:
+            names = ",".join([*settings.search.diagnostics, *missing])
+            raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
         place = Place.open(settings.device, settings.precision)
         return Preparation(settings, method, space, groups, place, settings.data.source if data is None else data)
 

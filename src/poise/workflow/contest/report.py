@@ -12,7 +12,8 @@ from poise.bench.protocol import protocol
 from poise.bench.table import open_table
 from poise.engine.run import RunFolder
 from poise.errors import Refused
-from poise.report.contest import anytime_figure, contest_dict, contest_markdown
+from poise.report.contest import anytime_figure, contest_dict, contest_markdown, rows_markdown
+from poise.report.guards import guard_dict, guard_rows, indicator_rows
 from poise.report.style import save_figure
 from poise.workflow.contest.bench import read_bench, results_of
 
@@ -47,9 +48,13 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
         raise Refused(f"the bench at {folder} has no results yet")
     found = standings(results, truth, rules)
     run = RunFolder(folder)
+    tables = [
+        contest_markdown(found),
+        *(rows_markdown(rows) for rows in (guard_rows(found), indicator_rows(found)) if rows),
+    ]
     files = [
-        run.write("report.md", contest_markdown(found)),
-        run.write("report.json", json.dumps(contest_dict(found), indent=1)),
+        run.write("report.md", "\n".join(tables)),
+        run.write("report.json", json.dumps({"standings": contest_dict(found)} | guard_dict(found), indent=1)),
     ]
     if any(all(each.result.epochs for each in standing.runs) for standing in found):
         figure = anytime_figure(found, rules.title, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)
