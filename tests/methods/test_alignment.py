@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -197,6 +198,20 @@ def test_no_alignment_is_the_plain_gradient() -> None:
     )
     assert list(found.layers) == ["normal"], "of aligned groups only"
     torch.testing.assert_close(found.layers["normal"], layer_gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_where_nothing_can_be_aligned_the_gradient_stays_plain_if_that_is_allowed() -> None:
+    weights, mixture = smooth_weights(), smooth_mixture()
+    apart = tuple(replace(group, aligned=False) for group in GROUPS)
+    lenient = LayerAlignment(0.4, required=False)
+    Method(alignment=lenient).check(apart, 5)
+    found = lenient(SmoothLoss(weights), mixture, weights, apart, LAST).weights
+    plain = NoAlignment()(SmoothLoss(weights), mixture, weights, apart, LAST).weights
+    assert all(torch.equal(found[name], plain[name]) for name in weights)
+    strict = LayerAlignment(0.4)(SmoothLoss(weights), mixture, weights, GROUPS, LAST).weights
+    same = replace(lenient)(SmoothLoss(weights), mixture, weights, GROUPS, LAST).weights
+    assert all(torch.equal(same[name], strict[name]) for name in weights), "where it can, it does"
+    assert any(not torch.equal(same[name], plain[name]) for name in weights)
 
 
 def test_the_diagnostic_is_the_mean_cosine_of_aligned_groups() -> None:

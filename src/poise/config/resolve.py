@@ -28,7 +28,7 @@ from poise.spaces.space import SPACES, Space
 PRESETS = ("demo", "small", "paper")
 DEFAULT_PRESET = "small"
 DEFAULT_SPACE = "darts"
-DEFAULT_METHOD = "lambda-darts"
+DEFAULT_METHOD = "poise"
 
 Plain = dict[str, Any]
 

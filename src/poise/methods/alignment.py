@@ -108,12 +108,14 @@ class LayerAlignment:
         form: ``corr`` or ``signcorr``, see `correlation`.
         distance: ``ε_0``; published 1e-4 to 1e-3.
         ramp: the share of the search over which ``λ_t`` grows; published 1: all of it. 0: it is ``strength`` at once.
+        required: refuse a space in which no layers share alphas. False: there the plain gradient stays.
     """
 
     strength: float = 0.125
     form: Form = "corr"
     distance: float = 1e-3
     ramp: float = 1.0
+    required: bool = True
     kind: ClassVar[str] = "layer"
 
     def __post_init__(self) -> None:
@@ -126,7 +128,7 @@ class LayerAlignment:
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It needs at least two layers that share alphas."""
-        if aligned_groups(groups):
+        if aligned_groups(groups) or not self.required:
             return None
         shapes = ", ".join(f"{group.name!r} has {group.layers}" for group in groups)
         return (
@@ -144,7 +146,7 @@ class LayerAlignment:
         grows = self.ramp * max(progress.epochs - 1, 1)
         strength = self.strength * (min(progress.epoch / grows, 1.0) if grows else 1.0)
         found = weight_and_layer_gradients(loss, mixture, weights, groups)
-        if strength == 0:
+        if strength == 0 or not aligned_groups(groups):
             return found
         gradients = dict(found.weights)
         self._correct(gradients, found.layers, loss, mixture, weights, strength)

@@ -12,7 +12,7 @@ from poise.errors import Refused
 from poise.methods.alignment import NoAlignment
 from poise.methods.averaging import LastEpoch
 from poise.methods.curriculum import NoCurriculum
-from poise.methods.guard import NoGuard
+from poise.methods.guard import SkipGuard
 from poise.methods.hypergradient import FirstOrder
 from poise.methods.penalty import NoPenalty
 from poise.methods.perturbation import NoPerturbation
@@ -64,7 +64,7 @@ class Method:
     hypergradient: Hypergradient = FirstOrder()
     selection: Selection = Magnitude()
     curriculum: Curriculum = NoCurriculum()
-    guard: Guard = NoGuard()
+    guard: Guard = SkipGuard()
     averaging: Averaging = LastEpoch()
     without: tuple[str, ...] = ()
 

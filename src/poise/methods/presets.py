@@ -47,7 +47,7 @@ def poise() -> Method:
     """poise's own, and the default: independent weights, aligned layers, the last half's mean alphas; no ``none``."""
     return Method(
         relaxation=Sigmoid(),
-        alignment=LayerAlignment(strength=0.1, ramp=0.3),
+        alignment=LayerAlignment(strength=0.1, ramp=0.3, required=False),
         averaging=TailAverage(),
         without=("none",),
     )
