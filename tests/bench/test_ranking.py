@@ -6,14 +6,14 @@ from itertools import islice
 
 import pytest
 import torch
-from textbook.supernets import nasbench201_supernet
-from textbook.weights import randomise
 from torch.nn import functional as F
 
 from poise.config import resolve
 from poise.genotype import Genotype
 from poise.workflow.contest.searching import _score
 from poise.workflow.prepare import Preparation
+from textbook.supernets import nasbench201_supernet
+from textbook.weights import randomise
 
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|"
 SETTINGS = {
