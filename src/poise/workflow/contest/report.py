@@ -14,6 +14,7 @@ from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.contest import anytime_figure, contest_dict, contest_markdown, rows_markdown
 from poise.report.guards import guard_dict, guard_rows, indicator_rows
+from poise.report.inside import inside_rows
 from poise.report.style import save_figure
 from poise.workflow.contest.bench import read_bench, results_of
 
@@ -48,10 +49,8 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
         raise Refused(f"the bench at {folder} has no results yet")
     found = standings(results, truth, rules)
     run = RunFolder(folder)
-    tables = [
-        contest_markdown(found),
-        *(rows_markdown(rows) for rows in (guard_rows(found), indicator_rows(found)) if rows),
-    ]
+    more = (inside_rows(found), guard_rows(found), indicator_rows(found))
+    tables = [contest_markdown(found), *(rows_markdown(rows) for rows in more if rows)]
     files = [
         run.write("report.md", "\n".join(tables)),
         run.write("report.json", json.dumps({"standings": contest_dict(found)} | guard_dict(found), indent=1)),
