@@ -13,6 +13,7 @@ COMMANDS = extension_commands()
 
 NAMES = {
     "src/poise/methods/entropy.py": ("methods", "darts-entropy"),
+    "src/poise/methods/lowest_loss.py": ("slots", "lowest-loss"),
     "src/poise/spaces/chain.py": ("spaces", "chain"),
     "src/poise/selection/chance.py": ("selections", "chance"),
     "src/poise/data/sources/stripes.py": ("data", "stripes"),
@@ -47,7 +48,7 @@ def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
     listed, name = NAMES[path]
     shown = COMMANDS[path]
     assert shown[0] == ["list", listed]
-    assert any(name in words or f"selection={name}" in words for words in shown if words[0] == "search")
+    assert any({name, f"selection={name}", f"guard={name}"} & set(words) for words in shown if words[0] == "search")
     done = poise(shown, tmp_path, source)
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert name in done.stdout.split()
@@ -58,7 +59,7 @@ def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
 
 def test_the_contract_tests_take_them_up_and_pass(tmp_path: Path) -> None:
     source = copy_with(list(NAMES), tmp_path)
-    names = ("entropy", "chain", "chance")
+    names = ("entropy", "lowest-loss", "chain", "chance")
     done = python(
         ["-m", "pytest", *CONTRACTS, "-k", " or ".join(names), "-vv", "-p", "no:cacheprovider", "-p", "no:xdist"],
         ROOT, source,

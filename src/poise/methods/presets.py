@@ -42,7 +42,7 @@ STRONGER = {space: {"alignment.strength": 0.25} for space in ("nasbench201", "s1
 WEIGHTS_FIRST = {"nasbench201": {"weights_first": True, "alphas.learning_rate": 1e-4}}
 
 
-@preset("poise", citation=f"docs/results.md; built from {CHU}; {MOVAHEDI}")
+@preset("poise", citation=f"{MOVAHEDI} {CHU} Evidence: docs/results.md")
 def poise() -> Method:
     """poise's own, and the default: independent weights, aligned layers, the last half's mean alphas; no ``none``."""
     return Method(
