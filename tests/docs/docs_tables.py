@@ -228,6 +228,18 @@ def protocols() -> str:
     return table(["protocol", "what it is", "space", "preset", "settings on top", "random: cells × epochs"], rows)
 
 
+RESULTS = ROOT / "docs/results/nb201-small"
+"""A bench's folder: raw results, and the report that `poise bench report` made of them."""
+
+
+def measured(number: int, *heads: str) -> str:
+    """A table of the report, by its number, cut down to these columns."""
+    parts = (RESULTS / "report.md").read_text(encoding="utf-8").strip().split("\n\n")
+    rows = [line.strip("| ").split(" | ") for line in parts[number].splitlines()]
+    chosen = [rows[0].index(head) for head in heads] if heads else list(range(len(rows[0])))
+    return "".join(f"| {' | '.join(row[column] for column in chosen)} |\n" for row in rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "protocols": protocols,
     "methods and spaces": methods_and_spaces,
@@ -239,6 +251,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": lambda: table(["setting", "default", "meaning"], settings_rows()),
     "presets": presets,
     "layers": layers,
+    "nb201-small: what was found": lambda: measured(
+        0, "contestant", "seeds", "mean ± std", "worst", "once held", "percentile", "p DARTS", "p random", "seconds"
+    ),
+    "nb201-small: checks": lambda: measured(
+        0, "contestant", "mean ± std", "95 %", "regret", "p chance", "tau", "c100_test_200", "in16_test_200"
+    ),
+    "nb201-small: inside": lambda: measured(1),
+    "nb201-small: guards": lambda: measured(2),
+    "nb201-small: indicators": lambda: measured(3),
 }
 
 
