@@ -29,8 +29,8 @@ def test_agreement_by_hand() -> None:
     assert agreement([nothing, nothing]) == 1
 
 
-def standing(contestant: str, selection: str, *runs: Result) -> Standing:
-    judged = tuple(Judged(run, 90.0, {}, 50.0, 4.0, (90.0,) * len(run.epochs), None) for run in runs)
+def standing(contestant: str, selection: str, *runs: Result, curve: float = 90.0) -> Standing:
+    judged = tuple(Judged(run, 90.0, {}, 50.0, 4.0, (curve,) * len(run.epochs), None) for run in runs)
     values = Summary.of([90.0] * len(runs))
     return Standing(
         f"{contestant} · {selection}",
@@ -49,24 +49,25 @@ def standing(contestant: str, selection: str, *runs: Result) -> Standing:
     )
 
 
-def test_rows_hold_the_means_of_the_last_epoch() -> None:
-    def run(seed: int, text: str, accuracy: float, selection: str = "magnitude") -> Result:
-        epochs = [
-            {
-                "search_accuracy": value,
-                "skip_share": value,
-                "alignment": {"train": -value},
-                "mixture": {"a": {"max": 1}},
-            }
-            for value in (0.0, accuracy)
-        ]
-        kept = epochs if selection == "magnitude" else []
-        return Result("darts", selection, seed, cell(text), {"search": 1.0}, kept, (), [])
+def run_of(text: str, accuracy: float, selection: str = "magnitude", seed: int = 0) -> Result:
+    epochs = [
+        {
+            "search_accuracy": value,
+            "skip_share": value,
+            "alignment": {"train": -value},
+            "mixture": {"a": {"max": 1}},
+        }
+        for value in (0.0, accuracy)
+    ]
+    kept = epochs if selection == "magnitude" else []
+    return Result("darts", selection, seed, cell(text), {"search": 1.0}, kept, (), [])
 
+
+def test_rows_hold_the_means_of_the_last_epoch() -> None:
     rows = inside_rows(
         [
-            standing("darts", "magnitude", run(0, "3 3 3 3 3 3", 0.25), run(1, "3 3 3 3 3 s", 0.5)),
-            standing("darts", "perturbation", run(0, "3 3 3 3 3 3", 0.25, "perturbation")),
+            standing("darts", "magnitude", run_of("3 3 3 3 3 3", 0.25), run_of("3 3 3 3 3 s", 0.5, seed=1)),
+            standing("darts", "perturbation", run_of("3 3 3 3 3 3", 0.25, "perturbation")),
             standing("random", "", Result("random", "", 0, cell("s s s s s s"), {"search": 1.0})),
         ]
     )

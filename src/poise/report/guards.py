@@ -7,7 +7,8 @@ from typing import Any
 
 from poise.bench.guarding import Tally, foresight, guards
 from poise.bench.judge import Judged, Standing
-from poise.report.contest import PANELS, Rows, number_of
+from poise.report.anytime import PANELS, number_of
+from poise.report.contest import Rows
 
 
 def guard_rows(standings: Sequence[Standing]) -> Rows:

@@ -9,7 +9,8 @@ import numpy as np
 
 from poise.bench.judge import Judged, Standing
 from poise.genotype import Genotype
-from poise.report.contest import PANELS, Rows, number_of
+from poise.report.anytime import PANELS, number_of
+from poise.report.contest import Rows
 
 NUMBERS = {"search accuracy (%)": r"search_accuracy"} | PANELS
 """Title -> the numbers of an epoch's record, by their flat names."""

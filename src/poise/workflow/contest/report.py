@@ -12,7 +12,8 @@ from poise.bench.protocol import protocol
 from poise.bench.table import open_table
 from poise.engine.run import RunFolder
 from poise.errors import Refused
-from poise.report.contest import anytime_figure, contest_dict, contest_markdown, rows_markdown
+from poise.report.anytime import anytime_figure
+from poise.report.contest import contest_dict, contest_markdown, rows_markdown
 from poise.report.guards import guard_dict, guard_rows, indicator_rows
 from poise.report.inside import inside_rows
 from poise.report.style import save_figure
