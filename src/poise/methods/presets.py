@@ -5,6 +5,7 @@ from __future__ import annotations
 from poise.methods.alignment import LayerAlignment
 from poise.methods.averaging import TailAverage
 from poise.methods.curriculum import Blank
+from poise.methods.guard import SkipGuard
 from poise.methods.hypergradient import Unrolled
 from poise.methods.method import Method
 from poise.methods.penalty import ZeroOne
@@ -48,6 +49,7 @@ def poise() -> Method:
     return Method(
         relaxation=Sigmoid(),
         alignment=LayerAlignment(strength=0.1, ramp=0.3, required=False),
+        guard=SkipGuard(action="keep"),
         averaging=TailAverage(),
         without=("none",),
     )

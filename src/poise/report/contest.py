@@ -34,7 +34,7 @@ COLUMNS: Mapping[str, Cell] = {
     "percentile": lambda s: f"{np.mean([run.percentile for run in s.runs]):.1f}",
     "p DARTS": lambda s: _p(s.against_base),
     "p random": lambda s: _p(s.against_random),
-    "p chance": lambda s: f"{s.against_chance:.4f}",
+    "p chance": lambda s: "< 0.0001" if s.against_chance < 1e-4 else f"{s.against_chance:.4f}",
     "tau": lambda s: _or_dash(s.tau),
     "seconds": lambda s: f"{s.seconds:.0f}",
     "published": lambda s: "–" if s.published is None else f"{s.published[0]:.2f}",
