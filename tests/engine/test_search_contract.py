@@ -13,6 +13,7 @@ import pytest
 import torch
 from engine_support import TASK, searcher, small_supernet, state_of
 
+from poise.diagnostics.diagnostic import all_of
 from poise.engine.search import search
 from poise.errors import Refused
 from poise.methods import METHODS, Method, NoCurriculum
@@ -50,11 +51,12 @@ def run(method: Method, supernet: Any) -> None:
     """Two epochs of one step, so that schedules are past their zero."""
     found = searcher(method, supernet=supernet, count=6, size=6, epochs=2)
     before = state_of(found)
-    history = search(found)
+    needed = getattr(method.guard, "diagnostics", ())
+    history = search(found, diagnose=all_of(needed))
     after = state_of(found)
     assert len(history) == 2
     for record in history:
-        assert set(record) == KEYS
+        assert set(record) == KEYS | set(needed)
         assert all(math.isfinite(number) for number in numbers(record))
         assert set(record["mixture"]) == {group.name for group in found.groups}
     assert all(torch.isfinite(value).all() for value in after.values())
