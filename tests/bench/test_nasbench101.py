@@ -53,7 +53,7 @@ def test_names_do_not_depend_on_the_order_of_vertices_and_tell_other_cells_apart
     generator = random.Random(0)
     equal = 0
     names: dict[str, set[tuple[frozenset[tuple[int, int]], tuple[str, ...]]]] = {}
-    for _ in range(400):
+    for _ in range(1500):
         inner = generator.randint(1, 5)
         edges = {(s, t) for t in range(1, inner + 2) for s in range(t) if generator.random() < 0.5}
         cell = Cell(frozenset(edges), tuple(generator.choice(OPERATIONS) for _ in range(inner)))
