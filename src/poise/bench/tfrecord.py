@@ -1,9 +1,9 @@
 """Read TFRecord files and the protocol buffers in them, without TensorFlow.
 
 A record is ``length (8 bytes, little-endian) · checksum of the length · data · checksum of the data``, a checksum
-being the CRC-32C, rotated right by 15 bits and increased by a constant, in 4 bytes. The lengths' checksums are verified,
-since a wrong length would derail everything after it; the data's only where asked for: CRC-32C is slow in plain
-Python.
+being the CRC-32C, rotated right by 15 bits and increased by a constant, in 4 bytes. The lengths' checksums are
+verified, since a wrong length would derail everything after it; the data's only where asked for: CRC-32C is slow in
+plain Python.
 
 Sources: TensorFlow's documentation of the TFRecord format; Protocol Buffers' documentation of its encoding.
 """
