@@ -2,8 +2,8 @@
 
 The layout, from the benchmark's public code: every record is JSON, ``[hash, epochs, adjacency, operations, metrics]``,
 one for each of three trainings of a cell; ``metrics`` is a protocol buffer in base64 whose field 1 holds evaluations
-(before training, half-way, at the end; each with training time and accuracies in fields 2 to 5) and whose field 2 is the
-number of parameters.
+(before training, half-way, at the end; each with training time and accuracies in fields 2 to 5) and whose field 2 is
+the number of parameters.
 
 Honestly: tested on small files written in this layout, and never run on the official file.
 """
