@@ -157,6 +157,9 @@ def test_foresight_by_hand(table: Table) -> None:
     assert foresight(share, [losing, holding]) == pytest.approx((1 + 1 + 1 + 0.5) / 4)
     assert foresight(lambda record: -share(record), [losing, holding]) == pytest.approx(0.5 / 4)
     assert foresight(share, [holding]) is None
+    trace = [{"seconds": 5.0, "genotype": compact(Genotype.parse(BEST))}]
+    other = judge(result(BEST, "random", selection="", trace=trace), table, SMOKE)
+    assert foresight(share, [losing, holding, other]) == foresight(share, [losing, holding]), "it has no epochs"
     unknown = run([float("nan"), 0.2, 0.9], BEST, BEST, SKIPS)
     assert foresight(share, [unknown, holding]) == pytest.approx((1 + 0.5) / 2)
 

@@ -107,7 +107,7 @@ def foresight(indicator: Callable[[Mapping[str, Any]], float], runs: Sequence[Ju
     """
     lost: list[float] = []
     held: list[float] = []
-    for run in runs:
+    for run in filter(lambda run: run.result.epochs, runs):
         for record, value in list(zip(run.result.epochs, run.curve, strict=True))[:-1]:
             number = indicator(record)
             if not np.isnan(number):
