@@ -115,7 +115,7 @@ CASES: list[tuple[Callable[[Path], None], str, str]] = [
     (nothing, "search --method darts --set curriculum=blank", "magnitude says nothing"),
     (nothing, "search --method blank-pt --set penalty=zero-one", "never trains"),
     (nothing, "search --method blank-pt --set hypergradient=unrolled", "never trains"),
-    (nothing, "search --set curriculum=warm-up --set curriculum.epochs=12", "leaves none of the 12"),
+    (nothing, "search --set curriculum=warm-up --set curriculum.share=0.99", "leaves none of the 12"),
     (
         nothing,
         "search --space nasbench201 --method fair-darts --set selection.form=edge",

@@ -92,7 +92,7 @@ def test_commands_exist_and_their_settings_too(page: Path, words: list[str]) -> 
         given = {key: values[key] for key in ("space", "method", "preset", "data", "seed", "device", "precision")}
         settings = resolve(file=values["config"], overrides=overrides, **given)
         method = settings.build_method()
-        method.check(settings.build_space().without(method.without).groups, settings.search.epochs)
+        method.check(method.space(settings.build_space()).groups, settings.search.epochs)
     elif words[0] == "select":
         rule = values["rule"]
         assert rule is None or rule in SELECTIONS

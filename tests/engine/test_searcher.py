@@ -336,7 +336,7 @@ def test_warm_up_and_blank_leave_the_alphas_bit_identical() -> None:
     assert all(torch.equal(value, start[name]) for name, value in blank.alphas.items())
     assert all(record["search_loss"] is None and record["penalty"] is None for record in history)
 
-    warm = searcher(Method(curriculum=WarmUp(1)))
+    warm = searcher(Method(curriculum=WarmUp(0.5)))
     start = {name: value.detach().clone() for name, value in warm.alphas.items()}
     weights = {name: value.detach().clone() for name, value in warm.weights.items()}
     warm.epoch(Progress(0, 2), 0.1, ("search", 0), quiet, "search", 0)

@@ -288,7 +288,7 @@ SETTINGS = [
     (nothing, "serch", "serch"),
     (nothing, "search --method blank-pt --set hypergradient=unrolled", "never trains"),
     (nothing, "search --method darts --set curriculum=blank", "magnitude says nothing"),
-    (nothing, "search --set curriculum=warm-up --set curriculum.epochs=9999", "leaves none"),
+    (nothing, "search --set curriculum=warm-up --set curriculum.share=0.999", "leaves none"),
     (nothing, "search --space s2 --set without=[skip_connect]", "2 are needed"),
     (nothing, "search --set search.weights.momentum=0 --set search.weights.nesterov=true", "nesterov"),
     (nothing, "search --seed -1", "seed"),

@@ -120,4 +120,4 @@ def test_refusals() -> None:
         Unrolled(distance=0.0)
     method = Method(hypergradient=Unrolled(), curriculum=Blank())
     assert "never trains" in (Unrolled().conflict(method, (), 5) or "")
-    assert Unrolled().conflict(replace(method, curriculum=WarmUp(4)), (), 5) is None
+    assert Unrolled().conflict(replace(method, curriculum=WarmUp(0.8)), (), 5) is None

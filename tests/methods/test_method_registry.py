@@ -120,15 +120,15 @@ def test_the_published_settings() -> None:
 
 
 def test_curricula() -> None:
-    moves = [WarmUp(3).trains_alphas(Progress(epoch, 5)) for epoch in range(5)]
+    moves = [WarmUp(0.6).trains_alphas(Progress(epoch, 5)) for epoch in range(5)]
     assert moves == [False, False, False, True, True]
     assert all(NoCurriculum().trains_alphas(Progress(epoch, 5)) for epoch in range(5))
     assert not any(Blank().trains_alphas(Progress(epoch, 5)) for epoch in range(5))
-    assert Method(curriculum=WarmUp(4)).trains_alphas(5)
-    assert not Method(curriculum=WarmUp(5)).trains_alphas(5)
+    assert Method(curriculum=WarmUp(0.8)).trains_alphas(5)
+    assert not Method(curriculum=WarmUp(0.95)).trains_alphas(5)
     with pytest.raises(Refused, match="curriculum=warm-up"):
-        Method(curriculum=WarmUp(5), selection=PerturbationRule()).check(GROUPS, 5)
+        Method(curriculum=WarmUp(0.95), selection=PerturbationRule()).check(GROUPS, 5)
     with pytest.raises(Refused, match="selection=magnitude"):
         Method(curriculum=Blank()).check(GROUPS, 5)
-    with pytest.raises(Refused, match="at least 1"):
-        WarmUp(0)
+    with pytest.raises(Refused, match="between 0 and 1"):
+        WarmUp(0.0)

@@ -23,6 +23,36 @@ from textbook.operations import (
 )
 
 
+def divided(x: Tensor, parts: int) -> tuple[Tensor, Tensor]:
+    """The first of ``parts`` parts of the channels, and the rest."""
+    width = x.shape[1] // parts
+    return x[:, :width], x[:, width:]
+
+
+def dealt_out(x: Tensor, parts: int) -> Tensor:
+    """Channel ``j`` of part ``i`` becomes channel ``i`` of hand ``j``."""
+    width = x.shape[1] // parts
+    return torch.stack([x[:, part * width + place] for place in range(width) for part in range(parts)], dim=1)
+
+
+def ceil_max_2x2(x: Tensor) -> Tensor:
+    """The largest of every 2×2 block; at an odd border of the pixels that are there."""
+    rows = [x[:, :, i : i + 2] for i in range(0, x.shape[2], 2)]
+    return torch.stack(
+        [torch.stack([row[..., j : j + 2].amax(dim=(2, 3)) for j in range(0, x.shape[3], 2)], dim=-1) for row in rows],
+        dim=-2,
+    )
+
+
+def edge_weights(mixture: Mapping[str, Tensor], group: str, layer: int, nodes: Sequence[int]) -> list[Tensor]:
+    """``β`` edge by edge, node by node; 1 for the only edge into a node."""
+    found: list[Tensor] = []
+    for node in nodes:
+        name = f"{group}.{node}"
+        found += list(mixture[name][layer, 0]) if name in mixture else [torch.ones((), dtype=torch.float64)]
+    return found
+
+
 def darts_cell(
     state: State,
     name: str,
@@ -33,8 +63,14 @@ def darts_cell(
     reduction: bool,
     halve_first: bool,
     training: bool,
+    partial: int = 1,
+    weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Nodes 2 to 5, each the sum over all earlier nodes of ``Σ_o p[edge, o]·o(node)``; their concatenation."""
+    """Nodes 2 to 5, each the sum over all earlier nodes of ``Σ_o p[edge, o]·o(node)``; their concatenation.
+
+    With partial channels, edge by edge: the operations see the first part, the rest is put beside, the channels are
+    shuffled, the edge is weighted.
+    """
     if halve_first:
         nodes = [factorized_reduce(state, f"{name}.first", first, training)]
     else:
@@ -45,10 +81,18 @@ def darts_cell(
         total: Tensor | float = 0.0
         for source in range(target):
             stride = 2 if reduction and source in (0, 1) else 1
+            part, rest = divided(nodes[source], partial)
+            mixed: Tensor | float = 0.0
             for column, operation in enumerate(candidates[edge]):
                 place = f"{name}.edges.{source}->{target}.{operation}"
-                output = darts_operation(state, place, operation, nodes[source], stride, training)
-                total = total + mixture[edge, column] * output
+                output = darts_operation(state, place, operation, part, stride, training)
+                mixed = mixed + mixture[edge, column] * output
+            assert isinstance(mixed, Tensor)
+            if partial > 1:
+                assert weights is not None
+                rest = ceil_max_2x2(rest) if stride == 2 else rest
+                mixed = weights[edge] * dealt_out(torch.cat([mixed, rest], dim=1), partial)
+            total = total + mixed
             edge += 1
         assert isinstance(total, Tensor)
         nodes.append(total)
@@ -63,6 +107,7 @@ def darts_supernet(
     cells: int,
     candidates: Mapping[str, Sequence[Sequence[str]]],
     training: bool = True,
+    partial: int = 1,
 ) -> Tensor:
     """Stem, cells with reductions at ⌊N/3⌋ and ⌊2N/3⌋, mean over pixels, linear.
 
@@ -85,6 +130,8 @@ def darts_supernet(
             reduction,
             halve_first,
             training,
+            partial,
+            edge_weights(mixture, kind, layers[kind], (2, 3, 4, 5)) if partial > 1 else None,
         )
         layers[kind] += 1
         first, second, halve_first = second, output, reduction
@@ -94,19 +141,32 @@ def darts_supernet(
 
 
 def nasbench201_cell(
-    state: State, name: str, x: Tensor, mixture: Tensor, candidates: Sequence[Sequence[str]], training: bool
+    state: State,
+    name: str,
+    x: Tensor,
+    mixture: Tensor,
+    candidates: Sequence[Sequence[str]],
+    training: bool,
+    partial: int = 1,
+    weights: Sequence[Tensor] | None = None,
 ) -> Tensor:
-    """Nodes 1 to 3, each the sum over all earlier nodes of ``Σ_o p[edge, o]·o(node)``; the last one."""
+    """Nodes 1 to 3, each the sum over all earlier nodes of ``Σ_o p[edge, o]·o(node)``; the last one. Partial channels
+    as in `darts_cell`."""
     nodes = [x]
     edge = 0
     for target in (1, 2, 3):
         total: Tensor | float = 0.0
         for source in range(target):
+            part, rest = divided(nodes[source], partial)
+            mixed: Tensor | float = 0.0
             for column, operation in enumerate(candidates[edge]):
                 place = f"{name}.edges.{source}->{target}.{operation}"
-                total = total + mixture[edge, column] * nasbench201_operation(
-                    state, place, operation, nodes[source], training
-                )
+                mixed = mixed + mixture[edge, column] * nasbench201_operation(state, place, operation, part, training)
+            assert isinstance(mixed, Tensor)
+            if partial > 1:
+                assert weights is not None
+                mixed = weights[edge] * dealt_out(torch.cat([mixed, rest], dim=1), partial)
+            total = total + mixed
             edge += 1
         assert isinstance(total, Tensor)
         nodes.append(total)
@@ -130,6 +190,7 @@ def nasbench201_supernet(
     cells: int,
     candidates: Sequence[Sequence[str]],
     training: bool = True,
+    partial: int = 1,
 ) -> Tensor:
     """Stem, three stages of ``cells`` cells joined by residual blocks of stride 2, BN, ReLU, mean, linear."""
     x = batch_norm(state, "stem.1", F.conv2d(images, state["stem.0.weight"], padding=1), training)
@@ -142,7 +203,9 @@ def nasbench201_supernet(
             x = body + pointwise(ceil_mean_2x2(x), state[f"{name}.shortcut.weight"])
             place += 1
         for _ in range(cells):
-            x = nasbench201_cell(state, f"cells.{place}", x, mixture["cell"][layer], candidates, training)
+            weights = edge_weights(mixture, "cell", layer, (1, 2, 3)) if partial > 1 else None
+            own = mixture["cell"][layer]
+            x = nasbench201_cell(state, f"cells.{place}", x, own, candidates, training, partial, weights)
             place, layer = place + 1, layer + 1
     x = F.relu(batch_norm(state, "norm", x, training))
     return (x.sum(dim=(2, 3)) / (x.shape[2] * x.shape[3])) @ state["classifier.weight"].T + state["classifier.bias"]
@@ -165,5 +228,14 @@ def textbook(
             cells=space.cells,
             candidates=names["cell"],
             training=training,  # type: ignore[arg-type]
+            partial=space.partial,
         )
-    return darts_supernet(state, x, mixture, cells=space.cells, candidates=names, training=training)  # type: ignore[arg-type]
+    return darts_supernet(
+        state,
+        x,
+        mixture,  # type: ignore[arg-type]
+        cells=space.cells,
+        candidates=names,
+        training=training,
+        partial=space.partial,
+    )

@@ -92,7 +92,7 @@ class _Bench:
     def __init__(self, space: Space, method: Method, images: Images, place: Place, plain: bool = False) -> None:
         self._batch_size = len(images)
         self._place, self._plain = place, plain
-        space = space.without(method.without)
+        space = method.space(space)
         with seeded(0, place.device):
             supernet: Any = space.supernet(Task(3, images.size, CLASSES))
         if plain:

@@ -71,6 +71,27 @@ class BatchLoss:
             return cast(Tensor, self._supernet(self._images, mixture))
 
 
+class CompletedLoss:
+    """A loss of a part of the mixture: the other groups are as given."""
+
+    def __init__(self, loss: Loss, others: Mixture) -> None:
+        self._loss = loss
+        self._others = others
+
+    def __call__(
+        self,
+        mixture: Mixture,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        track: bool = False,
+        exact: bool = False,
+    ) -> Tensor:
+        return self._loss({**mixture, **self._others}, weights, track=track, exact=exact)
+
+    def evaluation(self, mixture: Mixture) -> Tensor:
+        return self._loss.evaluation({**mixture, **self._others})
+
+
 class EditedLoss:
     """A loss of mixtures before a selection's edits: what is decided stays so, however it is perturbed."""
 

@@ -17,16 +17,16 @@ from poise.engine.device import Place
 from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
-from poise.engine.loss import BatchLoss, EditedLoss
+from poise.engine.loss import BatchLoss, CompletedLoss, EditedLoss
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
 from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
-from poise.methods.slots import Descent, Progress
+from poise.methods.slots import Descent, Loss, Progress
 from poise.selection.edits import Edits
-from poise.supernet.groups import ChoiceGroup, Mixture, expand
+from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
 
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
@@ -242,7 +242,7 @@ class Searcher:
         found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
         size = torch.stack([values.norm() for values in found.layers.values()]).norm()
         self._check(step, "alphas", found.loss, size, lambda: _by_layer(found.layers))
-        penalty = self.method.penalty(probabilities)
+        penalty = self.method.penalty({group.name: probabilities[group.name] for group in decided(self.groups)})
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
         for alphas, gradient in zip(
@@ -271,8 +271,12 @@ class Searcher:
         relaxation, edits = self.method.relaxation, self.edits
         clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
         generator = stream(self.seed, "perturbation", *step.key)
-        loss = EditedLoss(training, edits) if edits else training
-        mixture = self.method.perturbation(clean, loss, relaxation, step.progress, generator)
+        loss: Loss = EditedLoss(training, edits) if edits else training
+        chosen = {group.name: clean[group.name] for group in decided(self.groups)}
+        others = {name: values for name, values in clean.items() if name not in chosen}
+        if others:
+            loss = CompletedLoss(loss, others)
+        mixture = {**self.method.perturbation(chosen, loss, relaxation, step.progress, generator), **others}
         if edits:
             mixture = edits.apply(mixture)
         found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)

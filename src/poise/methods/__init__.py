@@ -2,6 +2,7 @@
 
 from poise.methods.alignment import LayerAlignment, NoAlignment
 from poise.methods.averaging import LastEpoch, TailAverage
+from poise.methods.connections import FullConnections, PartialConnections
 from poise.methods.curriculum import Blank, NoCurriculum, WarmUp
 from poise.methods.guard import NoGuard, SkipGuard
 from poise.methods.hypergradient import FirstOrder, Unrolled
@@ -18,6 +19,7 @@ from poise.methods.presets import (
     fair_darts_l1,
     lambda_darts,
     lambda_darts_sign,
+    pc_darts,
     poise,
     sdarts_adv,
     sdarts_rs,
@@ -33,6 +35,7 @@ __all__ = [
     "AdversarialSmoothing",
     "Blank",
     "FirstOrder",
+    "FullConnections",
     "LastEpoch",
     "LayerAlignment",
     "Method",
@@ -41,6 +44,7 @@ __all__ = [
     "NoGuard",
     "NoPenalty",
     "NoPerturbation",
+    "PartialConnections",
     "RandomSmoothing",
     "Sigmoid",
     "SkipGuard",
@@ -59,6 +63,7 @@ __all__ = [
     "fills",
     "lambda_darts",
     "lambda_darts_sign",
+    "pc_darts",
     "poise",
     "preset",
     "sdarts_adv",

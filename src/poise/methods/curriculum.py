@@ -26,27 +26,28 @@ class NoCurriculum:
 @fills("curriculum")
 @dataclass(frozen=True)
 class WarmUp:
-    """The alphas stand still for the first epochs (PC-DARTS, arXiv:1907.05737, section 3.3: 15 of 50)."""
+    """The alphas stand still for the first ``share`` of the epochs, rounded (PC-DARTS, arXiv:1907.05737, section 3.3:
+    15 of 50)."""
 
-    epochs: int = 15
+    share: float = 0.3
     kind: ClassVar[str] = "warm-up"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise Refused(f"a warm-up takes at least 1 epoch, got {self.epochs}")
+        if not 0 < self.share < 1:
+            raise Refused(f"the share of a warm-up lies between 0 and 1, got {self.share}")
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """Some epochs must be left for the alphas."""
-        if self.epochs < epochs:
+        if round(self.share * epochs) < epochs:
             return None
         return (
-            f"a warm-up of {self.epochs} epochs leaves none of the {epochs} for the alphas; "
+            f"a warm-up of {self.share:g} leaves none of the {epochs} epochs for the alphas; "
             "use curriculum=blank to never train them"
         )
 
     def trains_alphas(self, progress: Progress) -> bool:
-        """From epoch ``epochs`` on."""
-        return progress.epoch >= self.epochs
+        """Once the first epochs have passed."""
+        return progress.epoch >= round(self.share * progress.epochs)
 
 
 @fills("curriculum")

@@ -11,6 +11,7 @@ from torch import Tensor
 from poise.errors import Refused
 from poise.methods.alignment import NoAlignment
 from poise.methods.averaging import LastEpoch
+from poise.methods.connections import FullConnections
 from poise.methods.curriculum import NoCurriculum
 from poise.methods.guard import SkipGuard
 from poise.methods.hypergradient import FirstOrder
@@ -20,6 +21,7 @@ from poise.methods.relaxation import Softmax
 from poise.methods.slots import (
     Alignment,
     Averaging,
+    Connections,
     Curriculum,
     Guard,
     HasConflict,
@@ -48,6 +50,7 @@ class Method:
         curriculum: what changes while the search goes on.
         guard: ``records of the epochs -> which epoch counts``, and whether to stop.
         averaging: ``records of the epochs that count -> alphas`` for the selection.
+        connections: ``space -> space`` with its supernet in another form.
         without: candidates that the method leaves out of the space, where the space has them.
 
     Example:
@@ -66,6 +69,7 @@ class Method:
     curriculum: Curriculum = NoCurriculum()
     guard: Guard = SkipGuard()
     averaging: Averaging = LastEpoch()
+    connections: Connections = FullConnections()
     without: tuple[str, ...] = ()
 
     def trains_alphas(self, epochs: int) -> bool:
@@ -75,6 +79,10 @@ class Method:
     def outcome(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
         """The alphas that the selection gets if the search ends after these epochs, group -> ``[rows, candidates]``."""
         return self.averaging(history[: self.guard(history).keep + 1])
+
+    def space(self, space: Any) -> Any:
+        """The space as this method searches it. Raises `Refused` where it cannot."""
+        return self.connections(space.without(self.without))
 
     def check(self, groups: Sequence[ChoiceGroup], epochs: int) -> None:
         """Raise `Refused`, with the reason, if the slots make no sense together or on these groups."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from poise.methods.alignment import LayerAlignment
 from poise.methods.averaging import TailAverage
-from poise.methods.curriculum import Blank
+from poise.methods.connections import PartialConnections
+from poise.methods.curriculum import Blank, WarmUp
 from poise.methods.guard import SkipGuard
 from poise.methods.hypergradient import Unrolled
 from poise.methods.method import Method
@@ -29,6 +30,10 @@ MOVAHEDI = (
     "ICLR 2023, arXiv:2210.07998"
 )
 WANG = "Wang et al.: Rethinking Architecture Selection in Differentiable NAS. ICLR 2021, arXiv:2108.04392"
+XU = (
+    "Xu et al.: PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search. ICLR 2020, "
+    "arXiv:1907.05737"
+)
 
 FAIR = {
     "*": {
@@ -40,6 +45,14 @@ FAIR = {
     }
 }
 STRONGER = {space: {"alignment.strength": 0.25} for space in ("nasbench201", "s1", "s2", "s3", "s4")}
+PARTIAL = {
+    "*": {
+        "batch_size": 256,
+        "weights.learning_rate": 0.1,
+        "weights.final_learning_rate": 0.0,
+        "alphas.learning_rate": 6e-4,
+    }
+}
 WEIGHTS_FIRST = {"nasbench201": {"weights_first": True, "alphas.learning_rate": 1e-4}}
 
 
@@ -107,6 +120,12 @@ def lambda_darts_sign() -> Method:
 def darts_pt() -> Method:
     """DARTS, selected by how much each candidate's removal hurts."""
     return Method(selection=PerturbationRule())
+
+
+@preset("pc-darts", citation=XU, published=PARTIAL)
+def pc_darts() -> Method:
+    """Operations see a quarter of the channels, edges have weights of their own; the alphas wait 0.3 of the search."""
+    return Method(connections=PartialConnections(), curriculum=WarmUp())
 
 
 @preset("blank-pt", citation=WANG)

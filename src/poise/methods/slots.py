@@ -21,6 +21,7 @@ SLOTS: dict[str, Registry[type]] = {
     slot: Registry(slot, "poise.methods")
     for slot in (
         "relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard", "averaging",
+        "connections",
     )
 } | {"selection": SELECTIONS}  # fmt: skip
 """Slot -> kind -> class."""
@@ -187,6 +188,14 @@ class Guard(Protocol):
     kind: ClassVar[str]
 
     def __call__(self, history: Sequence[Mapping[str, Any]]) -> Verdict: ...
+
+
+class Connections(Protocol):
+    """What form a space's supernet has: ``space -> space``."""
+
+    def __call__(self, space: Any) -> Any:
+        """The space with a supernet of this form. Raises `Refused` where the space has none."""
+        ...
 
 
 class Averaging(Protocol):

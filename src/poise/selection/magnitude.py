@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from poise.selection.rule import Trained, eligible, selects, strongest_rows
-from poise.supernet.groups import ChoiceGroup, Kept
+from poise.supernet.groups import ChoiceGroup, Kept, decided
 
 
 @selects()
@@ -33,9 +33,9 @@ class Magnitude:
     def __call__(self, trained: Trained) -> Kept:
         probabilities = trained.probabilities()
         kept = {}
-        for group in trained.groups:
+        for group in decided(trained.groups):
             values = probabilities[group.name]
-            rows = strongest_rows(group, values)
+            rows = strongest_rows(group, trained.groups, probabilities)
             kept[group.name] = tuple(
                 (max(eligible(group, row), key=values[row].tolist().__getitem__),) if row in rows else ()
                 for row in range(len(group.rows))

@@ -15,7 +15,7 @@ from poise.errors import Refused
 from poise.selection.edits import Edits
 from poise.selection.race import Race, Side
 from poise.selection.rule import Score, Trained, eligible, selects
-from poise.supernet.groups import ChoiceGroup, Kept
+from poise.supernet.groups import ChoiceGroup, Kept, decided
 
 Place = tuple[str, int]
 """A group's name, and a row or a node of it."""
@@ -78,13 +78,14 @@ class PerturbationRule:
         return (-without.accuracy, without.loss) if self.criterion == "accuracy" else (without.loss, -without.accuracy)
 
     def __call__(self, trained: Trained) -> Kept:
-        groups = {group.name: group for group in trained.groups}
-        rows = _in_step(trained.groups, {name: len(group.rows) for name, group in groups.items()})
+        chosen = decided(trained.groups)
+        groups = {group.name: group for group in chosen}
+        rows = _in_step(chosen, {name: len(group.rows) for name, group in groups.items()})
         crowded = {
             name: [node for node in group.nodes if group.inputs is not None and len(node) > group.inputs]
             for name, group in groups.items()
         }
-        nodes = _in_step(trained.groups, {name: len(found) for name, found in crowded.items()})
+        nodes = _in_step(chosen, {name: len(found) for name, found in crowded.items()})
 
         edits = Edits.none(trained.groups)
         kept: dict[str, dict[int, int]] = {name: {} for name in groups}

@@ -12,7 +12,7 @@ from torch import Tensor
 from poise.registry import Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
-from poise.supernet.groups import ChoiceGroup, Kept
+from poise.supernet.groups import ChoiceGroup, Kept, row_weights
 
 SELECTIONS: Registry[type] = Registry("selection", "poise.selection")
 
@@ -94,14 +94,18 @@ def eligible(group: ChoiceGroup, row: int) -> list[int]:
     return [index for index, name in enumerate(names) if name != "none" or group.inputs is None]
 
 
-def strongest_rows(group: ChoiceGroup, probabilities: Tensor) -> set[int]:
+def strongest_rows(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> set[int]:
     """The rows that a cell keeps by strength: per node the ``inputs`` with the largest eligible weight; else every row.
 
-    Equal strengths: the earlier row wins, as in the papers' code.
+    Where a group scales the rows, their strength is scaled too: ``β_e · max_o p[e, o]`` (PC-DARTS). Equal strengths:
+    the earlier row wins, as in the papers' code.
     """
     if group.inputs is None:
         return set(range(len(group.rows)))
-    strength = [float(probabilities[row, eligible(group, row)].max()) for row in range(len(group.rows))]
+    values = probabilities[group.name]
+    weights = row_weights(group, groups, probabilities)
+    scale = [1.0] * len(group.rows) if weights is None else weights.tolist()
+    strength = [scale[row] * float(values[row, eligible(group, row)].max()) for row in range(len(group.rows))]
     kept: set[int] = set()
     for rows in group.nodes:
         kept.update(sorted(rows, key=lambda row: -strength[row])[: group.inputs])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.selection.rule import Trained, eligible, selects, strongest_rows
-from poise.supernet.groups import ChoiceGroup, Kept
+from poise.supernet.groups import ChoiceGroup, Kept, decided
 
 
 @selects()
@@ -62,9 +62,10 @@ class Threshold:
 
     def _keep(self, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Kept:
         kept = {}
-        for group in groups:
+        for group in decided(groups):
             values = probabilities[group.name]
-            rows = set(range(len(group.rows))) if self.form == "edge" else strongest_rows(group, values)
+            every = set(range(len(group.rows)))
+            rows = every if self.form == "edge" else strongest_rows(group, groups, probabilities)
             kept[group.name] = tuple(
                 self._row(group, row, values[row].tolist()) if row in rows else () for row in range(len(group.rows))
             )

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from poise.spaces.execution import Source, mixed_node, preprocess
 from poise.spaces.network import reductions
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
+from poise.spaces.partial import edge_groups, joined, past, seen
 from poise.spaces.space import Task
-from poise.supernet.groups import ChoiceGroup, Mixture, Row
+from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
 
 NODES = 4
 """Intermediate nodes of a cell."""
@@ -34,25 +35,36 @@ def edge_rows(candidates: Sequence[Sequence[str]]) -> tuple[Row, ...]:
     return tuple(Row(f"{source}->{target}", tuple(names)) for (source, target), names in named)
 
 
-def cell_groups(normal: tuple[Row, ...], reduce: tuple[Row, ...], cells: int) -> tuple[ChoiceGroup, ChoiceGroup]:
-    """The groups of normal and of reduction cells. The two reduction cells play different parts: they are not
-    aligned."""
+def cell_groups(
+    normal: tuple[Row, ...], reduce: tuple[Row, ...], cells: int, partial: int = 1
+) -> tuple[ChoiceGroup, ...]:
+    """The groups of normal and of reduction cells; with partial channels, after them those that weight their edges. The
+    two reduction cells play different parts: they are not aligned."""
     reducing = len(set(reductions(cells)))
-    return (
+    both = (
         ChoiceGroup("normal", cells - reducing, normal, nodes=INCOMING, inputs=2),
         ChoiceGroup("reduce", reducing, reduce, nodes=INCOMING, inputs=2, aligned=False),
     )
+    return both if partial == 1 else (*both, *(more for group in both for more in edge_groups(group, INCOMING)))
 
 
 class MixedCell(nn.Module):
     """A cell whose every edge computes ``sum_o p[edge, o] * o(x)``."""
 
     def __init__(
-        self, rows: Sequence[Row], inputs: tuple[int, int], channels: int, reduction: bool, halve_first: bool
+        self,
+        rows: Sequence[Row],
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        halve_first: bool,
+        partial: int = 1,
     ) -> None:
         super().__init__()
         self.channels_out = NODES * channels
         self.stride = 2 if reduction else 1
+        self.partial = partial
+        self.mixed = channels // partial
         self.first = (
             FactorizedReduce(inputs[0], channels, affine=False)
             if halve_first
@@ -62,27 +74,40 @@ class MixedCell(nn.Module):
         self.edges = nn.ModuleDict()
         for (source, _), row in zip(EDGES, rows, strict=True):
             stride = 2 if reduction and source < 2 else 1
-            operations = {name: OPERATIONS[name](channels, stride, True) for name in row.candidates}
+            operations = {name: OPERATIONS[name](self.mixed, stride, True) for name in row.candidates}
             self.edges[row.name] = nn.ModuleDict(operations)
 
-    def forward(self, first: Tensor, second: Tensor, mixture: Tensor) -> Tensor:
-        """``mixture [rows, candidates]`` is this layer's own."""
-        inputs = (preprocess(self.first, first), preprocess(self.second, second))
-        sources = [Source(x, self.stride, self.training) for x in inputs]
+    def forward(self, first: Tensor, second: Tensor, mixture: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own."""
+        nodes = [preprocess(self.first, first), preprocess(self.second, second)]
+        sources = [Source(seen(x, self.mixed), self.stride, self.training) for x in nodes]
         edges = list(self.edges.children())
         for rows in INCOMING:
-            node = mixed_node([(edges[row], sources[EDGES[row][0]]) for row in rows], mixture[rows[0] : rows[-1] + 1])
-            sources.append(Source(node, 1, self.training))
-        return torch.cat([source.x for source in sources[2:]], dim=1)
+            own = mixture[rows[0] : rows[-1] + 1]
+            if weights is not None:
+                own = own * weights[rows[0] : rows[-1] + 1, None]
+            node = mixed_node([(edges[row], sources[EDGES[row][0]]) for row in rows], own)
+            if self.partial > 1:
+                assert weights is not None
+                rests = [past(nodes[EDGES[row][0]][:, self.mixed :], self._stride(row)) for row in rows]
+                node = joined(node, rests, weights[rows[0] : rows[-1] + 1], self.partial)
+            nodes.append(node)
+            sources.append(Source(seen(node, self.mixed), 1, self.training))
+        return torch.cat(nodes[2:], dim=1)
+
+    def _stride(self, row: int) -> int:
+        return self.stride if EDGES[row][0] < 2 else 1
 
 
 class CellSupernet(nn.Module):
     """The supernet: ``(images [batch, channels, height, width], mixture) -> logits [batch, classes]``."""
 
-    def __init__(self, groups: tuple[ChoiceGroup, ChoiceGroup], task: Task, channels: int, cells: int) -> None:
+    def __init__(
+        self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int, cells: int, partial: int = 1
+    ) -> None:
         super().__init__()
-        self.groups: tuple[ChoiceGroup, ...] = groups
-        normal, reduce = groups
+        self.groups = groups
+        normal, reduce = groups[:2]
         self.stem = nn.Sequential(
             nn.Conv2d(task.channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
         )
@@ -94,7 +119,7 @@ class CellSupernet(nn.Module):
             reduction = index in reductions(cells)
             group = reduce if reduction else normal
             width = 2 * width if reduction else width
-            cell = MixedCell(group.rows, inputs, width, reduction, halve_first)
+            cell = MixedCell(group.rows, inputs, width, reduction, halve_first, partial)
             self.cells.append(cell)
             self.layers.append((group.name, seen[group.name]))
             seen[group.name] += 1
@@ -103,7 +128,9 @@ class CellSupernet(nn.Module):
 
     def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
         first = second = self.stem(images)
+        weights = {group.name: row_weights(group, self.groups, mixture) for group in self.groups[:2]}
         for cell, (group, layer) in zip(self.cells, self.layers, strict=True):
-            first, second = second, cell(first, second, mixture[group][layer])
+            scale = weights[group]
+            first, second = second, cell(first, second, mixture[group][layer], None if scale is None else scale[layer])
         logits: Tensor = self.classifier(second.mean(dim=(2, 3)))
         return logits

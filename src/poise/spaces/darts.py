@@ -10,6 +10,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
 from poise.spaces.network import CellNetwork, live_edges
+from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
 from poise.supernet.groups import ChoiceGroup
 
@@ -66,11 +67,13 @@ class CellSpace:
     Args:
         channels: channels of the supernet's first cells.
         cells: cells of the supernet; two of them reduce.
+        partial: K, of partial channels, see `partially`; 1: none.
         excluded: candidates left out, see `without`.
     """
 
     channels: int = 16
     cells: int = 8
+    partial: int = 1
     excluded: tuple[str, ...] = ()
 
     name: ClassVar[str]
@@ -78,6 +81,7 @@ class CellSpace:
 
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, cells=self.cells)
+        check_partial(self.channels, self.partial)
         if self.cells < 3:
             raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {self.cells}")
 
@@ -87,20 +91,22 @@ class CellSpace:
 
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
-        """``normal`` and ``reduce``, with 14 rows each."""
-        return self._groups()
-
-    def _groups(self) -> tuple[ChoiceGroup, ChoiceGroup]:
+        """``normal`` and ``reduce``, with 14 rows each; with partial channels also ``normal.2`` to ``reduce.5``, the
+        weights of the edges into each node."""
         normal, reduce = (rows_without(edge_rows(kind), self.excluded) for kind in self.edge_candidates())
-        return cell_groups(normal, reduce, self.cells)
+        return cell_groups(normal, reduce, self.cells, self.partial)
 
     def without(self, candidates: Sequence[str]) -> Self:
         """This space without these candidates."""
         return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
 
+    def partially(self, parts: int) -> Self:
+        """This space with a supernet of partial channels (PC-DARTS)."""
+        return replace(self, partial=parts)
+
     def supernet(self, task: Task) -> CellSupernet:
         """The supernet of `channels` and `cells`."""
-        return CellSupernet(self._groups(), task, self.channels, self.cells)
+        return CellSupernet(self.groups, task, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """Any operations on any edges, as long as each cell computes something from its inputs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
@@ -14,11 +15,15 @@ from poise.genotype import Genotype
 from poise.spaces.execution import Source, mixed_node
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
+from poise.spaces.partial import check_partial, edge_groups, joined, seen
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
-from poise.supernet.groups import ChoiceGroup, Mixture, Row
+from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
 """The 6 edges in the benchmark's order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
+
+INCOMING = tuple(tuple(row for row, (_, end) in enumerate(EDGES) if end == node) for node in range(1, 4))
+"""For every node but the first the rows that enter it."""
 
 CANDIDATES = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 
@@ -61,35 +66,48 @@ PRESETS: dict[str, dict[str, Any]] = {
 class MixedCell(nn.Module):
     """The benchmark's cell with a mixture on every edge."""
 
-    def __init__(self, rows: Sequence[Row], channels: int) -> None:
+    def __init__(self, rows: Sequence[Row], channels: int, partial: int = 1) -> None:
         super().__init__()
+        self.partial = partial
+        self.mixed = channels // partial
         self.edges = nn.ModuleDict(
             {
                 row.name: nn.ModuleDict(
-                    {name: NASBENCH201_OPERATIONS[name](channels, 1, True) for name in row.candidates}
+                    {name: NASBENCH201_OPERATIONS[name](self.mixed, 1, True) for name in row.candidates}
                 )
                 for row in rows
             }
         )
 
-    def forward(self, x: Tensor, mixture: Tensor) -> Tensor:
-        """``mixture [rows, candidates]`` is this layer's own."""
-        sources = [Source(x, 1, self.training)]
+    def forward(self, x: Tensor, mixture: Tensor, weights: Tensor | None = None) -> Tensor:
+        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own."""
+        nodes = [x]
+        sources = [Source(seen(x, self.mixed), 1, self.training)]
         edges = list(self.edges.children())
-        for target in range(1, 4):
-            rows = [row for row, (_, end) in enumerate(EDGES) if end == target]
-            incoming = [(edges[row], sources[EDGES[row][0]]) for row in rows]
-            sources.append(Source(mixed_node(incoming, mixture[rows[0] : rows[-1] + 1]), 1, self.training))
-        return sources[-1].x
+        for rows in INCOMING:
+            own = mixture[rows[0] : rows[-1] + 1]
+            if weights is not None:
+                own = own * weights[rows[0] : rows[-1] + 1, None]
+            node = mixed_node([(edges[row], sources[EDGES[row][0]]) for row in rows], own)
+            if self.partial > 1:
+                assert weights is not None
+                rests = [nodes[EDGES[row][0]][:, self.mixed :] for row in rows]
+                node = joined(node, rests, weights[rows[0] : rows[-1] + 1], self.partial)
+            nodes.append(node)
+            sources.append(Source(seen(node, self.mixed), 1, self.training))
+        return nodes[-1]
 
 
 class NasBench201Supernet(nn.Module):
     """Three stages of mixed cells joined by residual reductions; the network's macro structure is the benchmark's
     own."""
 
-    def __init__(self, group: ChoiceGroup, task: Task, channels: int, cells: int) -> None:
+    def __init__(
+        self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int, cells: int, partial: int = 1
+    ) -> None:
         super().__init__()
-        self.groups = (group,)
+        self.groups = groups
+        group = groups[0]
         self.stem = nn.Sequential(
             nn.Conv2d(task.channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
         )
@@ -98,15 +116,17 @@ class NasBench201Supernet(nn.Module):
             width = channels * 2**stage
             if stage:
                 self.cells.append(ResidualReduction(width // 2, width))
-            self.cells.extend(MixedCell(group.rows, width) for _ in range(cells))
+            self.cells.extend(MixedCell(group.rows, width, partial) for _ in range(cells))
         self.norm = nn.BatchNorm2d(4 * channels)
         self.classifier = nn.Linear(4 * channels, task.classes)
 
     def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
         x = self.stem(images)
-        layers = iter(mixture[self.groups[0].name])
+        group = self.groups[0]
+        weights = row_weights(group, self.groups, mixture)
+        layers = iter(zip(mixture[group.name], repeat(None) if weights is None else weights, strict=False))
         for cell in self.cells:
-            x = cell(x, next(layers)) if isinstance(cell, MixedCell) else cell(x)
+            x = cell(x, *next(layers)) if isinstance(cell, MixedCell) else cell(x)
         logits: Tensor = self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
         return logits
 
@@ -119,11 +139,13 @@ class NasBench201:
     Args:
         channels: channels of the supernet's first stage.
         cells: cells per stage (N); the published search uses 16 channels and N = 5.
+        partial: K, of partial channels, see `partially`; 1: none.
         excluded: candidates left out, see `without`.
     """
 
     channels: int = 16
     cells: int = 5
+    partial: int = 1
     excluded: tuple[str, ...] = ()
 
     name: ClassVar[str] = "nasbench201"
@@ -131,11 +153,14 @@ class NasBench201:
 
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, cells=self.cells)
+        check_partial(self.channels, self.partial)
 
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
-        """One group ``cell`` of 6 rows, shared by all 3·N cells."""
-        return (self._group(self.excluded),)
+        """One group ``cell`` of 6 rows, shared by all 3·N cells; with partial channels also ``cell.2`` and ``cell.3``,
+        the weights of the edges into these nodes."""
+        group = self._group(self.excluded)
+        return (group,) if self.partial == 1 else (group, *edge_groups(group, INCOMING))
 
     def _group(self, excluded: Sequence[str]) -> ChoiceGroup:
         rows = tuple(Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES)
@@ -145,9 +170,13 @@ class NasBench201:
         """This space without these candidates; an edge can still be empty where a selection keeps nothing."""
         return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
 
+    def partially(self, parts: int) -> Self:
+        """This space with a supernet of partial channels (PC-DARTS)."""
+        return replace(self, partial=parts)
+
     def supernet(self, task: Task) -> NasBench201Supernet:
         """The supernet of `channels` and `cells`."""
-        return NasBench201Supernet(self._group(self.excluded), task, self.channels, self.cells)
+        return NasBench201Supernet(self.groups, task, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """At most one operation per edge; an edge left out is ``none``."""

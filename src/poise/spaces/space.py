@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
 from poise.registry import Registry
-from poise.supernet.groups import ChoiceGroup, Kept, Row
+from poise.supernet.groups import ChoiceGroup, Kept, Row, decided
 from poise.supernet.supernet import Supernet
 
 SPACES: Registry[type[Space]] = Registry("space", "poise.spaces")
@@ -89,7 +89,7 @@ class Space(Protocol):
 def genotype_of(space: str, kept: Kept, groups: Sequence[ChoiceGroup]) -> Genotype:
     """The genotype that keeps the given candidates; ``none`` is written as keeping nothing."""
     choices = {}
-    for group in groups:
+    for group in decided(groups):
         rows = {}
         for row, indices in zip(group.rows, kept[group.name], strict=True):
             rows[row.name] = tuple(row.candidates[index] for index in indices if row.candidates[index] != "none")
@@ -104,7 +104,7 @@ def kept_of(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> dict[str, tupl
             tuple(row.candidates.index(name) for name in genotype.choices[group.name].get(row.name, ()))
             for row in group.rows
         )
-        for group in groups
+        for group in decided(groups)
     }
 
 
@@ -112,6 +112,7 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
     """Raise `Refused` unless the genotype's groups, rows and candidates are those of the groups."""
     if genotype.space != space:
         raise Refused(f"the genotype belongs to space {genotype.space!r}, expected {space!r}")
+    groups = decided(groups)
     names = {group.name for group in groups}
     if set(genotype.choices) != names:
         raise Refused(

@@ -45,6 +45,8 @@ class ChoiceGroup:
         inputs: how many of a node's incoming rows a cell keeps (DARTS: 2); None where every row is kept.
         least, most: how many candidates a row of a genotype may keep; ``most`` None means any number.
         aligned: whether these layers play the same part, so that aligning their gradients makes sense.
+        scales: a group and some of its rows, whose weights the candidates of this one row multiply: how much each edge
+            into a node counts. No genotype names such a group. None: an ordinary group.
     """
 
     name: str
@@ -55,6 +57,7 @@ class ChoiceGroup:
     least: int = 0
     most: int | None = None
     aligned: bool = True
+    scales: tuple[str, tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(row.candidates) for row in self.rows}
@@ -67,17 +70,41 @@ class ChoiceGroup:
         return len(self.rows), len(self.rows[0].candidates)
 
 
+def decided(groups: Sequence[ChoiceGroup]) -> tuple[ChoiceGroup, ...]:
+    """The groups that a genotype decides: all but those that only scale others."""
+    return tuple(group for group in groups if group.scales is None)
+
+
+def row_weights(group: ChoiceGroup, groups: Sequence[ChoiceGroup], values: Mapping[str, Tensor]) -> Tensor | None:
+    """How much each row of a group counts, ``[..., rows]``, by the groups that scale it; None where none does.
+
+    Args:
+        group: whose rows.
+        groups: all of the space.
+        values: group -> ``[..., rows, candidates]``.
+    """
+    scaling = [other for other in groups if other.scales is not None and other.scales[0] == group.name]
+    if not scaling:
+        return None
+    places = [row for other in scaling if other.scales is not None for row in other.scales[1]]
+    found = torch.cat([values[other.name][..., 0, :] for other in scaling], dim=-1)
+    ones = found.new_ones(*found.shape[:-1], len(group.rows))
+    return ones.index_copy(-1, torch.tensor(places, device=found.device), found)
+
+
 def expand(probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) -> dict[str, Tensor]:
     """Give every layer its copy: ``[rows, candidates]`` -> ``[layers, rows, candidates]``, without copying memory."""
     return {group.name: probabilities[group.name].expand(group.layers, *group.shape) for group in groups}
 
 
 def one_hot(kept: Kept, groups: Sequence[ChoiceGroup], like: Tensor | None = None) -> dict[str, Tensor]:
-    """The mixture of a discrete choice: 1 for every kept candidate, 0 elsewhere."""
+    """The mixture of a discrete choice: 1 for every kept candidate, 0 elsewhere; groups that scale others are 1."""
     rows = {}
     for group in groups:
         value = torch.zeros(group.shape) if like is None else like.new_zeros(group.shape)
-        for row, candidates in enumerate(kept[group.name]):
+        if group.scales is not None:
+            value += 1
+        for row, candidates in enumerate(kept.get(group.name, ())):
             value[row, list(candidates)] = 1
         rows[group.name] = value
     return expand(rows, groups)

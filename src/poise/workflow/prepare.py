@@ -81,7 +81,7 @@ class Preparation:
     def of(settings: RunSettings, data: Any = None, space: Space | None = None) -> Preparation:
         """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name."""
         method = settings.build_method()
-        space = (space or settings.build_space()).without(method.without)
+        space = method.space(space or settings.build_space())
         groups = space.groups
         method.check(groups, settings.search.epochs)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read

@@ -17,6 +17,7 @@ from poise.report.page import Code, Drawing, Section, write_page
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_table
 from poise.spaces.space import Space
+from poise.supernet.groups import decided
 
 
 def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Path]:
@@ -26,8 +27,11 @@ def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Pa
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in space.groups})
     mixture = {name: relaxation(values) for name, values in alphas.items()}
     drawn = {
-        "cells": (cell_figure(genotype, space.groups), "The architecture that was selected."),
-        "mixture": (mixture_figure(mixture, space.groups), "How much of each candidate the supernet uses at the end."),
+        "cells": (cell_figure(genotype, decided(space.groups)), "The architecture that was selected."),
+        "mixture": (
+            mixture_figure(mixture, decided(space.groups)),
+            "How much of each candidate the supernet uses at the end.",
+        ),
         "curves": (curves_figure(history), "The search, epoch by epoch."),
     }
     files = [file for stem, (figure, _) in drawn.items() for file in save_figure(figure, figures, stem)]
@@ -45,7 +49,7 @@ def show_search(folder: RunFolder) -> Space:
     """Draw a search again; returns its space."""
     settings = resolve(file=folder.path / "config.yaml")
     method = settings.build_method()
-    space = settings.build_space().without(method.without)
+    space = method.space(settings.build_space())
     draw_run(folder, space, method.relaxation)
     return space
 
@@ -59,7 +63,7 @@ def run_tables(folder: RunFolder, space: Space) -> RenderableType:
     """A search as tables for the terminal."""
     genotype = folder.genotype()
     return Group(
-        genotype_table(genotype, space.groups),
+        genotype_table(genotype, decided(space.groups)),
         history_table(folder.history()),
     )
 
