@@ -37,7 +37,10 @@ def test_report_holds_every_distinct_step_and_its_ratio() -> None:
     space = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
     heard: list[str] = []
     report = speed(space, batch_size=4, image_size=8, rounds=2, device="cpu", tell=heard.append)
-    assert heard[:3] == ["warming up", "round 1 of 2", "round 2 of 2"]
+    assert heard[0].startswith("pc-darts is left out: 2 channels cannot be divided"), "nobody asked for it by name"
+    assert heard[1:4] == ["warming up", "round 1 of 2", "round 2 of 2"]
+    with pytest.raises(Refused, match="2 channels cannot be divided"):
+        speed(space, batch_size=4, image_size=8, rounds=1, device="cpu", methods=("pc-darts",))
     timings = {timing.name: timing for timing in report.timings}
     assert {"darts step, textbook", "sdarts-adv step, poise", "lambda-darts step, poise"} <= set(timings)
     assert "darts-pt step, poise" not in timings, "a rule of selection does not change the step"

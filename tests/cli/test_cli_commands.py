@@ -116,6 +116,7 @@ def test_print_config_can_be_read_back(poise: Poise, tmp_path: Path) -> None:
         "form": "corr",
         "distance": 0.001,
         "ramp": 1.0,
+        "required": True,
     }
     assert config["method"]["relaxation"] == {"kind": "sigmoid"}
     assert config["method"]["perturbation"]["kind"] == "random"

@@ -33,7 +33,7 @@ def test_every_combination_of_names_resolves_and_round_trips(
 def test_published_settings() -> None:
     paper: dict[str, Any] = {"preset": "paper"}
     darts = resolve(space="darts", method="darts", **paper)
-    assert darts.space == {"name": "darts", "channels": 16, "cells": 8, "excluded": []}
+    assert darts.space == {"name": "darts", "channels": 16, "cells": 8, "partial": 1, "excluded": []}
     assert (darts.search.epochs, darts.search.batch_size) == (50, 64)
     weights, alphas = darts.search.weights, darts.search.alphas
     assert (weights.learning_rate, weights.final_learning_rate, weights.momentum) == (0.025, 0.001, 0.9)
@@ -73,7 +73,7 @@ def test_later_layers_win(tmp_path: Path) -> None:
     }
     file.write_text(yaml.safe_dump(config))
     found = resolve(file=file, overrides=[("search.epochs", 4)], seed=2)
-    assert found.space == {"name": "nasbench201", "channels": 5, "cells": 1, "excluded": []}
+    assert found.space == {"name": "nasbench201", "channels": 5, "cells": 1, "partial": 1, "excluded": []}
     assert found.method["perturbation"] == {"kind": "random", "initial": 0.03, "final": 0.5, "ramp": 1.0}
     assert (found.search.epochs, found.search.alphas.learning_rate, found.seed) == (4, 0.1, 2)
     assert found.search.alphas.betas == (0.5, 0.999)

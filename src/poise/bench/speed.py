@@ -24,6 +24,7 @@ from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.engine.streams import seeded
 from poise.engine.trained import TrainedSupernet
+from poise.errors import Refused
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import Progress
@@ -219,7 +220,13 @@ def speed(
         method = METHODS[name].build()
         if step_of(method) not in seen and method.trains_alphas(50):
             seen.add(step_of(method))
-            bench = _Bench(space, method, images, place)
+            try:
+                bench = _Bench(space, method, images, place)
+            except Refused as refusal:
+                if methods:
+                    raise
+                tell(f"{name} is left out: {refusal}")
+                continue
             jobs[f"{name} step, poise"] = (bench.step, "darts step, poise")
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(rounds + 1):
@@ -243,8 +250,9 @@ def speed(
 
 
 def step_of(method: Method) -> Method:
-    """The method as its steps see it: selection rules take no part in them."""
-    return replace(method, selection=Method().selection)
+    """The method as its steps see it: what comes after an epoch or a search takes no part in them."""
+    plain = Method()
+    return replace(method, selection=plain.selection, guard=plain.guard, averaging=plain.averaging)
 
 
 def timed(job: Callable[[], None], place: Place) -> float:
