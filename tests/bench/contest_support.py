@@ -74,7 +74,8 @@ def write_plugin(folder: Path) -> Path:
 
 def environment(plugin: Path) -> dict[str, str]:
     """Of a process that knows the planted contestants."""
-    return {**os.environ, "PYTHONPATH": str(plugin), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    path = os.pathsep.join(part for part in (str(plugin), os.environ.get("PYTHONPATH")) if part)
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
 def start(plugin: Path, *words: str) -> subprocess.Popen[str]:

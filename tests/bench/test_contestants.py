@@ -1,0 +1,68 @@
+"""What single contestants do, by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from poise.bench.protocol import SMOKE
+from poise.config import resolve
+from poise.engine.events import ignore
+from poise.engine.keeper import Watch
+from poise.engine.streams import stream
+from poise.genotype import Genotype
+from poise.workflow.contest.job import CONTESTANTS, Job
+from poise.workflow.contest.searching import _epochs, random_genotype
+from poise.workflow.prepare import Preparation
+
+OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+def job(tmp_path: Path, **changed: Any) -> Job:
+    protocol = dataclasses.replace(SMOKE, **changed)
+    return Job(protocol, "largest", 3, ("magnitude",), "digits", "cpu", "32", tmp_path)
+
+
+def test_the_largest_has_the_most_weights_of_all_that_are_drawn(tmp_path: Path) -> None:
+    given = job(tmp_path, random_cells=7)
+    (found,) = CONTESTANTS["largest"].run(given, ignore, Watch())
+    groups = Preparation.of(given.settings("darts")).groups
+    drawn = [random_genotype("nasbench201", groups, stream(3, "random cell", number)) for number in range(7)]
+
+    def weights(genotype: Genotype) -> int:
+        """Of all convolutions of one cell, per pair of channels."""
+        names = [name for kept in genotype.choices["cell"].values() for name in kept]
+        return 9 * names.count("nor_conv_3x3") + names.count("nor_conv_1x1")
+
+    assert len({weights(genotype) for genotype in drawn}) > 2
+    assert weights(found.genotype) == max(weights(genotype) for genotype in drawn)
+    assert found.selection == ""
+    assert len(found.epochs) == 0
+
+
+def record(favourite: int, **more: Any) -> dict[str, Any]:
+    """An epoch whose alphas prefer one operation on every edge."""
+    row = [2.0 if index == favourite else 0.0 for index in range(5)]
+    return {"alphas": {"cell": [row] * 6}, "skip_share": 0.0, **more}
+
+
+def chosen(method: str, history: list[dict[str, Any]], **settings: Any) -> list[set[str]]:
+    """The operations of the cell that would be taken after each epoch."""
+    resolved = resolve(
+        space="nasbench201", method=method, preset="demo", data="digits", overrides=list(settings.items())
+    )
+    found = _epochs(Preparation.of(resolved), "magnitude", history)
+    assert all("alphas" not in epoch for epoch in found)
+    return [
+        {name for kept in Genotype.parse(epoch["genotype"]).choices["cell"].values() for name in kept}
+        for epoch in found
+    ]
+
+
+def test_what_would_be_taken_after_an_epoch_knows_the_epochs_up_to_it_alone() -> None:
+    """Also where the alphas are averaged: of 2 epochs the last one counts, of 3 the last 2, of 4 too."""
+    history = [record(3), record(2), record(4), record(4)]
+    assert chosen("darts", history) == [{"nor_conv_3x3"}, {"nor_conv_1x1"}, {"avg_pool_3x3"}, {"avg_pool_3x3"}]
+    averaged = chosen("darts", history, averaging="tail")
+    assert averaged == [{"nor_conv_3x3"}, {"nor_conv_1x1"}, {"nor_conv_1x1"}, {"avg_pool_3x3"}]
