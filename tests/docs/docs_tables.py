@@ -21,6 +21,7 @@ from poise.engine.settings import Settings
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
+from poise.report.systems import CURES, PLAIN, Matrix, bases, systems
 from poise.spaces import SPACES, ModuleSpace
 
 _MARK = re.compile(r"(<!-- generated: ([^>]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -240,11 +241,33 @@ def measured(number: int, *heads: str) -> str:
     return "".join(f"| {' | '.join(row[column] for column in chosen)} |\n" for row in rows)
 
 
+def what_runs() -> str:
+    """Per base a table of spaces and cures, and the reasons of what is refused."""
+    spaces = list(SPACES)
+    found = Matrix.of(spaces)
+    cures = ["no cure" if cure == PLAIN else code(cure) for cure in CURES]
+    parts = []
+    for base in bases():
+        rows = [[code(space), *marks] for space, *marks in found.rows(base, spaces)]
+        parts.append(table([f"base {code(base)}", *cures], rows))
+    reasons = [f"{number}. {reason}\n" for number, reason in enumerate(found.reasons, start=1)]
+    return "\n".join([*parts, "".join(reasons)] if reasons else parts)
+
+
+def commands() -> str:
+    rows = [
+        [code(found.base), "" if found.cure == PLAIN else code(found.cure), code(found.command)] for found in systems()
+    ]
+    return table(["base", "cure", "command, with `--data` and `--space`"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "protocols": protocols,
     "methods and spaces": methods_and_spaces,
     "method slots": method_slots,
     "slots": slots,
+    "what runs": what_runs,
+    "commands": commands,
     "data sources": lambda: table(
         ["`--data`", "what it is"], [[k.form, first_paragraph(k).replace("*", "\\*")] for k in SOURCES.values()]
     ),

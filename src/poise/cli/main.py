@@ -270,7 +270,9 @@ def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, slots, spaces, selections, data, diagnostics or exports.")],
+    what: Annotated[
+        str, typer.Argument(help="methods, slots, spaces, systems, selections, data, diagnostics or exports.")
+    ],
 ) -> None:
     """What exists."""
     from poise.report.catalogue import catalogue

@@ -17,6 +17,7 @@ from poise.errors import unknown
 from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
+from poise.report.systems import systems_table
 from poise.selection.rule import SELECTIONS
 from poise.spaces.space import SPACES
 
@@ -55,6 +56,7 @@ LISTS: dict[str, Callable[[], RenderableType]] = {
     "slots": _slots,
     "spaces": lambda: _table({name: summary(cls) for name, cls in SPACES.items()}),
     "selections": lambda: _table({name: summary(cls) for name, cls in SELECTIONS.items()}),
+    "systems": systems_table,
     "data": _data,
     "diagnostics": lambda: _table({name: summary(function) for name, function in DIAGNOSTICS.items()}),
     "exports": lambda: _table({name: summary(function) for name, function in EXPORTS.items()}),
