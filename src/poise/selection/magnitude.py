@@ -26,9 +26,10 @@ class Magnitude:
 
     With ``skips`` at most so many skip connections are kept (P-DARTS): while there are more, the weight of the weakest
     that was kept becomes 0, and the cell is derived again. Where nothing else is left to keep there stay more, which is
-    noted. As in P-DARTS's released code this is for layers that play the same part: not for reduction cells.
+    noted. As in P-DARTS's released code they go one by one (the paper: all but the strongest ones at once), and only in
+    layers that play the same part: not in reduction cells.
 
-    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4; Chen et al., P-DARTS (arXiv:1904.12760), section 3.4.
+    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4; Chen et al., P-DARTS (arXiv:1904.12760), section 3.3.
 
     Args:
         skips: the most skip connections in a cell, at least 0; None: any number.
