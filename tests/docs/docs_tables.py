@@ -89,7 +89,7 @@ def runs(method: str, space: Any) -> bool:
         settings = resolve(space=space, method=method, preset="small")
         value = settings.build_method()
         built = settings.build_space() if isinstance(space, str) else space
-        value.check(value.space(built).groups, settings.search.epochs)
+        value.check(value.curriculum.space(value.space(built), 0, {}).groups, settings.search.epochs)
     except poise.Refused:
         return False
     return True

@@ -28,12 +28,12 @@ class Progressive:
 
         ``d_t = d·(T − t − 1)/T`` for ``t < w``;  ``d_t = d·exp(−decay·(t − w)/(T − w))`` from then on.
 
-    Source: Chen, Xie, Wu, Tian: Progressive Differentiable Architecture Search (arXiv:1904.12760), sections 3.2 and 3.3;
-    how ``d_t`` falls is the released code's. Published: 3 stages of 25 epochs, of 5, 11 and 17 cells.
+    Source: Chen, Xie, Wu, Tian: Progressive Differentiable Architecture Search (arXiv:1904.12760), section 3; how
+    ``d_t`` falls is the released code's. Published: 3 stages of 25 epochs, of 5, 11 and 17 cells.
 
-    Differs: the released code's command has 0.1 for the first rate; on CIFAR-100 the paper has 0.1, 0.2, 0.3. The fall, ``exp(−0.2·(t − w))``, is written as a
-    share of the stage here, which is the same at 25 epochs. What an even division of the epochs leaves over goes to the
-    first stages, an epoch each.
+    Differs: the released code's command has 0.1 for the first rate; on CIFAR-100 the paper has 0.1, 0.2, 0.3. The fall,
+    ``exp(−0.2·(t − w))``, is written as a share of the stage here, which is the same at 25 epochs. What an even
+    division of the epochs leaves over goes to the first stages, an epoch each.
 
     Args:
         deeper: how many cells each stage's supernet has more than the space says; in NAS-Bench-201 per stage of the
