@@ -152,7 +152,7 @@ def slots() -> str:
         for kind, cls in kinds.items():
             found: list[Any] = list(fields(cls))
             values = [
-                f"`{f.name}`" + (f" = {shown(f.default)}" if isinstance(f.default, (int, float, str)) else "")
+                f"`{f.name}`" + (f" = {shown(f.default)}" if isinstance(f.default, (int, float, str, tuple)) else "")
                 for f in found
             ]
             rows.append([code(slot), code(kind), code(cls.__name__), ", ".join(values), first_paragraph(cls)])

@@ -44,10 +44,12 @@ class MethodContestant:
         settings = job.settings(job.name)
         own = str(settings.method["selection"]["kind"])
         rules = {rule: own if rule == OWN else rule for rule in job.selections}
-        # The search itself chooses in the cheapest way; the rules come after it.
-        trained = settings.build_method().trains_alphas(settings.search.epochs)
-        cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
-        settings = override(settings, cheap)
+        # The search itself chooses in the cheapest way; the rules come after it. A rule of the method's own that costs
+        # nothing is cheap enough, and keeps the settings that the method gives it.
+        if measures(SELECTIONS[own]):
+            trained = settings.build_method().trains_alphas(settings.search.epochs)
+            cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
+            settings = override(settings, cheap)
         folder = job.folder / "search"
         found = run_search(settings, out=folder, resume=True, listen=listen, watch=watch)
         ranking = _ranking(job, found)
@@ -75,7 +77,7 @@ CONTESTANTS.add(SEARCH)(MethodContestant())
 
 
 def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Genotype, float]:
-    """What the rule chooses, and how long it took."""
+    """What the rule chooses, and how long it took. The method's own one, if it measures nothing, has its settings."""
     run, watcher = RunFolder(job.folder / "search"), Stopwatch(job.folder / f"seconds-{rule}")
     done = job.folder / f"selected-{rule}.json"
     if done.is_file():
@@ -85,8 +87,12 @@ def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Geno
         watcher(event)
         listen(event)
 
+    chosen = str(job.settings(job.name).method["selection"]["kind"])
+    own = rule == chosen and not measures(SELECTIONS[rule])
     with watcher:
-        found = select(run.path, rule, settings=job.protocol.selections.get(rule), listen=hear, watch=watch)
+        found = select(
+            run.path, None if own else rule, settings=job.protocol.selections.get(rule), listen=hear, watch=watch
+        )
     write_durably(done, found.genotype.to_json().encode("utf-8"))
     return found.genotype, watcher.seconds
 
@@ -97,8 +103,9 @@ def _epochs(prepared: Preparation, rule: str, history: Sequence[Mapping[str, Any
     def nothing() -> NoReturn:
         raise AssertionError("a rule that reads alphas alone asked for a supernet")
 
-    settings = override(prepared.settings, [("selection", rule)])
-    prepared = replace(prepared, settings=settings, method=settings.build_method())
+    if rule != prepared.settings.method["selection"]["kind"]:
+        settings = override(prepared.settings, [("selection", rule)])
+        prepared = replace(prepared, settings=settings, method=settings.build_method())
     found: list[dict[str, Any]] = []
     own: list[Mapping[str, Any]] = []
     for record in history:
