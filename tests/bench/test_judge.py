@@ -11,7 +11,7 @@ import pytest
 import torch
 from contest_support import BEST, OPERATIONS, WORST, text_of, value_of
 
-from poise.bench.guarding import foresight, guards, replay, tally
+from poise.bench.guarding import Watched, foresight, guards, replay, tally
 from poise.bench.judge import Judged, at_time, judge, standings
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.result import Result, compact, read_result
@@ -121,6 +121,12 @@ def test_a_guard_is_replayed(table: Table) -> None:
     assert [each.value for each in found.values()] == pytest.approx([skips, best, best])
     assert replay(SkipGuard(0.5, "keep"), recovering).kept == 2
     assert replay(SkipGuard(0.5, "stop"), recovering).kept == 0, "it stops at once, and has nothing better"
+    staged = [each | {"stage": stage} for each, stage in zip(recovering.result.epochs, (0, 1, 1), strict=True)]
+    later = judge(result(BEST, epochs=staged), table, SMOKE)
+    assert replay(SkipGuard(0.5, "stop"), later) == Watched(later, None, 2), "it does not see the first stage"
+    late = [each | {"stage": stage} for each, stage in zip(collapsing.result.epochs, (0, 1, 1, 1), strict=True)]
+    ended = judge(result(SKIPS, epochs=late), table, SMOKE)
+    assert replay(SkipGuard(0.5, "keep"), ended) == Watched(ended, 2, 1), "epochs are counted from the first stage on"
     counted = tally(SkipGuard(0.5, "keep"), [collapsing, recovering, sound])
     assert (counted.declined, counted.caught, counted.fine, counted.false_alarms) == (1, 1, 2, 1)
     assert counted.without == pytest.approx((skips + 2 * best) / 3)

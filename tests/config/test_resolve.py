@@ -33,7 +33,7 @@ def test_every_combination_of_names_resolves_and_round_trips(
 def test_published_settings() -> None:
     paper: dict[str, Any] = {"preset": "paper"}
     darts = resolve(space="darts", method="darts", **paper)
-    assert darts.space == {"name": "darts", "channels": 16, "cells": 8, "partial": 1, "excluded": []}
+    assert darts.space == {"name": "darts", "channels": 16, "cells": 8, "partial": 1, "excluded": [], "kept": []}
     assert (darts.search.epochs, darts.search.batch_size) == (50, 64)
     weights, alphas = darts.search.weights, darts.search.alphas
     assert (weights.learning_rate, weights.final_learning_rate, weights.momentum) == (0.025, 0.001, 0.9)
@@ -61,6 +61,19 @@ def test_published_settings() -> None:
     assert (published.weights.nesterov, published.weights.weight_decay) == (True, 5e-4)
     assert not resolve(space="nasbench201", method="lambda-darts").search.weights_first
 
+    staged = resolve(space="darts", method="p-darts", **paper)
+    assert (staged.space["cells"], staged.space["channels"], staged.search.epochs) == (5, 16, 75)
+    assert (staged.search.batch_size, staged.search.alphas.learning_rate) == (96, 6e-4)
+    assert staged.search.weights.final_learning_rate == 0.0
+    curriculum: Any = staged.build_method().curriculum
+    assert (curriculum.deeper, curriculum.candidates, curriculum.skip_rates) == ((0, 6, 12), (8, 5, 3), (0.0, 0.4, 0.7))
+    assert staged.build_method().selection.skips == 2  # type: ignore[attr-defined]
+    given = resolve(space=SPACES["darts"](), method="p-darts", **paper)
+    assert given.space["cells"] == 8, "a space that is a value is taken as it is"
+    assert resolve(space="darts", method="p-darts", overrides=[("space.cells", 7)], **paper).space["cells"] == 7
+    small: Any = resolve(space="nasbench201", method="p-darts").build_method().curriculum
+    assert (small.deeper, small.candidates) == ((0, 2, 4), (5, 4, 3))
+
 
 def test_later_layers_win(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
@@ -73,7 +86,8 @@ def test_later_layers_win(tmp_path: Path) -> None:
     }
     file.write_text(yaml.safe_dump(config))
     found = resolve(file=file, overrides=[("search.epochs", 4)], seed=2)
-    assert found.space == {"name": "nasbench201", "channels": 5, "cells": 1, "partial": 1, "excluded": []}
+    expected = {"name": "nasbench201", "channels": 5, "cells": 1, "partial": 1, "excluded": [], "kept": []}
+    assert found.space == expected
     assert found.method["perturbation"] == {"kind": "random", "initial": 0.03, "final": 0.5, "ramp": 1.0}
     assert (found.search.epochs, found.search.alphas.learning_rate, found.seed) == (4, 0.1, 2)
     assert found.search.alphas.betas == (0.5, 0.999)

@@ -90,7 +90,7 @@ def runs(method: str, space: Any) -> bool:
         settings = resolve(space=space, method=method, preset="small")
         value = settings.build_method()
         built = settings.build_space() if isinstance(space, str) else space
-        value.check(value.space(built).groups, settings.search.epochs)
+        value.check(value.curriculum.space(value.space(built), 0, {}).groups, settings.search.epochs)
     except poise.Refused:
         return False
     return True
@@ -153,7 +153,7 @@ def slots() -> str:
         for kind, cls in kinds.items():
             found: list[Any] = list(fields(cls))
             values = [
-                f"`{f.name}`" + (f" = {shown(f.default)}" if isinstance(f.default, (int, float, str)) else "")
+                f"`{f.name}`" + (f" = {shown(f.default)}" if isinstance(f.default, (int, float, str, tuple)) else "")
                 for f in found
             ]
             rows.append([code(slot), code(kind), code(cls.__name__), ", ".join(values), first_paragraph(cls)])

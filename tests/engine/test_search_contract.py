@@ -26,6 +26,10 @@ KEYS = {
     "skip_share", "penalty", "alphas", "seconds",
 }  # fmt: skip
 
+EPOCHS = 3
+"""Of a search that no curriculum is too long for. What runs here is its first stage alone; tests/engine/test_stages.py
+runs all."""
+
 
 def tiny(name: str) -> Any:
     """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them."""
@@ -75,7 +79,7 @@ def test_every_method_on_every_space(method: str, space: str) -> None:
     smaller = tiny(space)
     present = {name for group in smaller.groups for row in group.rows for name in row.candidates}
     smaller = value.connections(smaller.without([name for name in value.without if name in present]))
-    value.check(smaller.groups, 2)
+    value.check(smaller.groups, EPOCHS)
     torch.manual_seed(0)
     run(value, smaller.supernet(TASK))
 
@@ -110,7 +114,7 @@ def test_every_pair_of_slot_values_runs_or_is_refused_with_a_reason(
     if method.connections != Method().connections:  # they mean nothing in a module of one's own
         supernet = method.space(tiny("nasbench201")).supernet(TASK)
     try:
-        method.check(supernet.groups, 2)
+        method.check(supernet.groups, EPOCHS)
     except Refused as refusal:
         slot, reason = str(refusal).split("=", 1)
         assert slot in SLOTS

@@ -75,6 +75,9 @@ def test_a_presets_settings_exist(name: str) -> None:
     for space, settings in found.published.items():
         assert space == "*" or space in SPACES
         for key, value in settings.items():
+            if key.startswith("space."):
+                assert getattr(SPACES[space](**{key.removeprefix("space."): value}), key[6:]) == value
+                continue
             *parents, last = key.split(".")
             nested: dict[str, object] = {last: value}
             for parent in reversed(parents):

@@ -5,7 +5,7 @@ Nothing is shared, skipped or batched: the oracle for `poise`'s supernets and fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ from textbook.operations import (
     pointwise,
     relu_conv_norm,
 )
+
+
+def as_it_is(x: Tensor) -> Tensor:
+    return x
 
 
 def divided(x: Tensor, parts: int) -> tuple[Tensor, Tensor]:
@@ -65,11 +69,12 @@ def darts_cell(
     training: bool,
     partial: int = 1,
     weights: Sequence[Tensor] | None = None,
+    drop: Callable[[Tensor], Tensor] = as_it_is,
 ) -> Tensor:
     """Nodes 2 to 5, each the sum over all earlier nodes of ``Σ_o p[edge, o]·o(node)``; their concatenation.
 
     With partial channels, edge by edge: the operations see the first part, the rest is put beside, the channels are
-    shuffled, the edge is weighted.
+    shuffled, the edge is weighted. ``drop`` is done to what skip connections of stride 1 put out.
     """
     if halve_first:
         nodes = [factorized_reduce(state, f"{name}.first", first, training)]
@@ -86,6 +91,7 @@ def darts_cell(
             for column, operation in enumerate(candidates[edge]):
                 place = f"{name}.edges.{source}->{target}.{operation}"
                 output = darts_operation(state, place, operation, part, stride, training)
+                output = drop(output) if operation == "skip_connect" and stride == 1 else output
                 mixed = mixed + mixture[edge, column] * output
             assert isinstance(mixed, Tensor)
             if partial > 1:
@@ -149,9 +155,10 @@ def nasbench201_cell(
     training: bool,
     partial: int = 1,
     weights: Sequence[Tensor] | None = None,
+    drop: Callable[[Tensor], Tensor] = as_it_is,
 ) -> Tensor:
     """Nodes 1 to 3, each the sum over all earlier nodes of ``Σ_o p[edge, o]·o(node)``; the last one. Partial channels
-    as in `darts_cell`."""
+    and ``drop`` as in `darts_cell`."""
     nodes = [x]
     edge = 0
     for target in (1, 2, 3):
@@ -161,7 +168,8 @@ def nasbench201_cell(
             mixed: Tensor | float = 0.0
             for column, operation in enumerate(candidates[edge]):
                 place = f"{name}.edges.{source}->{target}.{operation}"
-                mixed = mixed + mixture[edge, column] * nasbench201_operation(state, place, operation, part, training)
+                output = nasbench201_operation(state, place, operation, part, training)
+                mixed = mixed + mixture[edge, column] * (drop(output) if operation == "skip_connect" else output)
             assert isinstance(mixed, Tensor)
             if partial > 1:
                 assert weights is not None

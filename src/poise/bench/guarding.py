@@ -33,17 +33,20 @@ class Watched:
 
 
 def replay(guard: Guard, run: Judged) -> Watched:
-    """What a guard would have made of a search: asked after every epoch, until it stops the search."""
-    epochs = run.result.epochs
+    """What a guard would have made of a search: asked after every epoch, until it stops the search. Of a search in
+    stages it sees the last one: what it would have changed in an earlier one no record tells."""
+    stages = [record.get("stage", 0) for record in run.result.epochs]
+    begin = stages.index(stages[-1])
+    epochs = run.result.epochs[begin:]
     fired = None
     verdict = guard(epochs[:1])
     for number in range(len(epochs)):
         verdict = guard(epochs[: number + 1])
         if verdict.warning is not None and fired is None:
-            fired = number
+            fired = begin + number
         if verdict.stop:
             break
-    return Watched(run, fired, verdict.keep)
+    return Watched(run, fired, begin + verdict.keep)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def resolve(
         raise unknown("preset", preset, PRESETS)
     settings: Plain = {}
     _add_space(settings, space if space is not None else _named(layer, "space"), preset)
-    _add_method(settings, method if method is not None else _named(layer, "method"), preset)
+    named = isinstance(space, str) or space is None
+    _add_method(settings, method if method is not None else _named(layer, "method"), preset, named)
     for section in ("space", "method"):
         if isinstance(layer.get(section), dict):
             layer[section] = {name: value for name, value in layer[section].items() if name != "name"}
@@ -143,7 +144,8 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
         _merge(settings, {"space": {"name": space.name} | (plain(space) if space.name in SPACES else {})} | others)
 
 
-def _add_method(settings: Plain, method: str | Method | None, preset: str) -> None:
+def _add_method(settings: Plain, method: str | Method | None, preset: str, named: bool) -> None:
+    """``named``: whether the space is one by name; one that is a value is taken as it is."""
     if isinstance(method, Method):
         settings["method"] = {"name": "custom"} | plain(method)
         return
@@ -158,7 +160,9 @@ def _add_method(settings: Plain, method: str | Method | None, preset: str) -> No
             _set(settings, f"method.{key}", value)
         if preset == "paper":
             for key, value in found.published.get(scope, {}).items():
-                _set(settings, f"search.{key}", value)
+                of_space = key.startswith("space.")
+                if not of_space or named:
+                    _set(settings, key if of_space else f"search.{key}", value)
 
 
 def _merge(base: Plain, layer: Mapping[str, Any]) -> None:

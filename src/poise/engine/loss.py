@@ -23,12 +23,18 @@ class BatchLoss:
     Every call draws the same random numbers (dropout, noise), so the same arguments give the same number. Only a call
     with ``track`` updates running statistics: all others work on copies of the buffers.
 
+    ``skip_dropout`` is the rate of dropout on skip connections in training mode; above 0 the supernet must know of it.
+
     ``hits``, ``[batch]`` bool, and their number ``correct``: the images that the first call, or else the tracked one,
     classified correctly.
     """
 
-    def __init__(self, supernet: nn.Module, images: Tensor, labels: Tensor, seed: int, place: Place) -> None:
+    def __init__(
+        self, supernet: nn.Module, images: Tensor, labels: Tensor, seed: int, place: Place, skip_dropout: float = 0.0
+    ) -> None:
         self._supernet = supernet
+        # A supernet need not know of dropout to be searched without any.
+        self._more = {"skip_dropout": skip_dropout} if skip_dropout else {}
         self._images = images
         self._labels = labels
         self._seed = seed
@@ -67,8 +73,8 @@ class BatchLoss:
             state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
         with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._images.device):
             if state:
-                return cast(Tensor, functional_call(self._supernet, state, (self._images, mixture)))
-            return cast(Tensor, self._supernet(self._images, mixture))
+                return cast(Tensor, functional_call(self._supernet, state, (self._images, mixture), self._more))
+            return cast(Tensor, self._supernet(self._images, mixture, **self._more))
 
 
 class CompletedLoss:

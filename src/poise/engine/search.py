@@ -20,7 +20,7 @@ from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, CompletedLoss, EditedLoss
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
-from poise.engine.streams import seed_of, stream
+from poise.engine.streams import at_stage, seed_of, stream
 from poise.errors import Refused
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
@@ -76,11 +76,12 @@ class Searcher:
         supernet: the network weights; ``supernet(images, mixture) -> logits``.
         groups: the groups that the alphas decide.
         method: what the slots hold.
-        settings: epochs, batch size and optimizers.
+        settings: epochs (of this stage), batch size and optimizers.
         training, searching: the batches of the two halves.
         place: device and precision.
         seed: of every random stream.
         alphas: to start from; by default what the relaxation starts with.
+        stage: of the method's curriculum.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Searcher:
         place: Place,
         seed: int,
         alphas: Mapping[str, Tensor] | None = None,
+        stage: int = 0,
     ) -> None:
         self.supernet = place.put(supernet).train()
         self.groups = tuple(groups)
@@ -103,8 +105,10 @@ class Searcher:
         self.searching = searching
         self.place = place
         self.seed = seed
+        self.stage = stage
         if alphas is None:
-            alphas = {g.name: method.relaxation.initial(g.shape, stream(seed, "alphas", g.name)) for g in self.groups}
+            begin = method.relaxation.initial
+            alphas = {g.name: begin(g.shape, stream(seed, *at_stage("alphas", stage), g.name)) for g in self.groups}
         self.alphas = {
             name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in alphas.items()
         }
@@ -171,10 +175,11 @@ class Searcher:
             moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
         searching = self._cycle(purpose, first)
         batches = self.training.epoch(stream(self.seed, "order", *purpose), first)
+        rate = self.method.curriculum.skip_dropout(progress)
         for number, batch in enumerate(batches, start=first):
             key = (*purpose, number)
-            training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place)
-            search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place)
+            training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place, rate)
+            search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place, rate)
             for move in moves:
                 move(_Step(training, search, progress, learning_rate, key, sums))
             listen(Stepped(stage, done + number + 1))
@@ -316,9 +321,12 @@ def search(
     keeper: Keeper | None = None,
     rate: float = 1.0,
     diagnose: Callable[[Searcher], Mapping[str, float]] = lambda searcher: {},
+    before: int = 0,
+    total: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Run all epochs, or those after the keeper's start; returns a record per epoch. The searcher holds the result:
-    the weights at the end, and the alphas that the method's guard and averaging leave to the selection.
+    """Run all epochs of the searcher's stage, or those after the keeper's start; returns a record per epoch. The
+    searcher holds the result: the weights at the end, and the alphas that the method's guard and averaging leave to the
+    selection.
 
     Args:
         searcher: what is trained.
@@ -326,6 +334,8 @@ def search(
         keeper: where the search starts, and where its state goes.
         rate: multiplies the learning rate of the weights.
         diagnose: measures more of the supernet after each epoch, for its record; leaves it as it is.
+        before: how many epochs earlier stages had; epochs and their random streams are numbered through.
+        total: the epochs of all stages; None: this one's.
     """
     keeper = keeper or Keeper()
     settings = searcher.settings
@@ -334,7 +344,8 @@ def search(
     history: list[dict[str, Any]] = list(start.facts.get("history", []))
     if start.tensors:
         searcher.restore(start)
-    listen(Started("search", settings.epochs * steps, len(history) * steps + start.facts.get("step", 0)))
+    total = settings.epochs if total is None else total
+    listen(Started("search", total * steps, (before + len(history)) * steps + start.facts.get("step", 0)))
     guard = searcher.method.guard
     warned = bool(history) and guard(history).warning is not None
     for epoch in range(len(history), settings.epochs):
@@ -342,12 +353,13 @@ def search(
             break
         weights = settings.weights
         now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
-        progress = Progress(epoch, settings.epochs)
+        progress = Progress(epoch, settings.epochs, searcher.stage)
+        number = before + epoch
         so_far = State({}, {"history": list(history)})
         keeping = keeper.within(lambda state, so_far=so_far: state | so_far, start)  # type: ignore[misc]
-        record = searcher.epoch(progress, now, ("search", epoch), listen, "search", epoch * steps, keeping)
+        record = searcher.epoch(progress, now, ("search", number), listen, "search", number * steps, keeping)
         start = NOWHERE
-        record |= diagnose(searcher)
+        record |= {"epoch": number, **diagnose(searcher)}
         history.append(record)
         listen(EpochEnded("search", record))
         warning = guard(history).warning
@@ -357,6 +369,6 @@ def search(
         keeper.visit(lambda: searcher.state(0, Sums(), 0.0) | State({}, {"history": history}), boundary=True)
     kept = guard(history).keep
     if kept != len(history) - 1:
-        listen(Noted(f"the alphas of epoch {kept + 1} of {len(history)} are kept"))
+        listen(Noted(f"the alphas of epoch {before + kept + 1} of {before + len(history)} are kept"))
     searcher.set_alphas(searcher.method.outcome(history))
     return history

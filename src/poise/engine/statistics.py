@@ -24,12 +24,12 @@ def mixture_statistics(probabilities: Mapping[str, Tensor], groups: Sequence[Cho
 
 def skip_share(probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) -> float | None:
     """The share of rows whose largest weight, ``none`` aside, is ``skip_connect``'s; None where no row has that
-    candidate."""
+    candidate. A row that had it in an earlier stage of the search counts too."""
     rows = 0
     skips = 0
     for group in groups:
         for row, values in zip(group.rows, probabilities[group.name].tolist(), strict=True):
-            if "skip_connect" not in row.candidates:
+            if "skip_connect" not in row.candidates + row.dropped:
                 continue
             named = {name: value for name, value in zip(row.candidates, values, strict=True) if name != "none"}
             rows += 1

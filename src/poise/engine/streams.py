@@ -19,6 +19,11 @@ def seed_of(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def at_stage(purpose: str, stage: int) -> tuple[str | int, ...]:
+    """The purpose of what every stage of a search draws anew; in the first it is ``(purpose,)``."""
+    return (purpose, "stage", stage) if stage else (purpose,)
+
+
 def stream(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU generator for a purpose."""
     return torch.Generator().manual_seed(seed_of(seed, *purpose))

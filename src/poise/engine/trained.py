@@ -163,7 +163,7 @@ class TrainedSupernet:
         steps = len(searcher.training)
         self._listen(Started("tune", total * steps, done * steps))
         # The slots' schedules stand at their end: a smoothed supernet stays smoothed while it is tuned.
-        progress = Progress(searcher.settings.epochs, searcher.settings.epochs)
+        progress = Progress(searcher.settings.epochs, searcher.settings.epochs, searcher.stage)
         for epoch in range(first, done + epochs):
             rate = cosine(start, min(settings.final_learning_rate, start), epoch, total)
             standing = State({}, {"tuning": epoch})

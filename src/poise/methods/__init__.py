@@ -19,11 +19,13 @@ from poise.methods.presets import (
     fair_darts_l1,
     lambda_darts,
     lambda_darts_sign,
+    p_darts,
     pc_darts,
     poise,
     sdarts_adv,
     sdarts_rs,
 )
+from poise.methods.progressive import Progressive
 from poise.methods.relaxation import Sigmoid, Softmax
 from poise.methods.slots import fills
 
@@ -45,6 +47,7 @@ __all__ = [
     "NoPenalty",
     "NoPerturbation",
     "PartialConnections",
+    "Progressive",
     "RandomSmoothing",
     "Sigmoid",
     "SkipGuard",
@@ -63,6 +66,7 @@ __all__ = [
     "fills",
     "lambda_darts",
     "lambda_darts_sign",
+    "p_darts",
     "pc_darts",
     "poise",
     "preset",

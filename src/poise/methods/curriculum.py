@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from poise.errors import Refused
-from poise.methods.slots import Progress, fills
+from poise.methods.slots import OneStage, Progress, fills
 from poise.supernet.groups import ChoiceGroup
 
 
 @fills("curriculum")
 @dataclass(frozen=True)
-class NoCurriculum:
+class NoCurriculum(OneStage):
     """Every epoch trains alphas and weights."""
 
     kind: ClassVar[str] = "none"
@@ -25,7 +25,7 @@ class NoCurriculum:
 
 @fills("curriculum")
 @dataclass(frozen=True)
-class WarmUp:
+class WarmUp(OneStage):
     """The alphas stand still for the first ``share`` of the epochs, rounded (PC-DARTS, arXiv:1907.05737, section 3.3:
     15 of 50)."""
 
@@ -52,7 +52,7 @@ class WarmUp:
 
 @fills("curriculum")
 @dataclass(frozen=True)
-class Blank:
+class Blank(OneStage):
     """The alphas are never trained: a "blank" supernet for selection by perturbation (DARTS-PT, arXiv:2108.04392,
     section 5.2)."""
 

@@ -74,10 +74,15 @@ class Method:
 
     def trains_alphas(self, epochs: int) -> bool:
         """Whether any of ``epochs`` epochs trains the alphas."""
-        return any(self.curriculum.trains_alphas(Progress(epoch, epochs)) for epoch in range(epochs))
+        return any(
+            self.curriculum.trains_alphas(Progress(epoch, length, stage))
+            for stage, length in enumerate(self.curriculum.stages(epochs))
+            for epoch in range(length)
+        )
 
     def outcome(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]:
-        """The alphas that the selection gets if the search ends after these epochs, group -> ``[rows, candidates]``."""
+        """The alphas that the selection gets if the search ends after these epochs of its last stage,
+        group -> ``[rows, candidates]``."""
         return self.averaging(history[: self.guard(history).keep + 1])
 
     def space(self, space: Any) -> Any:

@@ -11,8 +11,10 @@ from poise.methods.hypergradient import Unrolled
 from poise.methods.method import Method
 from poise.methods.penalty import ZeroOne
 from poise.methods.perturbation import AdversarialSmoothing, RandomSmoothing
-from poise.methods.preset import preset
+from poise.methods.preset import Settings, preset
+from poise.methods.progressive import Progressive
 from poise.methods.relaxation import Sigmoid, Softmax
+from poise.selection.magnitude import Magnitude
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.threshold import Threshold
 
@@ -35,6 +37,11 @@ XU = (
     "arXiv:1907.05737"
 )
 
+CHEN_X = (
+    "Chen, Xie, Wu, Tian: Progressive Differentiable Architecture Search: Bridging the Depth Gap between Search and "
+    "Evaluation. ICCV 2019, arXiv:1904.12760"
+)
+
 FAIR = {
     "*": {
         "alphas.learning_rate": 3e-3,
@@ -53,6 +60,12 @@ PARTIAL = {
         "alphas.learning_rate": 6e-4,
     }
 }
+PROGRESSIVE: Settings = {
+    "*": {"epochs": 75, "batch_size": 96, "weights.final_learning_rate": 0.0, "alphas.learning_rate": 6e-4},
+    **{space: {"space.cells": 5} for space in ("darts", "s1", "s2", "s3", "s4")},
+}
+SHALLOWER = {"nasbench201": {"curriculum.deeper": (0, 2, 4), "curriculum.candidates": (5, 4, 3)}}
+"""Of the 5 candidates some go between any two stages, and the network gets 6 and 12 cells more, as in the paper."""
 WEIGHTS_FIRST = {"nasbench201": {"weights_first": True, "alphas.learning_rate": 1e-4}}
 
 
@@ -126,6 +139,12 @@ def darts_pt() -> Method:
 def pc_darts() -> Method:
     """Operations see a quarter of the channels, edges have weights of their own; the alphas wait 0.3 of the search."""
     return Method(connections=PartialConnections(), curriculum=WarmUp())
+
+
+@preset("p-darts", citation=CHEN_X, settings=SHALLOWER, published=PROGRESSIVE)
+def p_darts() -> Method:
+    """Three stages: each deeper, of fewer candidates, with more dropout on skips; at most 2 skips in a normal cell."""
+    return Method(curriculum=Progressive(), selection=Magnitude(skips=2))
 
 
 @preset("blank-pt", citation=WANG)

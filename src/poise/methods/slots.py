@@ -15,7 +15,7 @@ from torch import Tensor
 
 from poise.registry import Registry
 from poise.selection.rule import SELECTIONS
-from poise.supernet.groups import ChoiceGroup, Mixture
+from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing
 
 SLOTS: dict[str, Registry[type]] = {
     slot: Registry(slot, "poise.methods")
@@ -41,10 +41,12 @@ def fills(slot: str) -> Callable[[C], C]:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands: ``epoch`` (0-based) of ``epochs``."""
+    """Where a search stands: ``epoch`` (0-based) of the ``epochs`` of a ``stage`` (0-based). Every stage is a search of
+    its own, in which schedules begin anew."""
 
     epoch: int
     epochs: int
+    stage: int = 0
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,46 @@ class Hypergradient(Protocol):
 class Curriculum(Protocol):
     """What changes while a search goes on."""
 
+    def stages(self, epochs: int) -> tuple[int, ...]:
+        """The epochs of every stage. A stage has a supernet, alphas and optimizers of its own."""
+        ...
+
+    def space(self, space: Any, stage: int, narrowing: Narrowing) -> Any:
+        """What a stage searches of a space, where ``narrowing`` is left of it. Raises `Refused` where the space cannot
+        be changed so."""
+        ...
+
+    def keeps(self, probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup], stage: int) -> Narrowing:
+        """What is left for ``stage`` by the relaxed alphas, ``[rows, candidates]``, of the stage before it."""
+        ...
+
     def trains_alphas(self, progress: Progress) -> bool:
         """Whether the alphas move in this epoch."""
         ...
+
+    def skip_dropout(self, progress: Progress) -> float:
+        """The rate of dropout on the supernet's parameter-free skip connections in this epoch."""
+        ...
+
+
+class OneStage:
+    """The part of a `Curriculum` that is the same for all that search one space from beginning to end."""
+
+    def stages(self, epochs: int) -> tuple[int, ...]:
+        """One."""
+        return (epochs,)
+
+    def space(self, space: Any, stage: int, narrowing: Narrowing) -> Any:
+        """The space as it is."""
+        return space
+
+    def keeps(self, probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup], stage: int) -> Narrowing:
+        """Everything."""
+        return {}
+
+    def skip_dropout(self, progress: Progress) -> float:
+        """None."""
+        return 0.0
 
 
 @dataclass(frozen=True)

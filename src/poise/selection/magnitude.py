@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torch import Tensor
+
+from poise.errors import Refused
 from poise.selection.rule import Trained, eligible, selects, strongest_rows
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
+
+Rows = tuple[tuple[int, ...], ...]
+"""For every row of a group the candidates that it keeps."""
 
 
 @selects()
@@ -18,11 +24,24 @@ class Magnitude:
     Where rows are choices of their own (NAS-Bench-201, `Choice` layers) every row keeps its largest candidate, ``none``
     included. Equal weights: the first wins.
 
-    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4.
+    With ``skips`` at most so many skip connections are kept (P-DARTS): while there are more, the weight of the weakest
+    that was kept becomes 0, and the cell is derived again. Where nothing else is left to keep there stay more, which is
+    noted. As in P-DARTS's released code they go one by one (the paper: all but the strongest ones at once), and only in
+    layers that play the same part: not in reduction cells.
+
+    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4; Chen et al., P-DARTS (arXiv:1904.12760), section 3.3.
+
+    Args:
+        skips: the most skip connections in a cell, at least 0; None: any number.
     """
 
+    skips: int | None = None
     kind: ClassVar[str] = "magnitude"
     measures: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.skips is not None and self.skips < 0:
+            raise Refused(f"the most skip connections of a cell are at least 0, got {self.skips}")
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """Alphas that were never trained have no magnitude to go by."""
@@ -34,10 +53,37 @@ class Magnitude:
         probabilities = trained.probabilities()
         kept = {}
         for group in decided(trained.groups):
-            values = probabilities[group.name]
-            rows = strongest_rows(group, trained.groups, probabilities)
-            kept[group.name] = tuple(
-                (max(eligible(group, row), key=values[row].tolist().__getitem__),) if row in rows else ()
-                for row in range(len(group.rows))
-            )
+            if self.skips is None or not group.aligned:
+                kept[group.name] = self._derive(group, trained.groups, probabilities)
+            else:
+                kept[group.name], left = self._limited(group, trained.groups, probabilities)
+                if left > self.skips:
+                    trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
         return kept
+
+    def _derive(self, group: ChoiceGroup, groups: Sequence[ChoiceGroup], values: Mapping[str, Tensor]) -> Rows:
+        rows = strongest_rows(group, groups, values)
+        own = values[group.name].tolist()
+        return tuple(
+            (max(eligible(group, row), key=own[row].__getitem__),) if row in rows else ()
+            for row in range(len(group.rows))
+        )
+
+    def _limited(
+        self, group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]
+    ) -> tuple[Rows, int]:
+        """The rows with at most ``skips`` skip connections, as far as that goes, and how many there are."""
+        values = {**probabilities, group.name: probabilities[group.name].clone()}
+        own, weights = values[group.name], row_weights(group, groups, values)
+        while True:
+            rows = self._derive(group, groups, values)
+            places = [(row, kept[0]) for row, kept in enumerate(rows) if kept and _is_skip(group, row, kept[0])]
+            weak = [place for place in places if own[place] > 0]
+            if len(places) <= (self.skips or 0) or not weak:
+                return rows, len(places)
+            scale = own.new_ones(len(group.rows)) if weights is None else weights
+            own[min(weak, key=lambda place: float(own[place] * scale[place[0]]))] = 0
+
+
+def _is_skip(group: ChoiceGroup, row: int, candidate: int) -> bool:
+    return group.rows[row].candidates[candidate] == "skip_connect"

@@ -77,10 +77,18 @@ class MixedCell(nn.Module):
             operations = {name: OPERATIONS[name](self.mixed, stride, True) for name in row.candidates}
             self.edges[row.name] = nn.ModuleDict(operations)
 
-    def forward(self, first: Tensor, second: Tensor, mixture: Tensor, weights: Tensor | None = None) -> Tensor:
-        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own."""
+    def forward(
+        self,
+        first: Tensor,
+        second: Tensor,
+        mixture: Tensor,
+        weights: Tensor | None = None,
+        skip_dropout: float = 0.0,
+    ) -> Tensor:
+        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
+        the rate of `Source`."""
         nodes = [preprocess(self.first, first), preprocess(self.second, second)]
-        sources = [Source(seen(x, self.mixed), self.stride, self.training) for x in nodes]
+        sources = [Source(seen(x, self.mixed), self.stride, self.training, skip_dropout) for x in nodes]
         edges = list(self.edges.children())
         for rows in INCOMING:
             own = mixture[rows[0] : rows[-1] + 1]
@@ -92,7 +100,7 @@ class MixedCell(nn.Module):
                 rests = [past(nodes[EDGES[row][0]][:, self.mixed :], self._stride(row)) for row in rows]
                 node = joined(node, rests, weights[rows[0] : rows[-1] + 1], self.partial)
             nodes.append(node)
-            sources.append(Source(seen(node, self.mixed), 1, self.training))
+            sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
         return torch.cat(nodes[2:], dim=1)
 
     def _stride(self, row: int) -> int:
@@ -126,11 +134,12 @@ class CellSupernet(nn.Module):
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
         self.classifier = nn.Linear(inputs[1], task.classes)
 
-    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+    def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
         first = second = self.stem(images)
         weights = {group.name: row_weights(group, self.groups, mixture) for group in self.groups[:2]}
         for cell, (group, layer) in zip(self.cells, self.layers, strict=True):
             scale = weights[group]
-            first, second = second, cell(first, second, mixture[group][layer], None if scale is None else scale[layer])
+            own = None if scale is None else scale[layer]
+            first, second = second, cell(first, second, mixture[group][layer], own, skip_dropout)
         logits: Tensor = self.classifier(second.mean(dim=(2, 3)))
         return logits

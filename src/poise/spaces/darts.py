@@ -11,8 +11,8 @@ from poise.genotype import Genotype
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
 from poise.spaces.network import CellNetwork, live_edges
 from poise.spaces.partial import check_partial
-from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
-from poise.supernet.groups import ChoiceGroup
+from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
+from poise.supernet.groups import ChoiceGroup, Narrowing, Row
 
 CANDIDATES = (
     "none",
@@ -69,12 +69,14 @@ class CellSpace:
         cells: cells of the supernet; two of them reduce.
         partial: K, of partial channels, see `partially`; 1: none.
         excluded: candidates left out, see `without`.
+        kept: for each row of both cells what an earlier stage of a search kept, see `narrowed`; empty: everything.
     """
 
     channels: int = 16
     cells: int = 8
     partial: int = 1
     excluded: tuple[str, ...] = ()
+    kept: tuple[tuple[str, ...], ...] = ()
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -84,6 +86,7 @@ class CellSpace:
         check_partial(self.channels, self.partial)
         if self.cells < 3:
             raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {self.cells}")
+        rows_kept(self._rows(), self.kept)
 
     def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
         """For normal and for reduction cells: the candidates of each of the 14 edges."""
@@ -93,8 +96,12 @@ class CellSpace:
     def groups(self) -> tuple[ChoiceGroup, ...]:
         """``normal`` and ``reduce``, with 14 rows each; with partial channels also ``normal.2`` to ``reduce.5``, the
         weights of the edges into each node."""
-        normal, reduce = (rows_without(edge_rows(kind), self.excluded) for kind in self.edge_candidates())
-        return cell_groups(normal, reduce, self.cells, self.partial)
+        rows = rows_without(rows_kept(self._rows(), self.kept), self.excluded)
+        return cell_groups(rows[: len(EDGES)], rows[len(EDGES) :], self.cells, self.partial)
+
+    def _rows(self) -> tuple[Row, ...]:
+        normal, reduce = (edge_rows(kind) for kind in self.edge_candidates())
+        return normal + reduce
 
     def without(self, candidates: Sequence[str]) -> Self:
         """This space without these candidates."""
@@ -103,6 +110,10 @@ class CellSpace:
     def partially(self, parts: int) -> Self:
         """This space with a supernet of partial channels (PC-DARTS)."""
         return replace(self, partial=parts)
+
+    def narrowed(self, narrowing: Narrowing, more: int) -> Self:
+        """A later stage of a search (P-DARTS): ``more`` cells, and what is left of the candidates."""
+        return replace(self, cells=self.cells + more, kept=names_of(self.groups, narrowing) or self.kept)
 
     def supernet(self, task: Task) -> CellSupernet:
         """The supernet of `channels` and `cells`."""

@@ -44,11 +44,15 @@ def from_grids(x: Tensor) -> Tensor:
 
 
 class Source:
-    """A node's value, and what its outgoing edges of one stride share."""
+    """A node's value, and what its outgoing edges of one stride share.
 
-    def __init__(self, x: Tensor, stride: int, training: bool) -> None:
+    ``skip_dropout``: the rate of dropout on each skip connection without parameters that starts here, in training mode.
+    """
+
+    def __init__(self, x: Tensor, stride: int, training: bool, skip_dropout: float = 0.0) -> None:
         self.x = x
         self.stride = stride
+        self.skip_dropout = skip_dropout if training else 0.0
         self._training = training
         self._pools: dict[str, Term] = {}
 
@@ -124,7 +128,7 @@ def _(operation: nn.AvgPool2d, source: Source) -> Part | None:
 @take_apart.register
 def _(operation: Skip, source: Source) -> Part | None:
     if isinstance(operation.reduce, nn.Identity):
-        return Part(Term(source.x))
+        return Part(Term(F.dropout(source.x, source.skip_dropout) if source.skip_dropout else source.x))
     reduce = operation.reduce
     weight = halves_weight(reduce.even.weight, reduce.odd.weight)
     return Part(replace(source.halves, weight=weight, norm=reduce.norm))
@@ -204,9 +208,13 @@ def _used(edges: Sequence[tuple[nn.Module, Source]], mixture: Tensor) -> Iterato
     place = 0
     for edge, (candidates, source) in enumerate(edges):
         for index, operation in enumerate(candidates.children()):
-            if values is None or values[edge][index] != 0.0 or draws(operation):
+            if values is None or values[edge][index] != 0.0 or draws(operation) or _drops(operation, source):
                 yield place, operation, source
             place += 1
+
+
+def _drops(operation: nn.Module, source: Source) -> bool:
+    return source.skip_dropout > 0 and isinstance(operation, Skip)
 
 
 def preprocess(body: ReluConvNorm | FactorizedReduce, x: Tensor) -> Tensor:

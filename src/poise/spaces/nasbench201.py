@@ -16,8 +16,8 @@ from poise.spaces.execution import Source, mixed_node
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import check_partial, edge_groups, joined, seen
-from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
-from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
+from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
+from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, Row, row_weights
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
 """The 6 edges in the benchmark's order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
@@ -79,10 +79,11 @@ class MixedCell(nn.Module):
             }
         )
 
-    def forward(self, x: Tensor, mixture: Tensor, weights: Tensor | None = None) -> Tensor:
-        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own."""
+    def forward(self, x: Tensor, mixture: Tensor, weights: Tensor | None = None, skip_dropout: float = 0.0) -> Tensor:
+        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
+        the rate of `Source`."""
         nodes = [x]
-        sources = [Source(seen(x, self.mixed), 1, self.training)]
+        sources = [Source(seen(x, self.mixed), 1, self.training, skip_dropout)]
         edges = list(self.edges.children())
         for rows in INCOMING:
             own = mixture[rows[0] : rows[-1] + 1]
@@ -94,7 +95,7 @@ class MixedCell(nn.Module):
                 rests = [nodes[EDGES[row][0]][:, self.mixed :] for row in rows]
                 node = joined(node, rests, weights[rows[0] : rows[-1] + 1], self.partial)
             nodes.append(node)
-            sources.append(Source(seen(node, self.mixed), 1, self.training))
+            sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
         return nodes[-1]
 
 
@@ -120,13 +121,13 @@ class NasBench201Supernet(nn.Module):
         self.norm = nn.BatchNorm2d(4 * channels)
         self.classifier = nn.Linear(4 * channels, task.classes)
 
-    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+    def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
         x = self.stem(images)
         group = self.groups[0]
         weights = row_weights(group, self.groups, mixture)
         layers = iter(zip(mixture[group.name], repeat(None) if weights is None else weights, strict=False))
         for cell in self.cells:
-            x = cell(x, *next(layers)) if isinstance(cell, MixedCell) else cell(x)
+            x = cell(x, *next(layers), skip_dropout) if isinstance(cell, MixedCell) else cell(x)
         logits: Tensor = self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
         return logits
 
@@ -141,12 +142,14 @@ class NasBench201:
         cells: cells per stage (N); the published search uses 16 channels and N = 5.
         partial: K, of partial channels, see `partially`; 1: none.
         excluded: candidates left out, see `without`.
+        kept: for each row what an earlier stage of a search kept, see `narrowed`; empty: everything.
     """
 
     channels: int = 16
     cells: int = 5
     partial: int = 1
     excluded: tuple[str, ...] = ()
+    kept: tuple[tuple[str, ...], ...] = ()
 
     name: ClassVar[str] = "nasbench201"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -154,16 +157,17 @@ class NasBench201:
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, cells=self.cells)
         check_partial(self.channels, self.partial)
+        self._group(self.kept)
 
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
         """One group ``cell`` of 6 rows, shared by all 3·N cells; with partial channels also ``cell.2`` and ``cell.3``,
         the weights of the edges into these nodes."""
-        group = self._group(self.excluded)
+        group = self._group(self.kept, self.excluded)
         return (group,) if self.partial == 1 else (group, *edge_groups(group, INCOMING))
 
-    def _group(self, excluded: Sequence[str]) -> ChoiceGroup:
-        rows = tuple(Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES)
+    def _group(self, kept: Sequence[Sequence[str]] = (), excluded: Sequence[str] = ()) -> ChoiceGroup:
+        rows = rows_kept([Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES], kept)
         return ChoiceGroup("cell", 3 * self.cells, rows_without(rows, excluded), most=1)
 
     def without(self, candidates: Sequence[str]) -> Self:
@@ -174,13 +178,18 @@ class NasBench201:
         """This space with a supernet of partial channels (PC-DARTS)."""
         return replace(self, partial=parts)
 
+    def narrowed(self, narrowing: Narrowing, more: int) -> Self:
+        """A later stage of a search (P-DARTS): ``more`` cells per stage of the network, and what is left of the
+        candidates."""
+        return replace(self, cells=self.cells + more, kept=names_of(self.groups, narrowing) or self.kept)
+
     def supernet(self, task: Task) -> NasBench201Supernet:
         """The supernet of `channels` and `cells`."""
         return NasBench201Supernet(self.groups, task, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """At most one operation per edge; an edge left out is ``none``."""
-        check_choices(genotype, self.name, (self._group(()),))
+        check_choices(genotype, self.name, (self._group(),))
 
     def network(
         self,

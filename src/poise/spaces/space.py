@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
 from poise.registry import Registry
-from poise.supernet.groups import ChoiceGroup, Kept, Row, decided
+from poise.supernet.groups import ChoiceGroup, Kept, Narrowing, Row, decided
 from poise.supernet.supernet import Supernet
 
 SPACES: Registry[type[Space]] = Registry("space", "poise.spaces")
@@ -108,6 +108,16 @@ def kept_of(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> dict[str, tupl
     }
 
 
+def holds(groups: Sequence[ChoiceGroup], genotype: Genotype) -> bool:
+    """Whether the groups have every candidate that a genotype of their space keeps: narrowed groups may not."""
+    return all(
+        name in row.candidates
+        for group in decided(groups)
+        for row in group.rows
+        for name in genotype.choices[group.name].get(row.name, ())
+    )
+
+
 def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup]) -> None:
     """Raise `Refused` unless the genotype's groups, rows and candidates are those of the groups."""
     if genotype.space != space:
@@ -142,13 +152,51 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
 
 def rows_without(rows: Sequence[Row], candidates: Sequence[str]) -> tuple[Row, ...]:
     """The rows with these candidates left out. Raises `Refused` where fewer than two would remain."""
-    smaller = tuple(Row(row.name, tuple(c for c in row.candidates if c not in candidates)) for row in rows)
+    smaller = tuple(replace(row, candidates=tuple(c for c in row.candidates if c not in candidates)) for row in rows)
     for row in smaller:
         if len(row.candidates) < 2:
             raise Refused(
                 f"without {', '.join(candidates)} row {row.name} keeps {len(row.candidates)} candidates; 2 are needed"
             )
     return smaller
+
+
+def rows_kept(rows: Sequence[Row], kept: Sequence[Sequence[str]]) -> tuple[Row, ...]:
+    """The rows with these candidates only, which an earlier stage of a search kept; ``kept`` empty: with all.
+
+    Raises:
+        Refused: another number of rows, a candidate that is not one of its row's, or fewer than two of a row.
+    """
+    if not kept:
+        return tuple(rows)
+    if len(kept) != len(rows):
+        raise Refused(f"kept has candidates for {len(kept)} rows, expected {len(rows)} (or none at all)")
+    smaller = []
+    for row, names in zip(rows, kept, strict=True):
+        for name in names:
+            if name not in row.candidates:
+                raise unknown(f"candidate of row {row.name!r}", name, row.candidates)
+        left = tuple(name for name in row.candidates if name in names)
+        if len(left) < 2:
+            raise Refused(f"row {row.name} keeps {len(left)} candidates; 2 are needed")
+        smaller.append(Row(row.name, left, tuple(name for name in row.candidates if name not in names)))
+    return tuple(smaller)
+
+
+def names_of(groups: Sequence[ChoiceGroup], narrowing: Narrowing) -> tuple[tuple[str, ...], ...]:
+    """The ``kept`` of `rows_kept` for the rows of all decided groups, one after the other, where ``narrowing`` is left
+    of them; () for everything.
+
+    Raises:
+        Refused: it is a narrowing of other groups or rows.
+    """
+    if not narrowing:
+        return ()
+    chosen = decided(groups)
+    rows = {group.name: tuple(row.name for row in group.rows) for group in chosen}
+    if rows != {name: tuple(found) for name, found in narrowing.items()}:
+        raise Refused("the candidates that are left are of other groups or rows than the space's")
+    return tuple(tuple(narrowing[group.name][row.name]) for group in chosen for row in group.rows)
 
 
 def check_positive(**values: int) -> None:

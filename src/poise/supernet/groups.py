@@ -24,13 +24,17 @@ Mixture = Mapping[str, Tensor]
 Kept = Mapping[str, tuple[tuple[int, ...], ...]]
 """A discrete choice: group -> for every row the indices of the candidates that it keeps."""
 
+Narrowing = Mapping[str, Mapping[str, tuple[str, ...]]]
+"""What a search still chooses from: group -> row -> candidates, by name. Empty: from everything."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One choice: its name and the names of its candidates."""
+    """One choice: its name, the names of its candidates, and of those that an earlier stage of the search dropped."""
 
     name: str
     candidates: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

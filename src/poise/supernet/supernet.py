@@ -15,7 +15,11 @@ from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
 
 class Supernet(Protocol):
-    """An `nn.Module` that holds network weights only; how much of each candidate is used comes as an argument."""
+    """An `nn.Module` that holds network weights only; how much of each candidate is used comes as an argument.
+
+    One that curricula may search with dropout also takes the keyword ``skip_dropout``, a rate: how likely each entry of
+    what a skip connection without parameters puts out is dropped in training mode.
+    """
 
     groups: tuple[ChoiceGroup, ...]
 

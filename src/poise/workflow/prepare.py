@@ -4,7 +4,7 @@ read."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from poise.engine.events import Listener, Noted
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.settings import AugmentSettings
-from poise.engine.streams import seed_of, seeded, stream
+from poise.engine.stages import Stage
+from poise.engine.streams import at_stage, seed_of, seeded, stream
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.space import Space, Task
@@ -67,7 +68,8 @@ def check_data(folder: RunFolder, data: str, settings: RunSettings, listen: List
 class Preparation:
     """What the settings of a search mean: values first, data when it is asked for.
 
-    ``space`` is the space of the settings without the candidates that the method leaves out.
+    ``space`` is what ``stage`` of the method's curriculum searches of ``whole``, the space of the settings in the form
+    that the method searches; ``groups`` are its groups.
     """
 
     settings: RunSettings
@@ -76,13 +78,16 @@ class Preparation:
     groups: tuple[ChoiceGroup, ...]
     place: Place
     spec: Any
+    whole: Space
+    stage: Stage = Stage()
 
     @staticmethod
     def of(settings: RunSettings, data: Any = None, space: Space | None = None) -> Preparation:
         """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name."""
         method = settings.build_method()
-        space = method.space(space or settings.build_space())
-        groups = space.groups
+        whole = method.space(space or settings.build_space())
+        first: Space = method.curriculum.space(whole, 0, {})
+        groups = first.groups
         method.check(groups, settings.search.epochs)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
@@ -90,7 +95,16 @@ class Preparation:
             names = ",".join([*settings.search.diagnostics, *missing])
             raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
         place = Place.open(settings.device, settings.precision)
-        return Preparation(settings, method, space, groups, place, settings.data.source if data is None else data)
+        spec = settings.data.source if data is None else data
+        return Preparation(settings, method, first, groups, place, spec, whole)
+
+    def at(self, stage: Stage) -> Preparation:
+        """The same at a stage. Raises `Refused` if the search has none like it."""
+        stages = len(self.method.curriculum.stages(self.settings.search.epochs))
+        if stage.number >= stages:
+            raise Refused(f"the search has {stages} stages, so there is no stage {stage.number} (from 0)")
+        space: Space = self.method.curriculum.space(self.whole, stage.number, stage.narrowing)
+        return replace(self, space=space, groups=space.groups, stage=stage)
 
     @cached_property
     def source(self) -> Source:
@@ -148,16 +162,24 @@ class Preparation:
         ]  # fmt: skip
         return made[0], made[1]
 
-    def searcher(self, alphas: dict[str, Tensor] | None = None, weights: dict[str, Tensor] | None = None) -> Searcher:
-        """A searcher at its start, or with given alphas and weights."""
-        seed = self.settings.seed
-        with seeded(seed_of(seed, "weights"), self.place.device):
-            supernet: Any = self.space.supernet(self.task)
+    def searcher(
+        self,
+        alphas: dict[str, Tensor] | None = None,
+        weights: dict[str, Tensor] | None = None,
+        stage: Stage | None = None,
+    ) -> Searcher:
+        """A searcher at its start, or with given alphas and weights; of another ``stage`` on the same loaded data."""
+        at = self if stage is None else self.at(stage)
+        seed, number = self.settings.seed, at.stage.number
+        with seeded(seed_of(seed, *at_stage("weights", number)), self.place.device):
+            supernet: Any = at.space.supernet(self.task)
         if weights is not None:
             supernet.load_state_dict(weights)
         training, searching = self.batches
+        epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
+        settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
-            supernet, self.groups, self.method, self.settings.search, training, searching, self.place, seed, alphas
+            supernet, at.groups, self.method, settings, training, searching, self.place, seed, alphas, number
         )
 
 

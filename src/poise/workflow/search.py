@@ -7,8 +7,8 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher, Sums
-from poise.engine.search import search as run_search
+from poise.engine.stages import Searched, Stage, search_in_stages
 from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
 from poise.genotype import Genotype
@@ -39,6 +39,7 @@ from poise.workflow.prepare import Preparation, check_data, check_resuming, note
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
+from poise.workflow.stages import at_the_end, rehearsal, save_stage
 
 SEARCHED = State({}, {"stage": "searched"})
 """Where a selection begins."""
@@ -160,15 +161,17 @@ def run(
     smaller batch where theirs does not fit, see `fitting`."""
     check_resuming(resume, out, overwrite, auto_batch)
     if auto_batch:
-        settings = fitting(settings, search_step(Preparation.of(settings, data, space).searcher()), listen)
+        settings = _fitting_all_stages(settings, data, space, listen)
     if out is None:
         prepared = Preparation.of(settings, data, space)
-        searcher = prepared.searcher()
-        with memory_explained(search_step(searcher)):
-            diagnose = all_of(settings.search.diagnostics)
-        history = run_search(searcher, listen, Keeper(watch=watch), diagnose=diagnose)
+        diagnose = all_of(settings.search.diagnostics)
+        found = search_in_stages(
+            lambda stage: prepared.searcher(stage=stage), prepared.method, settings.search.epochs, listen,
+            Keeper(watch=watch), diagnose=diagnose, around=_explained,
+        )  # fmt: skip
+        prepared, searcher = prepared.at(found.stage), found.searcher
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
-        return _result(prepared, searcher, genotype, history, None)
+        return _result(prepared, searcher, genotype, found.history, None)
     resume = resume and RunFolder.kind_of(out) is not None
     if not resume:
         RunFolder.check(out, overwrite)
@@ -195,9 +198,14 @@ def _run_in(
         # A finished run may still hold a checkpoint of its search, if it was killed before it was tidied up.
         history = folder.history() if finished else list(start.facts["history"])
         folder.rewrite_history(history)
+        last = at_the_end(folder, prepared)
+        searcher = searcher if last is prepared else prepared.searcher(stage=last.stage)
+        prepared = last
         load_supernet(folder, searcher)
     else:
-        history = _search_in(folder, prepared, searcher, start, listen, watch)
+        found = _search_in(folder, prepared, searcher, start, listen, watch)
+        searcher, history, prepared = found.searcher, found.history, prepared.at(found.stage)
+        save_stage(folder, prepared, found.stage)
         save_supernet(folder, searcher)
         start = SEARCHED
     if finished:
@@ -215,18 +223,35 @@ def _run_in(
 
 def _search_in(
     folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State, listen: Listener, watch: Watch
-) -> list[dict[str, Any]]:
+) -> Searched:
+    """``searcher`` is the first stage's, at its beginning."""
     diagnose = all_of(prepared.settings.search.diagnostics)
     fresh = State({k: v.clone() for k, v in searcher.state(0, Sums(), 0.0).tensors.items()}, {})
 
-    def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
-        if not start.tensors:
-            searcher.restore(fresh)
-        with recorded(folder, "search", len(start.facts.get("history", [])), listen) as keep:
-            return run_search(searcher, keep, keeper, rate, diagnose)
+    def begin(stage: Stage) -> Searcher:
+        if stage.number:
+            return prepared.searcher(stage=stage)
+        searcher.restore(fresh)
+        return searcher
 
-    with memory_explained(search_step(searcher)):
-        return persevere(work, folder, start, listen, watch)
+    def work(start: State, keeper: Keeper, rate: float) -> Searched:
+        with recorded(folder, "search", len(start.facts.get("history", [])), listen) as keep:
+            epochs = prepared.settings.search.epochs
+            return search_in_stages(begin, prepared.method, epochs, keep, keeper, rate, diagnose, _explained)
+
+    return persevere(work, folder, start, listen, watch)
+
+
+def _explained(searcher: Searcher) -> AbstractContextManager[None]:
+    return memory_explained(search_step(searcher))
+
+
+def _fitting_all_stages(settings: RunSettings, data: Any, space: Space | None, listen: Listener) -> RunSettings:
+    """The settings with a batch that fits every stage: the first has the most candidates, the last the most cells."""
+    for searcher in rehearsal(Preparation.of(settings, data, space)):
+        step = search_step(searcher)
+        settings = fitting(settings, replace(step, batch_size=settings.search.batch_size), listen)
+    return settings
 
 
 def _result(
@@ -298,10 +323,29 @@ class Plan:
 
 
 def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = None, steps: int = 3) -> Plan:
-    """Measure ``steps`` steps of the last epoch (when every slot is at work), after one that warms up. Writes
-    nothing."""
+    """Measure ``steps`` steps of every stage's last epoch (when every slot is at work), after one that warms up. Writes
+    nothing. Parameters and alphas are those of the stage that has the most."""
     prepared = Preparation.of(settings, data, space)
-    searcher = prepared.searcher()
+    searchers = rehearsal(prepared)
+    shares = [searcher.settings.epochs / settings.search.epochs for searcher in searchers]
+    measured = [_seconds_per_step(searcher, steps) for searcher in searchers]
+    place = prepared.place.device
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if place.type != "cpu":
+        used = int(torch.get_device_module(place).max_memory_allocated())
+    training, searching = prepared.halves
+    return Plan(
+        steps=settings.search.epochs * len(searchers[0].training),
+        parameters=max(sum(weight.numel() for weight in searcher.weights.values()) for searcher in searchers),
+        alphas=max(sum(alphas.numel() for alphas in searcher.alphas.values()) for searcher in searchers),
+        training_images=len(training),
+        search_images=len(searching),
+        seconds_per_step=sum(share * seconds for share, seconds in zip(shares, measured, strict=True)),
+        memory_bytes=used,
+    )
+
+
+def _seconds_per_step(searcher: Searcher, steps: int) -> float:
     times: list[float] = []
 
     class Enough(Exception):
@@ -312,24 +356,10 @@ def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = No
         if len(times) > steps + 1:
             raise Enough
 
-    epochs = settings.search.epochs
+    epochs = searcher.settings.epochs
+    progress = Progress(epochs - 1, epochs, searcher.stage)
     times.append(time.perf_counter())
     with suppress(Enough):
-        searcher.epoch(
-            Progress(epochs - 1, epochs), settings.search.weights.learning_rate, ("dry run",), watch, "search", 0
-        )
+        searcher.epoch(progress, searcher.settings.weights.learning_rate, ("dry run",), watch, "search", 0)
     measured = times[1:] if len(times) > 2 else times
-    place = prepared.place.device
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if place.type != "cpu":
-        used = int(torch.get_device_module(place).max_memory_allocated())
-    training, searching = prepared.halves
-    return Plan(
-        steps=epochs * len(searcher.training),
-        parameters=sum(weight.numel() for weight in searcher.weights.values()),
-        alphas=sum(alphas.numel() for alphas in searcher.alphas.values()),
-        training_images=len(training),
-        search_images=len(searching),
-        seconds_per_step=(measured[-1] - measured[0]) / (len(measured) - 1),
-        memory_bytes=used,
-    )
+    return (measured[-1] - measured[0]) / (len(measured) - 1)

@@ -27,6 +27,7 @@ from poise.spaces.space import SPACES
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import choose, save_genotype
 from poise.workflow.show import draw_run
+from poise.workflow.stages import at_the_end
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def select(
             raise unknown("selection", rule, SELECTIONS)
         overrides.insert(0, ("selection", rule))
     found = load_settings(folder, overrides, device)
-    prepared = Preparation.of(found, data)
+    prepared = at_the_end(folder, Preparation.of(found, data))
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
     alphas = folder.load_tensors("alphas.safetensors", shapes)
 

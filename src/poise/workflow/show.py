@@ -18,6 +18,8 @@ from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_table
 from poise.spaces.space import Space
 from poise.supernet.groups import decided
+from poise.workflow.prepare import Preparation
+from poise.workflow.stages import at_the_end
 
 
 def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Path]:
@@ -47,11 +49,9 @@ def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Pa
 
 def show_search(folder: RunFolder) -> Space:
     """Draw a search again; returns its space."""
-    settings = resolve(file=folder.path / "config.yaml")
-    method = settings.build_method()
-    space = method.space(settings.build_space())
-    draw_run(folder, space, method.relaxation)
-    return space
+    prepared = at_the_end(folder, Preparation.of(resolve(file=folder.path / "config.yaml", device="cpu")))
+    draw_run(folder, prepared.space, prepared.method.relaxation)
+    return prepared.space
 
 
 def draw_training(folder: RunFolder) -> list[Path]:

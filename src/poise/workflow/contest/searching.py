@@ -23,7 +23,7 @@ from poise.engine.streams import seed_of, stream
 from poise.genotype import Genotype
 from poise.selection.magnitude import Magnitude
 from poise.selection.rule import SELECTIONS, measures
-from poise.spaces.space import genotype_of, kept_of
+from poise.spaces.space import genotype_of, holds, kept_of
 from poise.supernet.groups import ChoiceGroup, one_hot
 from poise.workflow.contest.job import CONTESTANTS, OWN, SEARCH, Job
 from poise.workflow.contest.stopwatch import Stopwatch
@@ -31,6 +31,7 @@ from poise.workflow.prepare import Preparation
 from poise.workflow.search import SearchResult, choose, dry_run
 from poise.workflow.search import run as run_search
 from poise.workflow.select import select
+from poise.workflow.stages import at_the_end
 
 
 class MethodContestant:
@@ -43,10 +44,12 @@ class MethodContestant:
         settings = job.settings(job.name)
         own = str(settings.method["selection"]["kind"])
         rules = {rule: own if rule == OWN else rule for rule in job.selections}
-        # The search itself chooses in the cheapest way; the rules come after it.
-        trained = settings.build_method().trains_alphas(settings.search.epochs)
-        cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
-        settings = override(settings, cheap)
+        # The search itself chooses in the cheapest way; the rules come after it. A rule of the method's own that costs
+        # nothing is cheap enough, and keeps the settings that the method gives it.
+        if measures(SELECTIONS[own]):
+            trained = settings.build_method().trains_alphas(settings.search.epochs)
+            cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
+            settings = override(settings, cheap)
         folder = job.folder / "search"
         found = run_search(settings, out=folder, resume=True, listen=listen, watch=watch)
         ranking = _ranking(job, found)
@@ -74,7 +77,7 @@ CONTESTANTS.add(SEARCH)(MethodContestant())
 
 
 def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Genotype, float]:
-    """What the rule chooses, and how long it took."""
+    """What the rule chooses, and how long it took. The method's own one, if it measures nothing, has its settings."""
     run, watcher = RunFolder(job.folder / "search"), Stopwatch(job.folder / f"seconds-{rule}")
     done = job.folder / f"selected-{rule}.json"
     if done.is_file():
@@ -84,23 +87,33 @@ def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Geno
         watcher(event)
         listen(event)
 
+    chosen = str(job.settings(job.name).method["selection"]["kind"])
+    own = rule == chosen and not measures(SELECTIONS[rule])
     with watcher:
-        found = select(run.path, rule, settings=job.protocol.selections.get(rule), listen=hear, watch=watch)
+        found = select(
+            run.path, None if own else rule, settings=job.protocol.selections.get(rule), listen=hear, watch=watch
+        )
     write_durably(done, found.genotype.to_json().encode("utf-8"))
     return found.genotype, watcher.seconds
 
 
 def _epochs(prepared: Preparation, rule: str, history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every epoch's record, and what the rule would have taken then."""
+    """Every epoch's record, and what the rule would have taken then, had the search been in its last stage."""
 
     def nothing() -> NoReturn:
         raise AssertionError("a rule that reads alphas alone asked for a supernet")
 
-    settings = override(prepared.settings, [("selection", rule)])
-    prepared = replace(prepared, settings=settings, method=settings.build_method())
-    found = []
-    for number, record in enumerate(history):
-        genotype = choose(prepared, prepared.method.outcome(history[: number + 1]), nothing, ignore)
+    if rule != prepared.settings.method["selection"]["kind"]:
+        settings = override(prepared.settings, [("selection", rule)])
+        prepared = replace(prepared, settings=settings, method=settings.build_method())
+    found: list[dict[str, Any]] = []
+    own: list[Mapping[str, Any]] = []
+    for record in history:
+        if own and record.get("stage") != own[-1].get("stage"):
+            alphas = prepared.method.outcome(own)
+            prepared, own = prepared.at(prepared.stage.next(prepared.method, prepared.groups, alphas)), []
+        own.append(record)
+        genotype = choose(prepared, prepared.method.outcome(own), nothing, ignore)
         known = {name: value for name, value in record.items() if name != "alphas"}
         found.append(known | {"genotype": compact(genotype)})
     return found
@@ -121,18 +134,21 @@ def random_genotype(space: str, groups: Sequence[ChoiceGroup], generator: torch.
 
 
 def _ranking(job: Job, found: SearchResult) -> list[list[Any]]:
-    """Random architectures, the same for every contestant, as the supernet ranks them."""
+    """Random architectures, the same for every contestant, as the supernet ranks them; those with candidates that the
+    search has dropped before its last stage are left out."""
     path = job.folder / "ranking.json"
     if path.is_file():
         kept: list[list[Any]] = json.loads(path.read_text(encoding="utf-8"))
         return kept
     prepared = Preparation.of(found.settings)
-    searcher = prepared.searcher(dict(found.alphas), found.supernet.state_dict())
+    last = at_the_end(RunFolder(job.folder / "search"), prepared)
+    searcher = last.searcher(dict(found.alphas), found.supernet.state_dict())
     ranked = []
     for number in range(job.protocol.ranked_cells):
         generator = stream(0, "ranked", number)
         genotype = random_genotype(found.space.name, prepared.groups, generator)
-        ranked.append([compact(genotype), *_score(searcher, genotype, job.protocol.ranked_batches)])
+        if holds(last.groups, genotype):
+            ranked.append([compact(genotype), *_score(searcher, genotype, job.protocol.ranked_batches)])
     write_durably(path, json.dumps(ranked).encode("utf-8"))
     return ranked
 

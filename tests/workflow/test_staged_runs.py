@@ -1,0 +1,114 @@
+"""What is done with a search in stages: select, show, measure, refuse; in Python and by the functions of the command
+line."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import poise
+from poise.config import RunSettings, override, resolve
+from poise.engine.events import Listener
+from poise.engine.fit import Step
+from poise.engine.run import RunFolder
+from poise.report.cell import cell_figure
+from poise.spaces import SPACES
+from poise.supernet.choice import Choice
+from poise.workflow.search import dry_run
+from poise.workflow.show import show_search
+
+TINY: dict[str, Any] = {
+    "space.channels": 4,
+    "space.cells": 3,
+    "search.epochs": 3,
+    "search.images_per_half": 20,
+    "search.batch_size": 20,
+    "curriculum.deeper": [0, 0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> poise.SearchResult:
+    out = tmp_path_factory.mktemp("staged") / "run"
+    return poise.search("digits", space="darts", method="p-darts", settings=TINY, out=out, device="cpu")
+
+
+def test_a_run(found: poise.SearchResult) -> None:
+    space: Any = found.space
+    assert space.cells == 4
+    assert [group.shape for group in space.groups] == [(14, 3), (14, 3)]
+    assert {name: tuple(values.shape) for name, values in found.alphas.items()} == {
+        "normal": (14, 3),
+        "reduce": (14, 3),
+    }
+    SPACES["darts"]().check(found.genotype)
+    for kind, rows in found.genotype.choices.items():
+        for row, names in rows.items():
+            left = next(r.candidates for g in space.groups if g.name == kind for r in g.rows if r.name == row)
+            assert set(names) <= set(left), "only what was left can be chosen"
+    skips = sum("skip_connect" in names for names in found.genotype.choices["normal"].values())
+    assert skips <= 2
+    assert found.folder is not None
+    stage = json.loads((found.folder / "stage.json").read_text())
+    assert (stage["format"], stage["stage"]) == ("poise.stage", 2)
+    assert stage["narrowing"]["reduce"] == {row.name: list(row.candidates) for row in space.groups[1].rows}
+    assert [record["stage"] for record in RunFolder(found.folder).history()] == [0, 1, 2]
+    assert cell_figure(found.genotype, space.groups)
+
+
+def test_a_finished_run_is_selected_from_and_shown(found: poise.SearchResult) -> None:
+    assert found.folder is not None
+    limited = poise.select(found.folder, "magnitude", settings={"selection.skips": 0}).genotype
+    assert not any("skip_connect" in names for names in limited.choices["normal"].values())
+    assert show_search(RunFolder(found.folder)) == found.space
+    again = poise.resume(found.folder)
+    assert isinstance(again, poise.SearchResult)
+    assert again.space == found.space
+    for name, values in found.supernet.state_dict().items():
+        assert torch.equal(again.supernet.state_dict()[name], values), name
+
+
+def test_without_a_folder_it_is_the_same(found: poise.SearchResult) -> None:
+    bare = poise.search("digits", space="darts", method="p-darts", settings=TINY, device="cpu")
+    assert bare.genotype == found.genotype
+    assert bare.space == found.space
+    assert all(torch.equal(values, found.alphas[name]) for name, values in bare.alphas.items())
+
+
+def test_a_dry_run_measures_every_stage() -> None:
+    plan = dry_run(resolve(space="darts", method="p-darts", overrides=list(TINY.items()), data="digits"), steps=1)
+    assert plan.steps == 3
+    assert plan.alphas == 2 * 14 * 8, "the first stage has the most"
+    assert plan.seconds > 0
+
+
+def test_a_batch_that_fits_is_looked_for_in_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each stage may make it smaller than the one before left it."""
+    asked: list[tuple[int, int]] = []
+
+    def fitting(settings: RunSettings, step: Step, listen: Listener) -> RunSettings:
+        asked.append((step.batch_size, sum(weight.numel() for weight in step.weights)))
+        if len(asked) == 3:
+            raise poise.Refused("enough")
+        return override(settings, [("search.batch_size", step.batch_size - 5)])
+
+    monkeypatch.setattr("poise.workflow.search.fitting", fitting)
+    settings = TINY | {"curriculum.deeper": [0, 0, 12]}
+    with pytest.raises(poise.Refused, match="enough"):
+        poise.search("digits", space="darts", method="p-darts", settings=settings, device="cpu", auto_batch=True)
+    assert [size for size, _ in asked] == [20, 15, 10]
+    assert asked[2][1] > asked[0][1] > asked[1][1], "fewer candidates, and then more cells"
+
+
+def test_what_has_no_depth_is_refused_before_data_is_read() -> None:
+    module = nn.Sequential(Choice({"a": nn.Identity(), "b": nn.Tanh()}), nn.Flatten(), nn.LazyLinear(10))
+    with pytest.raises(poise.Refused, match="curriculum=progressive: space 'custom' has no number of cells"):
+        poise.search(module, "no such data", method="p-darts")
+    with pytest.raises(poise.Refused, match="2 epochs in 3 stages"):
+        poise.search("no such data", space="darts", method="p-darts", settings={"search.epochs": 2})
+    with pytest.raises(poise.Refused, match=r"method\.curriculum\.deeper"):
+        poise.search("no such data", space="darts", method="p-darts", settings={"curriculum.deeper": [0, 1.5, 2]})
