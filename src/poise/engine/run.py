@@ -29,6 +29,7 @@ PIECE = 2**16
 CHECKPOINTS = "checkpoints"
 SELECTING = "selecting"
 SELECTION = "selection.json"
+DIAGNOSIS = "diagnose.json"
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -40,6 +41,7 @@ OWN_FILES = (
     "result.json",
     "report.html",
     SELECTION,
+    DIAGNOSIS,
 )
 NOT_BEGUN = {
     LOCK,

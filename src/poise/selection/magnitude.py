@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from torch import Tensor
 
 from poise.selection.rule import Trained, eligible, selects, strongest_rows
 from poise.supernet.groups import ChoiceGroup, Kept, decided
@@ -31,13 +33,17 @@ class Magnitude:
         return "the alphas are never trained, so their magnitude says nothing; use selection=perturbation"
 
     def __call__(self, trained: Trained) -> Kept:
-        probabilities = trained.probabilities()
-        kept = {}
-        for group in decided(trained.groups):
-            values = probabilities[group.name]
-            rows = strongest_rows(group, trained.groups, probabilities)
-            kept[group.name] = tuple(
-                (max(eligible(group, row), key=values[row].tolist().__getitem__),) if row in rows else ()
-                for row in range(len(group.rows))
-            )
-        return kept
+        return by_magnitude(trained.groups, trained.probabilities())
+
+
+def by_magnitude(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Kept:
+    """What `Magnitude` keeps of relaxed alphas, group -> ``[rows, candidates]``."""
+    kept = {}
+    for group in decided(groups):
+        values = probabilities[group.name]
+        rows = strongest_rows(group, groups, probabilities)
+        kept[group.name] = tuple(
+            (max(eligible(group, row), key=values[row].tolist().__getitem__),) if row in rows else ()
+            for row in range(len(group.rows))
+        )
+    return kept
