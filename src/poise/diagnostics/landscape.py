@@ -32,7 +32,7 @@ class Landscape:
         points: along each axis; odd, so that the alphas themselves are one of them.
         radius: how far an axis goes each way.
 
-    Source: Chen and Hsieh, SDARTS (arXiv:2002.05283), figure 1, which shows validation accuracy in random directions.
+    Source: Chen and Hsieh, SDARTS (arXiv:2002.05283), figure 1, which shows validation accuracy instead of the loss.
     """
 
     points: int = 13
