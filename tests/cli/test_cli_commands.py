@@ -45,6 +45,14 @@ def test_search_select_train_evaluate_export_show(poise: Poise, images: Path, tm
         assert (run / "genotype.json").read_text() == genotype
         SPACES["darts"]().check(Genotype.from_json(genotype))
 
+    diagnosed = poise("diagnose", run, "--only", "discretisation, saturation,skips", "--batches", "1")
+    assert diagnosed.code == 0, diagnosed.err
+    written = json.loads((run / "diagnose.json").read_text())
+    assert set(written["findings"]) == {"discretisation", "saturation", "skips"}
+    drop = written["findings"]["discretisation"]["numbers"]["discretisation/drop"]
+    assert f"{100 * drop:.2f}%" in diagnosed.out
+    assert str(run / "diagnose.json") in diagnosed.out
+
     trained = poise("train", run, *TINY_TRAIN)
     assert trained.code == 0, trained.err
     net = run / "net"

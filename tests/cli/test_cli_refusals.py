@@ -154,6 +154,11 @@ CASES: list[tuple[Callable[[Path], None], str, str]] = [
     (foreign_folder, "select home", "holds no run.json"),
     (nothing, "select nowhere", "no run at nowhere"),
     (nothing, "show nowhere", "no run at nowhere"),
+    (nothing, "diagnose nowhere", "no run at nowhere"),
+    (nothing, "diagnose nowhere --only eigenvalues", "unknown diagnostic 'eigenvalues'; did you mean 'eigenvalue'?"),
+    (nothing, "diagnose nowhere --batches 0", "at least 1 batch, got 0"),
+    (nothing, "search --set search.diagnostics=[landscape]", "not measured after every epoch"),
+    (foreign_folder, "diagnose home", "holds no run.json"),
     (nothing, "evaluate nowhere --data digits", "no run at nowhere"),
     (nothing, "export nowhere --to onnx", "no run at nowhere"),
     (nothing, "export nowhere --to onx", "unknown export 'onx'; did you mean 'onnx'?"),
@@ -197,6 +202,8 @@ def test_what_a_saved_run_refuses(poise: Poise, images: Path, tmp_path: Path) ->
     refused("unknown selection 'magnitud'", "select", run, "--rule", "magnitud")
     refused("is the run of a 'search'", "evaluate", run, "--data", images)
     refused("is the run of a 'train'", "select", run / "net")
+    refused("is the run of a 'train'", "diagnose", run / "net")
+    refused("unknown data source 'digit'", "diagnose", run, "--data", "digit")
     refused("settled when the supernet was trained", "select", run, "--set=space.channels=3")
     refused("was trained for 3 classes", "evaluate", run / "net", "--data", "digits")
     assert contents(tmp_path) == before

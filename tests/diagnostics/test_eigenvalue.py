@@ -2,58 +2,26 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional as F
+from diagnostics_support import alphas_of, loss_by_hand, smooth_searcher
 
 import poise
-from poise.config import resolve
-from poise.diagnostics.eigenvalue import dominant_eigenvalue, tridiagonal
+from poise.diagnostics.eigenvalue import dominant_eigenvalue
+from poise.diagnostics.sharpness import tridiagonal
 from poise.engine.search import Searcher
-from poise.spaces.custom import ModuleSpace
-from poise.workflow.prepare import Preparation
-
-
-def searcher(**overrides: Any) -> Searcher:
-    torch.manual_seed(0)
-    bent = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Tanh())
-    module = torch.nn.Sequential(
-        torch.nn.Flatten(),
-        poise.Choice({"plain": torch.nn.Linear(64, 8), "bent": bent}),
-        poise.Choice({"same": torch.nn.Identity(), "tanh": torch.nn.Tanh(), "mixed": torch.nn.Linear(8, 8)}),
-        torch.nn.Linear(8, 10),
-    )  # fmt: skip
-    settings = {"search.images_per_half": 60, "search.batch_size": 20} | overrides
-    resolved = resolve(space=ModuleSpace(module), method="darts", overrides=list(settings.items()), precision="64")
-    found = Preparation.of(resolved, "digits", ModuleSpace(module)).searcher()
-    with torch.no_grad():
-        for sign, alphas in zip((1, -1), found.alphas.values(), strict=True):
-            alphas.copy_(sign * torch.linspace(0.5, -0.5, alphas.numel(), dtype=torch.float64).view_as(alphas))
-    return found
 
 
 def exact(found: Searcher, batches: int) -> torch.Tensor:
     """The whole Hessian, by double backward, with the mixture written out by hand."""
-    data = list(islice(found.searching.ordered(), batches))
-    sizes = [alphas.numel() for alphas in found.alphas.values()]
-
-    def loss(point: torch.Tensor) -> torch.Tensor:
-        mixture = {}
-        for (name, alphas), part in zip(found.alphas.items(), point.split(sizes), strict=True):
-            mixture[name] = torch.softmax(part.view_as(alphas), dim=1)[None]
-        values = [F.cross_entropy(found.supernet(images, mixture), labels) for images, labels in data]
-        return torch.stack(values).mean()
-
-    point = torch.cat([alphas.detach().flatten() for alphas in found.alphas.values()])
-    return torch.autograd.functional.hessian(loss, point)
+    return torch.autograd.functional.hessian(lambda point: loss_by_hand(found, batches, point), alphas_of(found))
 
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_against_the_exact_hessian(batches: int) -> None:
-    found = searcher()
+    found = smooth_searcher()
     expected = torch.linalg.eigvalsh(exact(found, batches)).max()
     assert expected > 0.001
     value = dominant_eigenvalue(found, batches=batches, iterations=12)
@@ -62,7 +30,7 @@ def test_against_the_exact_hessian(batches: int) -> None:
 
 
 def test_it_leaves_the_searcher_alone() -> None:
-    found = searcher()
+    found = smooth_searcher()
     before = {name: value.clone() for name, value in found.supernet.state_dict().items()}
     alphas = {name: value.detach().clone() for name, value in found.alphas.items()}
     generator = torch.get_rng_state()

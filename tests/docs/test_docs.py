@@ -19,6 +19,7 @@ from docs_tables import TABLES, filled
 from poise import Genotype, Refused, __version__
 from poise.cli.main import app
 from poise.config import parse_override, resolve
+from poise.diagnostics.diagnostic import DIAGNOSTICS
 from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS
 from poise.report.catalogue import LISTS
@@ -101,6 +102,8 @@ def test_commands_exist_and_their_settings_too(page: Path, words: list[str]) -> 
         resolve(preset=values["preset"], overrides=overrides)
     elif words[0] == "export":
         assert values["to"] in EXPORTS
+    elif words[0] == "diagnose":
+        assert set((values["only"] or "eigenvalue").split(",")) <= set(DIAGNOSTICS)
     elif words[0] == "list":
         assert values["what"] in LISTS
 
@@ -117,12 +120,23 @@ def smaller(words: list[str]) -> list[str]:
     """The same command on the smallest networks."""
     if words[0] == "search":
         return [*words, *SMALL]
+    if words[0] == "diagnose":
+        return [*words, "--only", "eigenvalue,discretisation"]
     return [*words, "--channels", "4", "--cells", "3", "--epochs", "1"] if words[0] == "train" else words
 
 
 def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
     shown = [smaller(words) for page, words in COMMANDS if page.name == "README.md" and page.parent == ROOT]
-    assert {words[0] for words in shown} == {"search", "select", "train", "evaluate", "export", "show", "list"}
+    assert {words[0] for words in shown} == {
+        "search",
+        "select",
+        "train",
+        "evaluate",
+        "export",
+        "show",
+        "list",
+        "diagnose",
+    }
     genotype = next(block.text for block in blocks(ROOT / "docs/genotype.md") if block.language == "json")
     (tmp_path / "genotype.json").write_text(genotype)
     shown += [smaller(words) for page, words in COMMANDS if page.name == "genotype.md"]

@@ -16,9 +16,13 @@ NAMES = {
     "src/poise/methods/lowest_loss.py": ("slots", "lowest-loss"),
     "src/poise/spaces/chain.py": ("spaces", "chain"),
     "src/poise/selection/chance.py": ("selections", "chance"),
+    "src/poise/diagnostics/margin.py": ("diagnostics", "margin"),
     "src/poise/data/sources/stripes.py": ("data", "stripes"),
 }
-CONTRACTS = ["tests/methods/test_method_registry.py", "tests/spaces/test_every_space.py"]
+CONTRACTS = [
+    "tests/methods/test_method_registry.py", "tests/spaces/test_every_space.py",
+    "tests/diagnostics/test_every_diagnostic.py",
+]  # fmt: skip
 
 
 def copy_with(paths: list[str], folder: Path) -> Path:
@@ -48,7 +52,11 @@ def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
     listed, name = NAMES[path]
     shown = COMMANDS[path]
     assert shown[0] == ["list", listed]
-    assert any({name, f"selection={name}", f"guard={name}"} & set(words) for words in shown if words[0] == "search")
+    assert any(
+        {name, f"selection={name}", f"guard={name}", f"search.diagnostics=[{name}]"} & set(words)
+        for words in shown
+        if words[0] == "search"
+    )
     done = poise(shown, tmp_path, source)
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert name in done.stdout.split()
@@ -59,7 +67,7 @@ def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
 
 def test_the_contract_tests_take_them_up_and_pass(tmp_path: Path) -> None:
     source = copy_with(list(NAMES), tmp_path)
-    names = ("entropy", "lowest-loss", "chain", "chance")
+    names = ("entropy", "lowest-loss", "chain", "chance", "margin")
     done = python(
         ["-m", "pytest", *CONTRACTS, "-k", " or ".join(names), "-vv", "-p", "no:cacheprovider", "-p", "no:xdist"],
         ROOT, source,

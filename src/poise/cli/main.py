@@ -268,6 +268,29 @@ def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of
         say(f"see {picture}")
 
 
+@app.command()
+def diagnose(
+    run: Annotated[Path, typer.Argument(help="The folder of a search.")],
+    only: Annotated[
+        str | None, typer.Option(help="Some of them, with commas between. See: poise list diagnostics")
+    ] = None,
+    data: Data = None,
+    device: Device = None,
+    batches: Annotated[int, typer.Option(help="Batches of the search half that the landscape is measured on.")] = 2,
+) -> None:
+    """What the alphas of a finished search rest on: eigenvalues, landscape, discretisation, alignment, saturation."""
+    from poise.cli.progress import Reporter
+    from poise.report.diagnosis import diagnosis_table
+    from poise.workflow.diagnose import diagnose as work
+
+    names = [name.strip() for name in only.split(",")] if only is not None else []
+    with Reporter(console) as listen:
+        found = work(run, names, data=data, device=device, batches=batches, listen=listen)
+    console.print(diagnosis_table(found.numbers))
+    for file in found.files:
+        say(f"wrote {file}")
+
+
 @app.command("list")
 def list_(
     what: Annotated[

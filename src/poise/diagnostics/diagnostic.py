@@ -1,23 +1,111 @@
-"""What a diagnostic is: a function of a searcher whose numbers go into the record of every epoch."""
+"""What a diagnostic is: a trained or half-trained supernet in, numbers out; nothing of the supernet moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Protocol, TypeVar
 
+from poise.diagnostics.sharpness import Spectrum, spectrum_of
+from poise.diagnostics.surface import Surface
+from poise.diagnostics.vector import SearchLoss
 from poise.engine.search import Searcher
+from poise.errors import Refused
 from poise.registry import Registry
+from poise.supernet.groups import Kept
 
-Diagnostic = Callable[[Searcher], Mapping[str, float]]
-"""Numbers by name; the searcher is left as it was, random streams included."""
-
-DIAGNOSTICS: Registry[Diagnostic] = Registry("diagnostic", "poise.diagnostics")
+BATCHES = 2
+"""Batches of the search half that everything about the landscape of the alphas is measured on."""
 
 
-def all_of(names: Sequence[str]) -> Diagnostic:
-    """The numbers of several diagnostics. Raises `Refused` for a name that does not exist."""
-    chosen = [DIAGNOSTICS[name] for name in names]
+@dataclass(frozen=True)
+class Finding:
+    """What a diagnostic found.
+
+    Args:
+        numbers: by name; these go into tables and records.
+        series: longer lists of numbers, by name.
+        surfaces: losses over a plane, to be drawn.
+    """
+
+    numbers: Mapping[str, float]
+    series: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    surfaces: tuple[Surface, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is diagnosed.
+
+    Args:
+        searcher: supernet, alphas and both halves of the data; it is left as it was, random streams included.
+        kept: the architecture that was chosen; None while the search goes on.
+        batches: how many batches of the search half the landscape of the alphas is measured on, see `SearchLoss`.
+        tick: is told how much work is done, see `Diagnostic.steps`.
+    """
+
+    searcher: Searcher
+    kept: Kept | None = None
+    batches: int = BATCHES
+    tick: Callable[[int], None] = lambda steps: None
+
+    @cached_property
+    def loss(self) -> SearchLoss:
+        """The search loss as a function of the alphas."""
+        return SearchLoss(self.searcher, self.batches, self.tick)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues and eigenvectors of its Hessian; found once, however many diagnostics ask."""
+        return spectrum_of(self.loss, self.searcher.seed)
+
+
+class Diagnostic(Protocol):
+    """A diagnostic: a frozen dataclass whose fields are its settings."""
+
+    kind: ClassVar[str]
+    per_epoch: ClassVar[bool]
+    """Whether it may be measured after every epoch of a search (``search.diagnostics``)."""
+
+    def steps(self, subject: Subject) -> int:
+        """About how much work it is, in evaluations of a loss on one batch; a gradient counts 3."""
+        ...
+
+    def __call__(self, subject: Subject) -> Finding: ...
+
+
+DIAGNOSTICS: Registry[type[Any]] = Registry("diagnostic", "poise.diagnostics")
+
+C = TypeVar("C", bound=type)
+
+
+def diagnoses() -> Callable[[C], C]:
+    """Register a class as a diagnostic under its ``kind``."""
+
+    def register(cls: C) -> C:
+        DIAGNOSTICS.add(cls.kind)(cls)  # type: ignore[attr-defined]
+        return cls
+
+    return register
+
+
+def all_of(names: Sequence[str]) -> Callable[[Searcher], Mapping[str, float]]:
+    """The numbers of several diagnostics, for the record of an epoch.
+
+    Raises `Refused` for a name that does not exist, or one that is not measured after every epoch.
+    """
+    chosen: list[Diagnostic] = [DIAGNOSTICS[name]() for name in names]
+    for diagnostic in chosen:
+        if not diagnostic.per_epoch:
+            may = ", ".join(name for name, cls in DIAGNOSTICS.items() if cls.per_epoch)
+            raise Refused(
+                f"diagnostic {diagnostic.kind!r} is not measured after every epoch (these are: {may}); "
+                f"after the search: poise diagnose RUN --only {diagnostic.kind}"
+            )
 
     def measure(searcher: Searcher) -> dict[str, float]:
-        return {name: value for diagnostic in chosen for name, value in diagnostic(searcher).items()}
+        subject = Subject(searcher)
+        return {name: value for diagnostic in chosen for name, value in diagnostic(subject).numbers.items()}
 
     return measure

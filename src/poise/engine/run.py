@@ -30,6 +30,7 @@ CHECKPOINTS = "checkpoints"
 SELECTING = "selecting"
 SELECTION = "selection.json"
 STAGE = "stage.json"
+DIAGNOSIS = "diagnose.json"
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -42,6 +43,7 @@ OWN_FILES = (
     "report.html",
     SELECTION,
     STAGE,
+    DIAGNOSIS,
 )
 NOT_BEGUN = {
     LOCK,

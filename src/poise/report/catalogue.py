@@ -51,6 +51,11 @@ def _data() -> RenderableType:
     return _table({kind.form: summary(kind) for kind in SOURCES.values()}, ("--data", "what it is"))
 
 
+def _diagnostics() -> RenderableType:
+    after = {True: "every epoch, or after the search", False: "after the search"}
+    return _table({name: f"{summary(cls)} [{after[cls.per_epoch]}]" for name, cls in DIAGNOSTICS.items()})
+
+
 LISTS: dict[str, Callable[[], RenderableType]] = {
     "methods": _methods,
     "slots": _slots,
@@ -58,7 +63,7 @@ LISTS: dict[str, Callable[[], RenderableType]] = {
     "selections": lambda: _table({name: summary(cls) for name, cls in SELECTIONS.items()}),
     "systems": systems_table,
     "data": _data,
-    "diagnostics": lambda: _table({name: summary(function) for name, function in DIAGNOSTICS.items()}),
+    "diagnostics": _diagnostics,
     "exports": lambda: _table({name: summary(function) for name, function in EXPORTS.items()}),
 }
 

@@ -21,11 +21,18 @@ PANELS = {
     "accuracy": {"train_accuracy": "train", "search_accuracy": "search", "valid_accuracy": "validation"},
     "layer alignment": {"alignment/train": "train", "alignment/search": "search"},
     "skip share": {"skip_share": "skip share"},
-    "dominant eigenvalue": {"eigenvalue": "dominant eigenvalue"},
+    "dominant eigenvalue": {"eigenvalue": "by differences", "spectrum/largest": "exact"},
+    "drop at discretisation": {"discretisation/drop": "accuracy drop"},
     "penalty": {"penalty": "penalty"},
     "learning rate": {"learning_rate": "learning rate"},
 }
 """Panel -> flat name of a number -> label of its curve."""
+
+GROUP_PANELS = {
+    "mixture entropy (nats)": ("mixture/", "/entropy"),
+    "distance from discrete": ("saturation/", "/distance"),
+}
+"""Panel -> how the flat names begin and end between which a group's name stands, which is the curve's label."""
 
 
 def flatten(record: Record, prefix: str = "") -> dict[str, float]:
@@ -49,8 +56,8 @@ def curves_figure(history: Sequence[Record]) -> Figure:
     names = {name for record in records for name in record}
     if not any(record.get("penalty") for record in records):
         names.discard("penalty")  # a search without one records zeros
-    entropy = {name: _label(name) for name in sorted(names) if _is_entropy(name)}
-    wanted = {**PANELS, "mixture entropy (nats)": entropy}
+    found = {title: _of_groups(names, *ends) for title, ends in GROUP_PANELS.items()}
+    wanted = {**PANELS, **found}
     panels = {title: {n: label for n, label in curves.items() if n in names} for title, curves in wanted.items()}
     panels = {title: curves for title, curves in panels.items() if curves}
     if not panels:
@@ -83,10 +90,10 @@ def _finite(value: float) -> bool:
         return False
 
 
-def _label(name: str) -> str:
-    """A group's name out of ``mixture/<group>/entropy``; what no font and no file can hold is shown as ``\\ud800``."""
-    return name.split("/", 1)[1].removesuffix("/entropy").encode("utf-8", "backslashreplace").decode()
-
-
-def _is_entropy(name: str) -> bool:
-    return name.startswith("mixture/") and name.endswith("/entropy")
+def _of_groups(names: set[str], start: str, end: str) -> dict[str, str]:
+    """Flat name -> the group's name in it; what no font and no file can hold is shown as ``\\ud800``."""
+    return {
+        name: name.removeprefix(start).removesuffix(end).encode("utf-8", "backslashreplace").decode()
+        for name in sorted(names)
+        if name.startswith(start) and name.endswith(end)
+    }

@@ -22,14 +22,14 @@ class Magnitude:
     """Per node keep the 2 incoming edges with the largest ``max_{o≠none} p[e, o]``; on each, the largest ``o ≠ none``.
 
     Where rows are choices of their own (NAS-Bench-201, `Choice` layers) every row keeps its largest candidate, ``none``
-    included. Equal weights: the first wins.
+    included. A row that must keep several (the inputs of a block in NAS-Bench-1Shot1) keeps so many, the largest ones.
+    Equal weights: the first wins.
 
     With ``skips`` at most so many skip connections are kept (P-DARTS): while there are more, the weight of the weakest
     that was kept becomes 0, and the cell is derived again. Where nothing else is left to keep there stay more, which is
-    noted. As in P-DARTS's released code they go one by one (the paper: all but the strongest ones at once), and only in
-    layers that play the same part: not in reduction cells.
+    noted. As in P-DARTS's released code this is for layers that play the same part: not for reduction cells.
 
-    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4; Chen et al., P-DARTS (arXiv:1904.12760), section 3.3.
+    Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4; Chen et al., P-DARTS (arXiv:1904.12760), section 3.4.
 
     Args:
         skips: the most skip connections in a cell, at least 0; None: any number.
@@ -50,39 +50,47 @@ class Magnitude:
         return "the alphas are never trained, so their magnitude says nothing; use selection=perturbation"
 
     def __call__(self, trained: Trained) -> Kept:
-        probabilities = trained.probabilities()
-        kept = {}
-        for group in decided(trained.groups):
-            if self.skips is None or not group.aligned:
-                kept[group.name] = self._derive(group, trained.groups, probabilities)
-            else:
-                kept[group.name], left = self._limited(group, trained.groups, probabilities)
+        groups, probabilities = trained.groups, trained.probabilities()
+        kept = by_magnitude(groups, probabilities)
+        for group in decided(groups):
+            if self.skips is not None and group.aligned:
+                kept[group.name], left = _limited(self.skips, group, groups, probabilities)
                 if left > self.skips:
                     trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
         return kept
 
-    def _derive(self, group: ChoiceGroup, groups: Sequence[ChoiceGroup], values: Mapping[str, Tensor]) -> Rows:
-        rows = strongest_rows(group, groups, values)
-        own = values[group.name].tolist()
-        return tuple(
-            (max(eligible(group, row), key=own[row].__getitem__),) if row in rows else ()
-            for row in range(len(group.rows))
-        )
 
-    def _limited(
-        self, group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]
-    ) -> tuple[Rows, int]:
-        """The rows with at most ``skips`` skip connections, as far as that goes, and how many there are."""
-        values = {**probabilities, group.name: probabilities[group.name].clone()}
-        own, weights = values[group.name], row_weights(group, groups, values)
-        while True:
-            rows = self._derive(group, groups, values)
-            places = [(row, kept[0]) for row, kept in enumerate(rows) if kept and _is_skip(group, row, kept[0])]
-            weak = [place for place in places if own[place] > 0]
-            if len(places) <= (self.skips or 0) or not weak:
-                return rows, len(places)
-            scale = own.new_ones(len(group.rows)) if weights is None else weights
-            own[min(weak, key=lambda place: float(own[place] * scale[place[0]]))] = 0
+def by_magnitude(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> dict[str, Rows]:
+    """What `Magnitude` keeps of relaxed alphas, group -> ``[rows, candidates]``, without a limit of skips."""
+    return {group.name: _derived(group, groups, probabilities) for group in decided(groups)}
+
+
+def _derived(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Rows:
+    rows = strongest_rows(group, groups, probabilities)
+    own = probabilities[group.name].tolist()
+    return tuple(_largest(group, row, own[row]) if row in rows else () for row in range(len(group.rows)))
+
+
+def _largest(group: ChoiceGroup, row: int, weights: Sequence[float]) -> tuple[int, ...]:
+    """The eligible candidates with the largest weights, as many as the row must keep, at least one."""
+    order = sorted(eligible(group, row), key=lambda candidate: -weights[candidate])
+    return tuple(sorted(order[: max(1, group.least)]))
+
+
+def _limited(
+    most: int, group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]
+) -> tuple[Rows, int]:
+    """The rows with at most ``most`` skip connections, as far as that goes, and how many there are."""
+    values = {**probabilities, group.name: probabilities[group.name].clone()}
+    own, weights = values[group.name], row_weights(group, groups, values)
+    scale = own.new_ones(len(group.rows)) if weights is None else weights
+    while True:
+        rows = _derived(group, groups, values)
+        places = [(row, kept) for row, found in enumerate(rows) for kept in found if _is_skip(group, row, kept)]
+        weak = [place for place in places if own[place] > 0]
+        if len(places) <= most or not weak:
+            return rows, len(places)
+        own[min(weak, key=lambda place: float(own[place] * scale[place[0]]))] = 0
 
 
 def _is_skip(group: ChoiceGroup, row: int, candidate: int) -> bool:

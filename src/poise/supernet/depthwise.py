@@ -10,13 +10,15 @@ The forward pass is `torch.nn.functional.conv2d`. Of the gradients (stride 1, fl
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
+
+from poise.supernet.twice import differentiable_gradient
 
 WORTH = 2**17
 """Numbers of an input from which on this pays; below, the longer way through Python costs more."""
@@ -36,18 +38,26 @@ class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return F.conv2d(x, weight, None, 1, weight.shape[2] // 2, 1, x.shape[1])
+        return _plain((x, weight))
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it will be differentiated again
+            return tuple(differentiable_gradient(_plain, (x, weight), ctx.needs_input_grad, gradient))
         gradient_x = gradient_w = None
         if ctx.needs_input_grad[0]:
             gradient_x = F.conv2d(gradient, weight.flip(2, 3), None, 1, weight.shape[2] // 2, 1, x.shape[1])
         if ctx.needs_input_grad[1]:
             gradient_w = _weight_gradient(x, gradient, weight.shape[2])
         return gradient_x, gradient_w
+
+
+def _plain(inputs: Sequence[Tensor | None]) -> Tensor:
+    x, weight = inputs
+    assert x is not None
+    assert weight is not None
+    return F.conv2d(x, weight, None, 1, weight.shape[2] // 2, 1, x.shape[1])
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor, kernel: int) -> Tensor:

@@ -15,21 +15,24 @@ Neither ``y`` nor ``N(y)`` is ever formed. Backward, with ``Ḡ`` the gradient o
     ∂f = Ḡ · (W diag(p i))ᵀ − f · (W diag(p i² h/M) Wᵀ) + (p i² μ h − p i g)/M · Wᵀ
 
 which is the textbook's gradient, regrouped. With running statistics (evaluation mode) ``μ`` and ``i`` are constants and
-the terms in ``h`` and ``g`` fall away from ``∂W`` and ``∂f``.
+the terms in ``h`` and ``g`` fall away from ``∂W`` and ``∂f``. Where second derivatives are wanted, the sum is computed
+by the textbook (`plain_sum`) for the backward pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from poise.supernet.products import add_mapped, column_sums, inner, inner_diagonal, mapped, pixels, rows
+from poise.supernet.twice import differentiable_gradient
 
 
 @dataclass(frozen=True)
@@ -181,9 +184,15 @@ class _NormedSum(torch.autograd.Function):
         return (out, *found)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Tensor) -> Any:
         out, mixture, *saved = ctx.saved_tensors
+        if torch.is_grad_enabled():  # it will be differentiated again
+            inputs = [mixture]
+            for _stack, _weights, features, others in _unpack(ctx.stacks, mixture, saved, others=5):
+                inputs += [*features, *others[:3]]
+            needed = ctx.needs_input_grad[2:]
+            plain = partial(plain_sum, ctx.stacks, out is not None)
+            return (None, None, *differentiable_gradient(plain, inputs, needed, gradient))
         needed = iter(ctx.needs_input_grad[3:])
         gradient = (
             gradient.contiguous() if out is None else torch.ops.aten.threshold_backward(gradient.contiguous(), out, 0)
@@ -220,6 +229,26 @@ class _NormedSum(torch.autograd.Function):
             results += _feature_gradients(features, needs_features, upstream, weight, scale, bend, constant)
             results += [gradient_w, None, None]
         return (None, None, torch.cat(mixture_gradients), *results)
+
+
+def plain_sum(stacks: Sequence[Stack], rectify: bool, inputs: Sequence[Tensor | None]) -> Tensor:
+    """What `_NormedSum` computes of ``mixture, *inputs``, term by term, by operations that can be differentiated often.
+
+    Statistics of the batch come from the features: ``s`` and ``G`` are not read.
+    """
+    mixture, *values = inputs
+    assert mixture is not None
+    parts: list[Tensor] = []
+    for stack, weights, features, (weight, s, g) in _unpack(stacks, mixture, values, others=3):
+        for index, f in enumerate(features):
+            y = rows(f) if weight is None else rows(f) @ weight[index]
+            if stack.normed and stack.trains:
+                y = (y - y.mean(dim=0)) * torch.rsqrt(y.var(dim=0, correction=0) + stack.eps)
+            elif stack.normed:
+                y = (y - s[index]) * torch.rsqrt(g[index] + stack.eps)
+            parts.append(weights[index] * y)
+    total = sum(parts[1:], start=parts[0])
+    return F.relu(total) if rectify else total
 
 
 def _unpack(stacks: Sequence[Stack], mixture: Tensor, values: Sequence[Any], others: int) -> Any:

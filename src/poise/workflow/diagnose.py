@@ -1,0 +1,176 @@
+"""Diagnose a saved supernet, or the result of a search: what its alphas rest on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from poise.config import RunSettings, override
+from poise.diagnostics.diagnostic import BATCHES, DIAGNOSTICS, Diagnostic, Finding, Subject
+from poise.engine.events import Listener, Noted, Started, Stepped, ignore
+from poise.engine.run import DIAGNOSIS, RunFolder
+from poise.engine.search import Searcher
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.report.diagnosis import numbers_text
+from poise.report.landscape import landscape_figure
+from poise.report.style import save_figure
+from poise.spaces.space import kept_of
+from poise.workflow.prepare import Preparation
+from poise.workflow.search import SearchResult
+from poise.workflow.select import load_settings
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the diagnostics found; printed, it is a table.
+
+    Args:
+        findings: diagnostic -> what it found.
+        batches: the batches of the search half behind everything that is not said to see the whole half.
+        files: what was written: ``diagnose.json`` and the figures; none for a result that was never saved.
+    """
+
+    findings: Mapping[str, Finding]
+    batches: int
+    files: tuple[Path, ...] = ()
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All numbers by name."""
+        return {name: value for finding in self.findings.values() for name, value in finding.numbers.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that was found, as in ``diagnose.json``; a number that is not finite is None."""
+        found = {
+            name: {
+                "numbers": {key: _finite(value) for key, value in finding.numbers.items()},
+                "series": {key: [_finite(value) for value in values] for key, values in finding.series.items()},
+                "surfaces": [
+                    {
+                        "name": surface.name,
+                        "title": surface.title,
+                        "axes": list(surface.axes),
+                        "steps": list(surface.steps),
+                        "losses": [[_finite(value) for value in row] for row in surface.losses],
+                    }
+                    for surface in finding.surfaces
+                ],
+            }
+            for name, finding in self.findings.items()
+        }
+        return {"format": "poise.diagnosis", "version": 1, "batches": self.batches, "findings": found}
+
+    def __str__(self) -> str:
+        return numbers_text(self.numbers)
+
+
+def diagnose(
+    run: str | Path | SearchResult,
+    only: Sequence[str | Diagnostic] = (),
+    *,
+    data: Any = None,
+    device: str | None = None,
+    batches: int = BATCHES,
+    listen: Listener = ignore,
+) -> Diagnosis:
+    """Measure a trained supernet with the papers' diagnostics. Supernet and run stay as they are.
+
+    A run's folder gets ``diagnose.json``, and a figure for every diagnostic that has one; for the result of a search
+    that was not saved nothing is written.
+
+    Args:
+        run: the folder of a finished search, or the result of `poise.search`.
+        only: names of ``poise list diagnostics``, or values such as ``Landscape(points=21)``; by default all.
+        data: the data, where it is not where it was, or came from Python.
+        device: by default the run's.
+        batches: of the search half, for the diagnostics that do not see all of it.
+        listen: called with every `poise.engine.events.Event`.
+
+    Raises:
+        Refused: bad input, before anything is measured.
+    """
+    chosen = _chosen(only)
+    if batches < 1:
+        raise Refused(f"diagnosing takes at least 1 batch, got {batches}")
+    if isinstance(run, SearchResult):
+        folder, searcher, genotype = None, _of_result(run, data, device), run.genotype
+    else:
+        folder = RunFolder.open(Path(run), "search")
+        searcher, genotype = _of_folder(folder, data, device, listen)
+    findings = measure(searcher, genotype, chosen, batches, listen)
+    found = Diagnosis(findings, batches)
+    return found if folder is None else Diagnosis(findings, batches, tuple(_write(folder, found)))
+
+
+def measure(
+    searcher: Searcher, genotype: Genotype, chosen: Sequence[Diagnostic], batches: int, listen: Listener
+) -> dict[str, Finding]:
+    """Every diagnostic in turn; ``listen`` hears of their work as steps of one stage."""
+    done = 0
+
+    def tick(steps: int) -> None:
+        nonlocal done
+        done += steps
+        listen(Stepped("diagnose", done))
+
+    subject = Subject(searcher, kept_of(genotype, searcher.groups), batches, tick)
+    listen(Started("diagnose", sum(diagnostic.steps(subject) for diagnostic in chosen)))
+    return {diagnostic.kind: diagnostic(subject) for diagnostic in chosen}
+
+
+def _chosen(only: Sequence[str | Diagnostic]) -> list[Diagnostic]:
+    if isinstance(only, str):
+        raise Refused(f"only takes a list of diagnostics, got {only!r}; write [{only!r}]")
+    chosen: list[Diagnostic] = []
+    for each in only or list(DIAGNOSTICS):
+        diagnostic: Diagnostic = DIAGNOSTICS[each]() if isinstance(each, str) else each
+        if any(diagnostic.kind == other.kind for other in chosen):
+            raise Refused(f"diagnostic {diagnostic.kind!r} is asked for twice")
+        chosen.append(diagnostic)
+    return chosen
+
+
+def _of_folder(folder: RunFolder, data: Any, device: str | None, listen: Listener) -> tuple[Searcher, Genotype]:
+    """The searcher of a finished run, as it ended, and the genotype that the last selection chose."""
+    settings = load_settings(folder, [], device)
+    for name in ("supernet.safetensors", "alphas.safetensors", "genotype.json"):
+        if not (folder.path / name).is_file():
+            raise Refused(f"{folder.path} holds no {name}: the run is not finished; poise resume {folder.path}")
+    genotype = folder.genotype()
+    prepared = Preparation.of(settings, data)
+    prepared.space.check(genotype)
+    alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
+    searcher = prepared.searcher(alphas)
+    searcher.supernet.load_state_dict(folder.load_tensors("supernet.safetensors", searcher.supernet.state_dict()))
+    if not folder.began_with(prepared.fingerprint):
+        listen(Noted(f"the data is not that of {folder.path}, so the numbers are not those of its search"))
+    return searcher, genotype
+
+
+def _of_result(result: SearchResult, data: Any, device: str | None) -> Searcher:
+    settings: RunSettings = result.settings
+    if data is None and settings.data.source == "python":
+        raise Refused("the data of this search came from Python; pass it again as data=")
+    if device is not None:
+        settings = override(settings, [("device", device)])
+    prepared = Preparation.of(settings, data, result.space)
+    return prepared.searcher(dict(result.alphas), dict(result.supernet.state_dict()))
+
+
+def _write(folder: RunFolder, found: Diagnosis) -> list[Path]:
+    files = [folder.write(DIAGNOSIS, json.dumps(found.to_dict(), indent=1))]
+    for name, finding in found.findings.items():
+        if finding.surfaces:
+            files += save_figure(landscape_figure(finding.surfaces), folder.path / "figures", name)
+    return files
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
