@@ -38,6 +38,7 @@ OWN_FILES = (
     "network.safetensors",
     "network.json",
     "result.json",
+    "cost.json",
     "report.html",
     SELECTION,
 )

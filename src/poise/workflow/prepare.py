@@ -23,7 +23,10 @@ from poise.engine.settings import AugmentSettings
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.methods.method import Method
+from poise.spaces.counting import costed, count, countable
+from poise.spaces.latency import read_table
 from poise.spaces.space import Space, Task
+from poise.supernet.costs import Costs, CostTarget
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -89,6 +92,11 @@ class Preparation:
         if missing:
             names = ",".join([*settings.search.diagnostics, *missing])
             raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
+        target = method.cost_target
+        if target is not None:  # what is wrong is said before data is read
+            costed(space)
+            if target.table is not None:
+                read_table(Path(target.table))
         place = Place.open(settings.device, settings.precision)
         return Preparation(settings, method, space, groups, place, settings.data.source if data is None else data)
 
@@ -135,6 +143,25 @@ class Preparation:
         return Task(images.channels, images.size, len(images.classes))
 
     @cached_property
+    def final_task(self) -> Task:
+        """What the retrained network will be for: images in their own size. Reads one of them."""
+        images = self.source.load("train", torch.tensor([0]), self.settings.data.size)
+        return Task(images.channels, images.size, len(images.classes))
+
+    def costs(self, target: CostTarget) -> Costs:
+        """What networks of the size that is retrained cost, by the target's metric. Raises `Refused` where the space
+        cannot say, or the latency table is about other networks."""
+        form = self.settings.train
+        if countable(target):
+            return count(self.space, self.final_task, target.metric, form.channels, form.cells)
+        return read_table(Path(str(target.table))).costs(self.space, self.final_task, form.channels, form.cells)
+
+    @cached_property
+    def bound_method(self) -> Method:
+        """The method, its slots knowing what networks cost. Raises `Refused` if no network meets its target."""
+        return self.method if self.method.cost_target is None else self.method.bound(self.costs)
+
+    @cached_property
     def batches(self) -> tuple[Batches, Batches]:
         """Batches of the two halves, both normalised by the training half's statistics."""
         training, searching = self.halves
@@ -150,14 +177,14 @@ class Preparation:
 
     def searcher(self, alphas: dict[str, Tensor] | None = None, weights: dict[str, Tensor] | None = None) -> Searcher:
         """A searcher at its start, or with given alphas and weights."""
-        seed = self.settings.seed
+        seed, method = self.settings.seed, self.bound_method
         with seeded(seed_of(seed, "weights"), self.place.device):
             supernet: Any = self.space.supernet(self.task)
         if weights is not None:
             supernet.load_state_dict(weights)
         training, searching = self.batches
         return Searcher(
-            supernet, self.groups, self.method, self.settings.search, training, searching, self.place, seed, alphas
+            supernet, self.groups, method, self.settings.search, training, searching, self.place, seed, alphas
         )
 
 
