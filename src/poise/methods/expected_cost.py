@@ -88,4 +88,4 @@ class KnownCost:
 
     def report(self, probabilities: Mapping[str, Tensor]) -> Mapping[str, Any]:
         """``expected_cost``: its metric and value."""
-        return {"expected_cost": {self.penalty.metric: float(self.costs.expected(probabilities))}}
+        return {"expected_cost": {self.penalty.metric: float(self.costs.expected(probabilities).detach())}}

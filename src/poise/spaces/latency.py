@@ -124,6 +124,8 @@ def read_table(path: Path) -> LatencyTable:
             },
             tuple((_seconds(measured), _seconds(predicted)) for measured, predicted in value["checks"]),
         )
+    except Refused:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise damaged from None
 

@@ -50,11 +50,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": {
         "space": {"channels": 8},
         "search": {
-            "epochs": 8,
+            "epochs": 10,
             "batch_size": 64,
             "max_size": 16,
-            "images_per_half": 6400,
-            "alphas": {"learning_rate": 2e-3},
+            "images_per_half": 3200,
+            "alphas": {"learning_rate": 3e-3},
         },
         "train": {"channels": 16, "epochs": 30, "batch_size": 96, "drop_path": 0.0, **RETRAIN},
     },

@@ -138,9 +138,8 @@ def decisions(group: ChoiceGroup) -> list[tuple[tuple[int, ...], int]]:
 
 def shares(group: ChoiceGroup, values: Tensor) -> Tensor:
     """``q [rows, candidates]``, how much of each candidate will be kept; see the top of this file."""
-    tiny = torch.finfo(values.dtype).tiny
     if group.inputs is None:
-        return values / values.sum(dim=1, keepdim=True).clamp(min=tiny)
+        return values / _or_one(values.sum(dim=1, keepdim=True))
     mask = torch.zeros_like(values)
     for row, candidates in enumerate(keepable(group)):
         mask[row, list(candidates)] = 1
@@ -148,9 +147,14 @@ def shares(group: ChoiceGroup, values: Tensor) -> Tensor:
     scale = torch.ones_like(values[:, 0])
     for node, count in decisions(group):
         rows = torch.tensor(node, device=values.device)
-        share = (count / values[rows].sum().clamp(min=tiny)).clamp(max=1)
+        share = (count / _or_one(values[rows].sum())).clamp(max=1)
         scale = scale.index_copy(0, rows, share.expand(len(node)))
     return values * scale[:, None]
+
+
+def _or_one(total: Tensor) -> Tensor:
+    """What to divide by: a row without any weight stays as it is."""
+    return torch.where(total > 0, total, torch.ones_like(total))
 
 
 CostsOf = Callable[[CostTarget], Costs]

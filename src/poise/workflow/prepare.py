@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.latency import read_table
 from poise.spaces.space import Space, Task
-from poise.supernet.costs import Costs, CostTarget
+from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -148,9 +148,13 @@ class Preparation:
         images = self.source.load("train", torch.tensor([0]), self.settings.data.size)
         return Task(images.channels, images.size, len(images.classes))
 
-    def costs(self, target: CostTarget) -> Costs:
-        """What networks of the size that is retrained cost, by the target's metric. Raises `Refused` where the space
+    @cached_property
+    def costs(self) -> CostsOf:
+        """What networks of the size that is retrained cost, by a target's metric. Raises `Refused` where the space
         cannot say, or the latency table is about other networks."""
+        return cache(self._costs)
+
+    def _costs(self, target: CostTarget) -> Costs:
         form = self.settings.train
         if countable(target):
             return count(self.space, self.final_task, target.metric, form.channels, form.cells)
