@@ -11,14 +11,18 @@ import pytest
 import torch
 
 from poise.errors import Refused
+from poise.genotype import Genotype
 from poise.spaces import SPACES, Task
-from poise.spaces.latency import Form, LatencyTable, read_table
+from poise.spaces.latency import Check, Form, LatencyTable, read_table
 from poise.spaces.space import genotype_of
-from poise.spaces.timing import fit, measure, medians, network_seconds
+from poise.spaces.timing import compare, fit, measure, medians, network_seconds
 from poise.supernet.groups import decided
 
 SPACE: Any = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
 TASK = Task(3, (8, 8), 4)
+
+
+KEPT = {"cell": {"0->1": ("skip_connect",), "0->3": ("nor_conv_1x1",)}}
 
 
 def table(seconds: float = 0.5) -> LatencyTable:
@@ -28,7 +32,9 @@ def table(seconds: float = 0.5) -> LatencyTable:
         for index, row in enumerate(group.rows)
     }
     form = Form.of(SPACE, TASK, 2, 1)
-    return LatencyTable(form, {"device": "cpu", "threads": 1}, 3, 7.0, {"cell": rows}, ((2.0, 1.0), (2.0, 2.2)))
+    return LatencyTable(
+        form, {"device": "cpu", "threads": 1}, 3, 7.0, {"cell": rows}, (Check(KEPT, 2.0, 1.0), Check(KEPT, 2.0, 2.2))
+    )
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -85,6 +91,8 @@ def test_damage_is_refused(tmp_path: Path) -> None:
         {**whole, "form": {**whole["form"], "image": [3, 8]}},
         {**whole, "form": {**whole["form"], "classes": 2.5}},
         {**whole, "checks": [[1.0]]},
+        {**whole, "checks": [{**whole["checks"][0], "measured": 0.0}]},
+        {**whole, "checks": [{**whole["checks"][0], "choices": {"cell": {"0->1": 3}}}]},
         [whole],
     ]
     texts = [json.dumps(value) for value in wrong] + [table().to_json()[:-3], "", "\0", "[" * 100_000]
@@ -133,6 +141,20 @@ def test_calls_take_turns() -> None:
     assert order == ["a", "b"] * 5
     assert len(found) == 2
     assert min(found) >= 0
+
+
+def test_a_network_is_compared_with_those_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def seconds(space: Any, genotypes: Any, *rest: Any) -> list[float]:
+        seen.extend([*genotypes, *rest])
+        return [3.0, 1.0, 16.0]
+
+    monkeypatch.setattr("poise.spaces.timing.network_seconds", seconds)
+    genotype = Genotype("nasbench201", {"cell": {}})
+    found = compare(table(), SPACE, genotype, TASK, torch.device("cpu"))
+    assert found == (3.0, pytest.approx((1 / 2 * 16 / 2) ** 0.5))
+    assert seen == [genotype, *[Genotype("nasbench201", KEPT)] * 2, TASK, 2, 1, torch.device("cpu"), 3]
 
 
 def test_whole_networks() -> None:

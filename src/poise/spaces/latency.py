@@ -45,6 +45,15 @@ class Form:
 
 
 @dataclass(frozen=True)
+class Check:
+    """A network that was measured as a whole: its choices, the ``measured`` seconds, and those by the sum."""
+
+    choices: Mapping[str, Mapping[str, tuple[str, ...]]]
+    measured: float
+    predicted: float
+
+
+@dataclass(frozen=True)
 class LatencyTable:
     """Seconds for one image: ``latency = fixed + Σ_kept seconds``.
 
@@ -54,7 +63,7 @@ class LatencyTable:
         rounds: each number is the median of so many runs.
         fixed: what every network takes.
         candidates: group -> row -> candidate -> seconds in all layers of the group.
-        checks: ``(measured, predicted)`` of whole networks.
+        checks: whole networks; the cheapest and the dearest are the first two.
     """
 
     form: Form
@@ -62,12 +71,12 @@ class LatencyTable:
     rounds: int
     fixed: float
     candidates: Mapping[str, Mapping[str, Mapping[str, float]]]
-    checks: tuple[tuple[float, float], ...]
+    checks: tuple[Check, ...]
 
     @property
     def error(self) -> float:
         """The mean of ``|predicted / measured − 1|`` over the whole networks."""
-        return sum(abs(predicted / measured - 1) for measured, predicted in self.checks) / max(len(self.checks), 1)
+        return sum(abs(check.predicted / check.measured - 1) for check in self.checks) / max(len(self.checks), 1)
 
     def costs(self, space: Space, task: Task, channels: int | None, cells: int | None) -> Costs:
         """The costs of the space's networks. Raises `Refused` if the table is about other networks."""
@@ -122,7 +131,7 @@ def read_table(path: Path) -> LatencyTable:
                 }
                 for group, rows in value["candidates"].items()
             },
-            tuple((_seconds(measured), _seconds(predicted)) for measured, predicted in value["checks"]),
+            tuple(_check(check) for check in value["checks"]),
         )
     except Refused:
         raise
@@ -134,6 +143,17 @@ def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
         raise ValueError
     return float(value)
+
+
+def _check(value: Any) -> Check:
+    choices = {
+        str(group): {str(row): tuple(str(name) for name in names) for row, names in rows.items()}
+        for group, rows in value["choices"].items()
+    }
+    measured = _seconds(value["measured"])
+    if measured == 0:
+        raise ValueError
+    return Check(choices, measured, _seconds(value["predicted"]))
 
 
 def _count(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import platform
 import random
 import statistics
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from poise.genotype import Genotype
 from poise.spaces.counting import costed
-from poise.spaces.latency import Form, LatencyTable
+from poise.spaces.latency import Check, Form, LatencyTable
 from poise.spaces.space import Space, Task, genotype_of
 from poise.supernet.costs import Costs, decisions, keepable
 from poise.supernet.groups import Kept, decided
@@ -89,6 +90,20 @@ def network_seconds(
     return medians(calls, device, rounds)
 
 
+def compare(
+    table: LatencyTable, space: Space, genotype: Genotype, task: Task, device: torch.device
+) -> tuple[float, float]:
+    """A network's seconds, and the speed of the device now: how long networks of the table take, 1 if as long as when
+    it was measured. They take turns with the network, so that the quotient of the two is the network's time at the
+    table's speed, whatever else the machine does."""
+    known = table.checks[:2]
+    others = [Genotype(space.name, check.choices) for check in known]
+    form = table.form
+    seconds, *now = network_seconds(space, [genotype, *others], task, form.channels, form.cells, device, table.rounds)
+    drift = [new / check.measured for new, check in zip(now, known, strict=True)]
+    return seconds, math.prod(drift) ** (1 / max(len(drift), 1))
+
+
 def measure(
     space: Space,
     task: Task,
@@ -157,7 +172,10 @@ def measure(
             }
             for group in groups
         },
-        tuple((whole, fixed + factor * part) for whole, part in zip(measured, sums, strict=True)),
+        tuple(
+            Check(genotype.choices, seconds, fixed + factor * part)
+            for genotype, seconds, part in zip(genotypes, measured, sums, strict=True)
+        ),
     )
 
 

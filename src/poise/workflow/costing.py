@@ -18,7 +18,7 @@ from poise.genotype import Genotype
 from poise.spaces.counting import Costed, cost_of
 from poise.spaces.latency import LatencyTable, read_table
 from poise.spaces.space import Space, Task, kept_of
-from poise.spaces.timing import ROUNDS, about, measure, network_seconds
+from poise.spaces.timing import ROUNDS, about, compare, measure
 from poise.supernet.costs import readable
 from poise.workflow.prepare import Preparation
 
@@ -30,8 +30,9 @@ def report_cost(
 ) -> dict[str, Any] | None:
     """The true cost of a genotype's network beside the expected one and the target; None where there is no target.
 
-    ``expected``: of the relaxed alphas. ``true``: counted on the network itself; latency is measured on it, where the
-    run's device is the one that the table was measured on (else None). ``summed``: by the sum over what was kept.
+    ``expected``: of the relaxed alphas. ``summed``: by the sum over what was kept. ``true``: counted on the network
+    itself. Latency is measured on it, where the run's device is the one that the table was measured on (else None):
+    ``measured`` now, ``true`` at the table's speed, see `poise.spaces.timing.compare`.
     """
     target = prepared.method.cost_target
     if target is None:
@@ -41,15 +42,12 @@ def report_cost(
     metric = target.metric
     counted = {name: cost_of(space, genotype, task, name, form.channels, form.cells) for name in ("macs", "parameters")}
     summed = costs.of(kept_of(genotype, prepared.groups))
-    true: float | None
     if metric == "latency":
-        true = _measured(Path(str(target.table)), space, genotype, task, prepared.settings, prepared.place)
+        true = _measured(Path(str(target.table)), space, genotype, task, prepared.place)
     else:
-        true = float(counted[metric])
-    found = {
-        "metric": metric, "target": target.value, "expected": float(costs.expected(relaxed)), "true": true,
-        "summed": summed, **counted,
-    }  # fmt: skip
+        true = {"true": float(counted[metric])}
+    expected = float(costs.expected(relaxed))
+    found = {"metric": metric, "target": target.value, "expected": expected, "summed": summed, **true, **counted}
     listen(Noted(cost_line(found)))
     return found
 
@@ -65,7 +63,9 @@ def cost_line(found: Mapping[str, Any]) -> str:
     if metric != "latency":
         off = f"{found['true'] / found['target'] - 1:+.1%}"
         return f"{metric} of the network: {text('true')} (target {text('target')}, {off}; expected {text('expected')})"
-    measured = "not measured here" if found["true"] is None else f"{text('true')} measured"
+    measured = "not measured here"
+    if found["true"] is not None:
+        measured = f"{text('true')} measured at the table's speed ({text('measured')} now)"
     return (
         f"latency of the network: {text('summed')} by the table (target {text('target')}, {off}; "
         f"expected {text('expected')}), {measured}"
@@ -89,13 +89,12 @@ def load_cost(folder: RunFolder) -> dict[str, Any] | None:
     return found
 
 
-def _measured(
-    table: Path, space: Space, genotype: Genotype, task: Task, settings: RunSettings, place: Place
-) -> float | None:
-    if {**read_table(table).device} != about(place.device):
-        return None
-    form = settings.train
-    return network_seconds(space, [genotype], task, form.channels, form.cells, place.device)[0]
+def _measured(path: Path, space: Space, genotype: Genotype, task: Task, place: Place) -> dict[str, float | None]:
+    table = read_table(path)
+    if {**table.device} != about(place.device):
+        return {"true": None, "measured": None}
+    seconds, speed = compare(table, space, genotype, task, place.device)
+    return {"true": seconds / speed, "measured": seconds}
 
 
 def network_macs(space: Space, genotype: Genotype, task: Task, settings: RunSettings) -> dict[str, float]:
