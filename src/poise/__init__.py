@@ -6,6 +6,7 @@ from poise.errors import Refused, Stopped
 from poise.genotype import Genotype
 from poise.methods import Method
 from poise.supernet.choice import Choice
+from poise.supernet.costs import CostTarget
 from poise.workflow.diagnose import Diagnosis, diagnose
 from poise.workflow.resume import resume
 from poise.workflow.retrain import TrainedNetwork, evaluate, export, load_network, train
@@ -16,6 +17,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Choice",
+    "CostTarget",
     "Diagnosis",
     "Genotype",
     "Images",

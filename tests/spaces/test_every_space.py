@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import random
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -27,13 +28,19 @@ def small(name: str) -> Any:
     return cls(**{**cls.presets["demo"].get("space", {}), "channels": 4})
 
 
+def sized(name: str, **sizes: int) -> dict[str, int]:
+    """Those sizes that the space's supernets and networks have."""
+    known = {field.name for field in fields(SPACES[name])}  # type: ignore[arg-type]
+    return {size: value for size, value in sizes.items() if size in known}
+
+
 def random_kept(space: Space, seed: int) -> Kept:
     draw = random.Random(seed)
     return {group.name: tuple((draw.randrange(len(row.candidates)),) for row in group.rows) for group in space.groups}
 
 
 def test_some_spaces_exist() -> None:
-    assert {"darts", "nasbench201", "s1", "s2", "s3", "s4"} <= set(SPACES)
+    assert {"darts", "mobile", "nasbench201", "s1", "s2", "s3", "s4"} <= set(SPACES)
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -48,7 +55,7 @@ class TestSpace:
         assert small(name) == small(name)
         assert hash(small(name)) == hash(small(name))
         for wrong in (0, -1, True, 2.5):
-            for field in ("channels", "cells"):
+            for field in sized(name, channels=1, cells=1):
                 with pytest.raises(Refused, match=field):
                     SPACES[name](**{field: wrong})  # type: ignore[arg-type]
 
@@ -103,28 +110,27 @@ class TestSpace:
             }
             assert kept_of(genotype, space.groups) == none_left_out
             torch.manual_seed(0)
-            network = space.network(genotype, TASK, channels=4, cells=3)
+            network = space.network(genotype, TASK, **sized(name, channels=4, cells=3))
             assert network(torch.randn(2, 1, 8, 9)).shape == (2, 3)
             assert space.supernet(TASK)(torch.randn(2, 1, 8, 9), one_hot(kept, space.groups)).shape == (2, 3)
 
     def test_network_size(self, name: str) -> None:
         space = small(name)
         genotype = genotype_of(name, random_kept(space, 0), space.groups)
-        with torch.device("meta"):
-            sizes = [
-                sum(weight.numel() for weight in space.network(genotype, TASK, **options).parameters())
-                for options in (
-                    {"channels": 4, "cells": 3},
-                    {"channels": 8, "cells": 3},
-                    {"channels": 4, "cells": 6},
-                    {},
-                )
-            ]
-        assert sizes[0] < sizes[2] < sizes[3]
-        assert sizes[0] < sizes[1] < sizes[3]
-        for options in ({"channels": 0}, {"cells": 0}, {"channels": -2}):
-            with pytest.raises(Refused, match=next(iter(options))):
-                space.network(genotype, TASK, **options)
+
+        def weights(**sizes: int) -> int:
+            with torch.device("meta"):
+                return sum(weight.numel() for weight in space.network(genotype, TASK, **sizes).parameters())
+
+        least = sized(name, channels=4, cells=3)
+        for size in least:
+            assert weights(**least) < weights(**{**least, size: 2 * least[size]}) < weights()
+            for wrong in (0, -2):
+                with pytest.raises(Refused, match=size):
+                    space.network(genotype, TASK, **{size: wrong})
+        for size in {"channels", "cells"} - set(least):
+            with pytest.raises(Refused, match=f"{size}.*does not apply; got 3"):
+                space.network(genotype, TASK, **{size: 3})
 
     def test_without(self, name: str) -> None:
         space = small(name)

@@ -60,6 +60,12 @@ def search(
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
     auto_batch: AutoBatch = False,
+    target_macs: Annotated[
+        str | None, typer.Option(help="Multiply-adds the network should have, such as 300M.")
+    ] = None,
+    target_parameters: Annotated[str | None, typer.Option(help="Parameters it should have, such as 4M.")] = None,
+    target_latency: Annotated[str | None, typer.Option(help="Time it should take for an image, such as 8ms.")] = None,
+    latency_table: Annotated[Path | None, typer.Option(help="A file of poise measure-latency.")] = None,
     print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
@@ -68,7 +74,7 @@ def search(
     """Search an architecture, select a genotype, save the run."""
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
-    from poise.config import dump, parse_override, resolve
+    from poise.config import dump, parse_override, parse_target, resolve
     from poise.engine.keeper import Watch
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
@@ -77,6 +83,7 @@ def search(
     settings = resolve(
         space=space, method=method, preset=preset, file=config, overrides=overrides, data=data, seed=seed,
         device=device, precision=precision,
+        cost_target=parse_target(target_macs, target_parameters, target_latency, latency_table),
     )  # fmt: skip
     if print_config:
         Preparation.of(settings)  # refuses what would not run
@@ -289,6 +296,35 @@ def diagnose(
     console.print(diagnosis_table(found.numbers))
     for file in found.files:
         say(f"wrote {file}")
+
+
+@app.command()
+def measure_latency(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("latency.json"),
+    space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
+    preset: Preset = None,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 32,
+    image_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
+    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 30,
+    set_: Set = None,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+) -> None:
+    """Measure how long a space's candidates take on this device, for poise search --target-latency."""
+    from poise.cli.progress import Reporter
+    from poise.config import parse_override, resolve
+    from poise.spaces.space import Task
+    from poise.workflow.costing import measure_latency as work
+    from poise.workflow.costing import new_file
+
+    overrides = [parse_override(text) for text in set_ or []]
+    settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
+    file = new_file(out, overwrite)
+    with Reporter(console) as listen:
+        table = work(settings, Task(image_channels, (size, size), classes), rounds=rounds, listen=listen)
+    file.write_text(table.to_json())
+    say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
 
 
 @app.command("list")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from poise.engine.events import EpochEnded, Event, Noted, Started, Stepped
+from poise.supernet.costs import readable
 
 
 def duration(seconds: float) -> str:
@@ -33,6 +34,8 @@ def epoch_line(stage: str, record: dict[str, Any]) -> str:
         parts.append(f"alignment {alignment:+.2f}")
     if record.get("skip_share") is not None:
         parts.append(f"skips {100 * record['skip_share']:.0f}%")
+    for metric, value in (record.get("expected_cost") or {}).items():
+        parts.append(f"expected {metric} {readable(metric, value)}")
     return " | ".join([*parts, f"{record['seconds']:.1f} s"])
 
 

@@ -20,10 +20,12 @@ from poise.config.settings import RunSettings
 from poise.config.values import check_plain, first_problem, plain
 from poise.engine.settings import Settings
 from poise.errors import Refused, shown, unknown
+from poise.methods.aiming import aimed
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
 from poise.spaces.space import SPACES, Space
+from poise.supernet.costs import CostTarget
 
 PRESETS = ("demo", "small", "paper")
 DEFAULT_PRESET = "small"
@@ -73,6 +75,7 @@ def resolve(
     seed: int | None = None,
     device: str | None = None,
     precision: str | None = None,
+    cost_target: CostTarget | None = None,
 ) -> RunSettings:
     """The settings of a run.
 
@@ -82,6 +85,7 @@ def resolve(
         file: a YAML file with the same structure as the result; it may also say ``preset``.
         overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
         data, seed, device, precision: settings of these names, if not None.
+        cost_target: what the network should cost; it changes the method's penalty and selection, see `aimed`.
     """
     layer = read_yaml(file) if file else {}
     given = layer.pop("preset", None)
@@ -102,6 +106,9 @@ def resolve(
         _merge(settings, {"data": {"source": data}})
     _merge(settings, {n: v for n, v in (("seed", seed), ("device", device), ("precision", precision)) if v is not None})
     resolved = _overridden(settings, overrides)
+    if cost_target is not None:
+        aim = plain(aimed(resolved.build_method(), cost_target))
+        resolved = resolved.model_copy(update={"method": {"name": resolved.method["name"]} | aim})
     if isinstance(space, str) or space is None or space.name in SPACES:
         resolved.build_space()
     return resolved

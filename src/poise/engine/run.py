@@ -40,6 +40,7 @@ OWN_FILES = (
     "network.safetensors",
     "network.json",
     "result.json",
+    "cost.json",
     "report.html",
     SELECTION,
     STAGE,

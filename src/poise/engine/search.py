@@ -24,7 +24,7 @@ from poise.engine.streams import at_stage, seed_of, stream
 from poise.errors import Refused
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
-from poise.methods.slots import Descent, Loss, Progress
+from poise.methods.slots import Descent, Loss, Progress, Reports
 from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
 
@@ -300,6 +300,9 @@ class Searcher:
 
     def _record(self, progress: Progress, learning_rate: float, sums: Sums) -> dict[str, Any]:
         probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
+        penalty = self.method.penalty
+        chosen = {group.name: probabilities[group.name] for group in decided(self.groups)}
+        more = penalty.report(chosen) if isinstance(penalty, Reports) else {}
         return {
             "epoch": progress.epoch,
             "train_loss": sums.mean("train_loss"),
@@ -311,6 +314,7 @@ class Searcher:
             "alignment": {"train": sums.mean("train_alignment"), "search": sums.mean("search_alignment")},
             "skip_share": skip_share(probabilities, self.groups),
             "penalty": sums.mean("penalty"),
+            **more,
             "alphas": {name: values.detach().cpu().tolist() for name, values in self.alphas.items()},
         }
 

@@ -1,9 +1,11 @@
 """Methods as values: the slots, what fills them, and the papers' methods."""
 
+from poise.methods.aiming import aimed
 from poise.methods.alignment import LayerAlignment, NoAlignment
 from poise.methods.averaging import LastEpoch, TailAverage
 from poise.methods.connections import FullConnections, PartialConnections
 from poise.methods.curriculum import Blank, NoCurriculum, WarmUp
+from poise.methods.expected_cost import ExpectedCost
 from poise.methods.guard import NoGuard, SkipGuard
 from poise.methods.hypergradient import FirstOrder, Unrolled
 from poise.methods.method import Method
@@ -28,6 +30,7 @@ from poise.methods.presets import (
 from poise.methods.progressive import Progressive
 from poise.methods.relaxation import Sigmoid, Softmax
 from poise.methods.slots import fills
+from poise.supernet.costs import CostTarget
 
 zero_one = ZeroOne
 """Fair DARTS's zero-one loss, `ZeroOne`."""
@@ -36,6 +39,8 @@ __all__ = [
     "METHODS",
     "AdversarialSmoothing",
     "Blank",
+    "CostTarget",
+    "ExpectedCost",
     "FirstOrder",
     "FullConnections",
     "LastEpoch",
@@ -57,6 +62,7 @@ __all__ = [
     "Unrolled",
     "WarmUp",
     "ZeroOne",
+    "aimed",
     "blank_pt",
     "darts",
     "darts_2nd",

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.methods.slots import HasConflict, Penalty, fills
+from poise.methods.slots import HasConflict, Penalty, Reports, fills
+from poise.supernet.costs import CostsOf, CostTarget, bound, cost_target
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -73,6 +74,20 @@ class Sum:
         """The first conflict of a term."""
         found = [term.conflict(method, groups, epochs) for term in self.terms if isinstance(term, HasConflict)]
         return next((reason for reason in found if reason), None)
+
+    @property
+    def cost_target(self) -> CostTarget | None:
+        """The first target of a term."""
+        return cost_target(self.terms)
+
+    def bound(self, costs: CostsOf) -> Sum:
+        """The sum of the terms, knowing what networks cost."""
+        return Sum(tuple(bound(term, costs) for term in self.terms))
+
+    def report(self, probabilities: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """What the terms report."""
+        found = [term.report(probabilities) for term in self.terms if isinstance(term, Reports)]
+        return {name: value for report in found for name, value in report.items()}
 
     def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([term(probabilities) for term in self.terms]).sum()

@@ -147,6 +147,15 @@ class Penalty(Protocol):
     def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor: ...
 
 
+@runtime_checkable
+class Reports(Protocol):
+    """A penalty that has more to tell than its value, for the record of every epoch."""
+
+    def report(self, probabilities: Mapping[str, Tensor]) -> Mapping[str, Any]:
+        """Entries of the record; group -> ``p [rows, candidates]``."""
+        ...
+
+
 @dataclass(frozen=True)
 class MixtureGradient:
     """The search loss and its gradient with respect to every layer's mixture, ``[layers, rows, candidates]``."""

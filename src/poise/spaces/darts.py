@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import torch
+
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
-from poise.spaces.network import CellNetwork, live_edges
+from poise.spaces.counting import Everything
+from poise.spaces.network import CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
-from poise.supernet.groups import ChoiceGroup, Narrowing, Row
+from poise.supernet.groups import ChoiceGroup, Narrowing, Row, decided
 
 CANDIDATES = (
     "none",
@@ -139,13 +142,31 @@ class CellSpace:
     ) -> CellNetwork:
         """The discrete network to retrain; the published size is 36 channels and 20 cells."""
         self.check(genotype)
-        channels = 36 if channels is None else channels
-        cells = 20 if cells is None else cells
-        check_positive(channels=channels, cells=cells)
-        if cells < 3:
-            raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
         rows = {kind: _lists(rows) for kind, rows in genotype.choices.items()}
-        return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary)
+        return _network(rows, task, channels, cells, auxiliary)
+
+    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+        """A network that keeps every candidate, and where they are; for counting.
+
+        Its costs are those of networks in which every node has an input. Where one has none (Fair DARTS's irregular
+        cells) what would read it shrinks too: such a network costs less than the sum says.
+        """
+        groups = decided(self.groups)
+        rows = {
+            group.name: {row.name: [n for n in row.candidates if n != "none"] for row in group.rows} for group in groups
+        }
+        with torch.device("meta"):
+            network = _network(rows, task, channels, cells, False)
+        count = len(network.cells)
+        places = {
+            f"cells.{number}.edges.{row.name}.{name}": (group.name, index, column)
+            for number in range(count)
+            for group in groups
+            if (group.name == "reduce") == (number in reductions(count))
+            for index, row in enumerate(group.rows)
+            for column, name in enumerate(row.candidates)
+        }
+        return Everything(network, places)
 
     def describe(self, genotype: Genotype) -> str:
         """The papers' text: ``(operation, input)`` where every node has two, else ``(operation, node, input)``."""
@@ -160,6 +181,17 @@ class CellSpace:
             shown = [(name, source) for name, _, source in entries] if regular else entries
             parts.append(f"{kind}={shown}, {kind}_concat=range(2, {2 + NODES})")
         return f"Genotype({', '.join(parts)})"
+
+
+def _network(
+    rows: dict[str, dict[str, list[str]]], task: Task, channels: int | None, cells: int | None, auxiliary: bool
+) -> CellNetwork:
+    channels = 36 if channels is None else channels
+    cells = 20 if cells is None else cells
+    check_positive(channels=channels, cells=cells)
+    if cells < 3:
+        raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
+    return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary)
 
 
 def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:

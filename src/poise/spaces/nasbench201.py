@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.spaces.counting import Everything
 from poise.spaces.execution import Source, mixed_node
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
@@ -202,13 +204,24 @@ class NasBench201:
     ) -> NasBench201Network:
         """The benchmark's network at ``channels`` and ``cells`` per stage (published: 16 and 5)."""
         self.check(genotype)
-        channels = 16 if channels is None else channels
-        cells = 5 if cells is None else cells
-        check_positive(channels=channels, cells=cells)
         if auxiliary:
             raise Refused("NAS-Bench-201's networks have no auxiliary head; set train.auxiliary to 0")
         rows = {row: list(names) for row, names in genotype.choices["cell"].items()}
-        return NasBench201Network(rows, task.channels, task.classes, channels, cells)
+        return _network(rows, task, channels, cells)
+
+    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+        """A network that keeps every candidate, and where they are; for counting."""
+        group = self._group(self.excluded)
+        rows = {row.name: [name for name in row.candidates if name != "none"] for row in group.rows}
+        with torch.device("meta"):
+            network = _network(rows, task, channels, cells)
+        places = {
+            f"cells.{number}.edges.{row.name}.{name}": (group.name, index, column)
+            for number in range(len(network.cells))
+            for index, row in enumerate(group.rows)
+            for column, name in enumerate(row.candidates)
+        }
+        return Everything(network, places)
 
     def describe(self, genotype: Genotype) -> str:
         """The benchmark's string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
@@ -218,3 +231,10 @@ class NasBench201:
             names = [(rows.get(f"{source}->{target}", ("none",)) or ("none",))[0] for source in range(target)]
             nodes.append("|" + "|".join(f"{name}~{source}" for source, name in enumerate(names)) + "|")
         return "+".join(nodes)
+
+
+def _network(rows: dict[str, list[str]], task: Task, channels: int | None, cells: int | None) -> NasBench201Network:
+    channels = 16 if channels is None else channels
+    cells = 5 if cells is None else cells
+    check_positive(channels=channels, cells=cells)
+    return NasBench201Network(rows, task.channels, task.classes, channels, cells)

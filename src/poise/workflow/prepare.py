@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ from poise.engine.stages import Stage
 from poise.engine.streams import at_stage, seed_of, seeded, stream
 from poise.errors import Refused
 from poise.methods.method import Method
+from poise.spaces.counting import costed, count, countable
+from poise.spaces.latency import read_table
 from poise.spaces.space import Space, Task
+from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -94,6 +97,11 @@ class Preparation:
         if missing:
             names = ",".join([*settings.search.diagnostics, *missing])
             raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
+        target = method.cost_target
+        if target is not None:  # what is wrong is said before data is read
+            costed(first)
+            if target.table is not None:
+                read_table(Path(target.table))
         place = Place.open(settings.device, settings.precision)
         spec = settings.data.source if data is None else data
         return Preparation(settings, method, first, groups, place, spec, whole)
@@ -149,6 +157,29 @@ class Preparation:
         return Task(images.channels, images.size, len(images.classes))
 
     @cached_property
+    def final_task(self) -> Task:
+        """What the retrained network will be for: images in their own size. Reads one of them."""
+        images = self.source.load("train", torch.tensor([0]), self.settings.data.size)
+        return Task(images.channels, images.size, len(images.classes))
+
+    @cached_property
+    def costs(self) -> CostsOf:
+        """What networks of the size that is retrained cost, by a target's metric. Raises `Refused` where the space
+        cannot say, or the latency table is about other networks."""
+        return cache(self._costs)
+
+    def _costs(self, target: CostTarget) -> Costs:
+        form = self.settings.train
+        if countable(target):
+            return count(self.space, self.final_task, target.metric, form.channels, form.cells)
+        return read_table(Path(str(target.table))).costs(self.space, self.final_task, form.channels, form.cells)
+
+    @cached_property
+    def bound_method(self) -> Method:
+        """The method, its slots knowing what networks cost. Raises `Refused` if no network meets its target."""
+        return self.method if self.method.cost_target is None else self.method.bound(self.costs)
+
+    @cached_property
     def batches(self) -> tuple[Batches, Batches]:
         """Batches of the two halves, both normalised by the training half's statistics."""
         training, searching = self.halves
@@ -179,7 +210,7 @@ class Preparation:
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
-            supernet, at.groups, self.method, settings, training, searching, self.place, seed, alphas, number
+            supernet, at.groups, at.bound_method, settings, training, searching, self.place, seed, alphas, number
         )
 
 

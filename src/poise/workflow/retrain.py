@@ -29,6 +29,7 @@ from poise.export.exports import EXPORTS
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.space import SPACES, Space, Task
+from poise.workflow.costing import network_macs
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import augmentation_of, check_data, check_names, check_resuming, note_data
 from poise.workflow.records import recorded
@@ -154,6 +155,7 @@ def train_as(
         )  # fmt: skip
 
     batches = batches_of(form.batch_size)
+    macs = network_macs(space, genotype, task, base)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = space.network(genotype, task, channels=form.channels, cells=form.cells, auxiliary=form.auxiliary > 0)
     if auto_batch:
@@ -165,7 +167,7 @@ def train_as(
     if out is None:
         with memory_explained(training_step(network, form, batches, place)):
             history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
-        return replace(trained, history=history, result=_result(trained, tested, place, form.batch_size))
+        return replace(trained, history=history, result=_result(trained, tested, place, form.batch_size, macs))
     seen = fingerprint(images, *([] if tested is None else [tested]))
     with locked(out):
         if resume:
@@ -180,15 +182,17 @@ def train_as(
             return load_network(folder.path)
         history = _train(trained, base, batches, place, folder, listen, watch)
         _save(folder, trained, space, base)  # before anything else can go wrong
-        result = _result(trained, tested, place, form.batch_size)
+        result = _result(trained, tested, place, form.batch_size, macs)
         folder.write("result.json", json.dumps(result, indent=2))
         folder.checkpoints.clear()
     return replace(trained, history=history, result=result)
 
 
-def _result(trained: TrainedNetwork, tested: Images | None, place: Place, batch_size: int) -> dict[str, float]:
+def _result(
+    trained: TrainedNetwork, tested: Images | None, place: Place, batch_size: int, macs: Mapping[str, float]
+) -> dict[str, float]:
     """What is known of a trained network; how it does on the test split, where there is one."""
-    result: dict[str, float] = {"parameters": trained.parameters}
+    result: dict[str, float] = {"parameters": trained.parameters, **macs}
     if tested is not None:
         measured = _measure(trained, tested, place, batch_size)
         result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}

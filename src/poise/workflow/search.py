@@ -33,7 +33,9 @@ from poise.methods.method import Method
 from poise.methods.slots import Progress
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Space, genotype_of
+from poise.supernet.costs import CostTarget
 from poise.supernet.supernet import ModuleSupernet
+from poise.workflow.costing import load_cost, report_cost, save_cost
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import Preparation, check_data, check_resuming, note_data
 from poise.workflow.records import recorded
@@ -57,6 +59,7 @@ class SearchResult:
         settings: everything that decided the run.
         space: the space that was searched.
         folder: where the run was saved, or None.
+        cost: where the search had a cost target: that, the expected and the true cost, as in ``cost.json``.
     """
 
     genotype: Genotype
@@ -66,6 +69,7 @@ class SearchResult:
     settings: RunSettings
     space: Space
     folder: Path | None
+    cost: Mapping[str, Any] | None = None
 
     @property
     def module(self) -> nn.Module:
@@ -95,6 +99,7 @@ def search(
     overwrite: bool = False,
     resume: bool = False,
     auto_batch: bool = False,
+    cost_target: CostTarget | None = None,
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> SearchResult:
@@ -117,6 +122,7 @@ def search(
         resume: go on with the run that is there, started with the same arguments, or begin it if there is none. On a
             CPU the result is that of a run that was never stopped, to the last bit.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
+        cost_target: what the network that comes out should cost, see `poise.methods.aimed`.
         listen: called with every `poise.engine.events.Event`.
         watch: how often the run is saved, and whether it was asked to stop.
 
@@ -136,7 +142,7 @@ def search(
         data = target
     resolved = resolve(
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
-        precision=precision, data=str(data) if isinstance(data, (str, Path)) else "python",
+        precision=precision, data=str(data) if isinstance(data, (str, Path)) else "python", cost_target=cost_target,
     )  # fmt: skip
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
     return run(
@@ -171,7 +177,8 @@ def run(
         )  # fmt: skip
         prepared, searcher = prepared.at(found.stage), found.searcher
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
-        return _result(prepared, searcher, genotype, found.history, None)
+        cost = report_cost(prepared, searcher.alphas, genotype, listen)
+        return _result(prepared, searcher, genotype, found.history, None, cost)
     resume = resume and RunFolder.kind_of(out) is not None
     if not resume:
         RunFolder.check(out, overwrite)
@@ -214,11 +221,12 @@ def _run_in(
         keeper = Keeper(folder.checkpoints, start, watch)
         whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, whole)
+        save_cost(folder, report_cost(prepared, searcher.alphas, genotype, listen))
         save_genotype(folder, genotype, prepared.method.selection.kind)
     if start is not NOWHERE:
         draw_run(folder, prepared.space, searcher.method.relaxation)
         folder.checkpoints.clear()
-    return _result(prepared, searcher, genotype, history, folder.path)
+    return _result(prepared, searcher, genotype, history, folder.path, load_cost(folder))
 
 
 def _search_in(
@@ -256,17 +264,17 @@ def _fitting_all_stages(settings: RunSettings, data: Any, space: Space | None, l
 
 def _result(
     prepared: Preparation, searcher: Searcher, genotype: Genotype, history: Sequence[Mapping[str, Any]],
-    folder: Path | None,
+    folder: Path | None, cost: Mapping[str, Any] | None,
 ) -> SearchResult:  # fmt: skip
     alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
-    return SearchResult(genotype, alphas, searcher.supernet, history, prepared.settings, prepared.space, folder)
+    return SearchResult(genotype, alphas, searcher.supernet, history, prepared.settings, prepared.space, folder, cost)
 
 
 def choose(
     prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Any, listen: Listener, keeper: Keeper | None = None
 ) -> Genotype:
     """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
-    method, space = prepared.method, prepared.space
+    method, space = prepared.bound_method, prepared.space
     trained = TrainedSupernet(
         space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, keeper
     )

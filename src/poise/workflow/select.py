@@ -24,6 +24,7 @@ from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.selection.rule import SELECTIONS, measures
 from poise.spaces.space import SPACES
+from poise.workflow.costing import report_cost, save_cost
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import choose, save_genotype
 from poise.workflow.show import draw_run
@@ -106,11 +107,13 @@ def select(
 
     if measures(prepared.method.selection):
         searcher()  # what is wrong with the data or the weights is said before anything is written
+    _ = prepared.bound_method  # nor is a target that cannot be met
     request = {"settings": overrides, "data": str(data) if isinstance(data, (str, Path)) else None, "device": device}
     with locked(folder.path):
         keeper = Keeper(folder.selecting, _begin(folder, request, listen), watch)
         genotype = choose(prepared, alphas, searcher, listen, keeper)
         kind = prepared.method.selection.kind
+        save_cost(folder, report_cost(prepared, alphas, genotype, listen))
         current = save_genotype(folder, genotype, kind)
         draw_run(folder, prepared.space, prepared.method.relaxation)
         folder.selecting.clear()

@@ -17,7 +17,9 @@ from poise.report.page import Code, Drawing, Section, write_page
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_table
 from poise.spaces.space import Space
+from poise.supernet.costs import readable
 from poise.supernet.groups import decided
+from poise.workflow.costing import load_cost
 from poise.workflow.prepare import Preparation
 from poise.workflow.stages import at_the_end
 
@@ -59,12 +61,25 @@ def draw_training(folder: RunFolder) -> list[Path]:
     return save_figure(curves_figure(folder.history()), folder.path / "figures", "curves")
 
 
+def cost_table(folder: RunFolder) -> list[RenderableType]:
+    """What the network costs, where the search had a target."""
+    found = load_cost(folder)
+    if found is None:
+        return []
+    names = ("target", "expected", "summed", "true") if found["metric"] == "latency" else ("target", "expected", "true")
+    rows = [(name, "not measured" if found[name] is None else readable(found["metric"], found[name])) for name in names]
+    rows += [(name, readable(name, found[name])) for name in ("macs", "parameters") if name != found["metric"]]
+    labels = {"true": "measured" if found["metric"] == "latency" else "true", "summed": "by the table"}
+    return [result_table([(f"{found['metric']} {labels.get(n, n)}" if n in names else n, text) for n, text in rows])]
+
+
 def run_tables(folder: RunFolder, space: Space) -> RenderableType:
     """A search as tables for the terminal."""
     genotype = folder.genotype()
     return Group(
         genotype_table(genotype, decided(space.groups)),
         history_table(folder.history()),
+        *cost_table(folder),
     )
 
 

@@ -1,0 +1,50 @@
+"""Amounts with units, as people write them: ``300M``, ``8ms``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from poise.errors import Refused, shown
+from poise.supernet.costs import CostTarget
+
+_COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
+_TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6}
+_FORM = re.compile(r"\s*(\d{1,15}(?:\.\d{0,15})?(?:[eE][+-]?\d{1,2})?)\s*([A-Za-zµμ]*)\s*")
+
+
+def parse_count(text: str, what: str) -> float:
+    """``300M`` -> 3e8: a number and nothing, k, M or G. Raises `Refused` for anything else."""
+    return _parse(text, what, _COUNTS, "a number with k, M or G, such as 300M")
+
+
+def parse_seconds(text: str, what: str) -> float:
+    """``8ms`` -> 0.008: a number and s, ms or us. Raises `Refused` for anything else, also without a unit."""
+    return _parse(text, what, _TIMES, "a number with s, ms or us, such as 8ms")
+
+
+def _parse(text: str, what: str, units: dict[str, float], form: str) -> float:
+    found = _FORM.fullmatch(text)
+    if found is None or found[2] not in units:
+        raise Refused(f"{what} takes {form}; got {shown(text)}")
+    value = float(found[1]) * units[found[2]]
+    if not 0 < value < float("inf"):
+        raise Refused(f"{what} must be above 0, got {shown(text)}")
+    return value
+
+
+def parse_target(
+    macs: str | None = None, parameters: str | None = None, latency: str | None = None, table: Path | None = None
+) -> CostTarget | None:
+    """The one cost target that these texts give; None if they give none. Raises `Refused` for more than one."""
+    given = {"macs": macs, "parameters": parameters, "latency": latency}
+    texts = {metric: text for metric, text in given.items() if text is not None}
+    if len(texts) > 1:
+        raise Refused(f"one target at a time; got {' and '.join(f'--target-{metric}' for metric in texts)}")
+    for metric, text in texts.items():
+        what = f"--target-{metric}"
+        value = parse_seconds(text, what) if metric == "latency" else parse_count(text, what)
+        return CostTarget(metric, value, None if table is None else str(table))
+    if table is not None:
+        raise Refused("--latency-table goes with --target-latency")
+    return None

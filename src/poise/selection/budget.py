@@ -1,0 +1,185 @@
+"""Selection within a budget: the strongest candidates whose network costs what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from poise.errors import Refused
+from poise.selection.rule import Trained, selects
+from poise.supernet.costs import Costs, CostsOf, CostTarget, decisions, keepable, readable
+from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
+
+BUCKETS = 4000
+"""Steps of cost that the search for the best choice tells apart, up to the most that is allowed."""
+
+Choice = tuple[tuple[int, int], ...]
+"""What one decision keeps: (row, candidate) pairs."""
+
+
+@selects()
+@dataclass(frozen=True)
+class Budget:
+    """The choice with the largest ``Σ log p`` among those whose network costs between ``(1 − tolerance)·target`` and
+    ``target``.
+
+    Without a limit this is `Magnitude`'s choice: per node the ``inputs`` edges with the largest weights, on each the
+    largest candidate; where rows are choices of their own the largest of each. With the limit it is a multiple-choice
+    knapsack, solved by dynamic programming over the cost in ``BUCKETS`` steps: within a step the stronger choice
+    survives, with its exact cost. Where no choice lies in the window, the one nearest to the target is taken, with a
+    note.
+
+    Args:
+        target: multiply-adds, parameters, or seconds.
+        metric: ``macs``, ``parameters`` or ``latency``.
+        tolerance: how far below the target the network may stay, as a share.
+        table: the file of `poise measure-latency`, for ``latency``.
+    """
+
+    target: float
+    metric: str = "macs"
+    tolerance: float = 0.1
+    table: str | None = None
+    kind: ClassVar[str] = "budget"
+    measures: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        CostTarget(self.metric, self.target, self.table)
+        if not 0 < self.tolerance < 1:
+            raise Refused(f"the tolerance of the budget is a share, between 0 and 1, got {self.tolerance}")
+
+    @property
+    def cost_target(self) -> CostTarget:
+        """The target with its metric."""
+        return CostTarget(self.metric, self.target, self.table)
+
+    def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
+        """Alphas that were never trained have no magnitude to go by."""
+        if method.trains_alphas(epochs):
+            return None
+        return "the alphas are never trained, so their magnitude says nothing; use selection=perturbation"
+
+    def bound(self, costs: CostsOf) -> KnownBudget:
+        """The rule for networks of these costs. Raises `Refused` if none of them meets the target."""
+        found = costs(self.cost_target)
+        found.check(self.target)
+        return KnownBudget(self, found)
+
+    def __call__(self, trained: Trained) -> Kept:
+        raise Refused("the budget does not know what networks cost; bind the method first: method.bound(costs)")
+
+
+@dataclass(frozen=True)
+class KnownBudget:
+    """A `Budget` that knows the costs."""
+
+    rule: Budget
+    costs: Costs
+    kind: ClassVar[str] = Budget.kind
+    measures: ClassVar[bool] = False
+
+    @property
+    def cost_target(self) -> CostTarget:
+        """The target with its metric."""
+        return self.rule.cost_target
+
+    def bound(self, costs: CostsOf) -> KnownBudget:
+        """The same for other costs."""
+        return self.rule.bound(costs)
+
+    def __call__(self, trained: Trained) -> Kept:
+        target = self.rule.target
+        kept = within(trained.groups, trained.probabilities(), self.costs, target, self.rule.tolerance)
+        cost = self.costs.of(kept)
+        if not (1 - self.rule.tolerance) * target <= cost <= target:
+            metric = self.rule.metric
+            trained.note(
+                f"no choice found within {self.rule.tolerance:.0%} below the target {readable(metric, target)}; "
+                f"the nearest has {readable(metric, cost)}"
+            )
+        return kept
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Choices of which one is made: what they keep in ``group``, their ``Σ log p`` and their costs ``[choices]``."""
+
+    group: str
+    choices: list[Choice]
+    strengths: np.ndarray
+    costs: np.ndarray
+
+
+def within(
+    groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor], costs: Costs, target: float, tolerance: float
+) -> Kept:
+    """The strongest choice in the window, or the one nearest to the target; see `Budget`."""
+    found = _decisions(groups, probabilities, costs)
+    picked = _knapsack(found, target - costs.fixed, target * tolerance)
+    kept: dict[str, list[tuple[int, ...]]] = {g.name: [()] * len(g.rows) for g in decided(groups)}
+    for decision, index in zip(found, picked, strict=True):
+        for row, candidate in decision.choices[index]:
+            kept[decision.group][row] = (candidate,)
+    return {name: tuple(rows) for name, rows in kept.items()}
+
+
+def _decisions(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor], costs: Costs) -> list[Decision]:
+    found = []
+    for group in decided(groups):
+        values = probabilities[group.name].double()
+        weights = row_weights(group, groups, probabilities)
+        if weights is not None:
+            values = values * weights.double()[:, None]
+        strengths = values.clamp(min=1e-30).log().tolist()
+        prices = costs.candidates[group.name].tolist()
+        allowed = keepable(group)
+        for rows, count in decisions(group):
+            choices = [
+                tuple(zip(chosen, candidates, strict=True))
+                for chosen in combinations(rows, count)
+                for candidates in product(*(allowed[row] for row in chosen))
+            ]
+            found.append(
+                Decision(
+                    group.name,
+                    choices,
+                    np.array([sum(strengths[row][index] for row, index in choice) for choice in choices]),
+                    np.array([sum(prices[row][index] for row, index in choice) for choice in choices]),
+                )
+            )
+    return found
+
+
+def _knapsack(found: Sequence[Decision], most: float, slack: float) -> list[int]:
+    """For every decision the choice's index: the largest sum of strengths with ``most − slack <= Σ cost <= most``;
+    if there is none, the sum of costs nearest to ``most``."""
+    step = max(most + slack, 1e-12) / BUCKETS
+    strengths, costs = np.zeros(1), np.zeros(1)  # of the partial choices that survive, in the order of their cost
+    history: list[tuple[np.ndarray, np.ndarray]] = []
+    rest = sum(float(decision.costs.min()) for decision in found)
+    for decision in found:
+        rest -= float(decision.costs.min())
+        strength = (strengths[:, None] + decision.strengths[None, :]).ravel()
+        cost = (costs[:, None] + decision.costs[None, :]).ravel()
+        bucket = np.floor(cost / step).astype(np.int64)
+        # The strongest of each bucket; of equals the cheaper, then the one that comes first.
+        order = np.lexsort((np.arange(len(cost)), cost, -strength, bucket))
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = bucket[order][1:] != bucket[order][:-1]
+        survivors = order[first]
+        reachable = cost[survivors] + rest <= most + slack
+        survivors = survivors[reachable] if reachable.any() else survivors[np.argmin(cost[survivors])][None]
+        history.append((survivors // len(decision.costs), survivors % len(decision.costs)))
+        strengths, costs = strength[survivors], cost[survivors]
+    inside = (costs <= most * (1 + 1e-12)) & (costs >= most - slack)
+    best = int(np.argmax(np.where(inside, strengths, -np.inf))) if inside.any() else int(np.argmin(abs(costs - most)))
+    picked = []
+    for before, choice in reversed(history):
+        picked.append(int(choice[best]))
+        best = int(before[best])
+    return picked[::-1]

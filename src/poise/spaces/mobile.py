@@ -1,0 +1,197 @@
+"""The mobile space: 19 inverted bottlenecks, each of a kernel and an expansion to be found, or left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces.counting import Everything
+from poise.spaces.mobile_network import (
+    MOBILE_OPERATIONS,
+    STAGES,
+    ConvNorm,
+    InvertedBottleneck,
+    MobileNetwork,
+    strides,
+    widths,
+)
+from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
+from poise.supernet.choice import mixed_sum
+from poise.supernet.groups import ChoiceGroup, Mixture, Row
+
+CANDIDATES = tuple(MOBILE_OPERATIONS)
+
+STARTS = tuple(1 + sum(count for _, count in STAGES[:stage]) for stage in range(len(STAGES)))
+"""The first layer of each stage: 1, 3, 7, 11, 15, 19. It changes the channels, so it cannot be left out."""
+
+LAYERS = range(1, 1 + sum(count for _, count in STAGES))
+
+ROWS = {
+    "first": tuple(layer for layer in LAYERS if layer in STARTS),
+    "rest": tuple(layer for layer in LAYERS if layer not in STARTS),
+}
+"""Group -> the layers that are its rows."""
+
+RETRAIN: dict[str, Any] = {"auxiliary": 0.0, "label_smoothing": 0.1, "weights": {"weight_decay": 4e-5}}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "demo": {
+        "space": {"channels": 4},
+        "search": {"epochs": 6, "batch_size": 64, "alphas": {"learning_rate": 3e-3}},
+        "train": {"channels": 8, "epochs": 30, "batch_size": 64, "drop_path": 0.0, **RETRAIN},
+    },
+    "small": {
+        "space": {"channels": 8},
+        "search": {
+            "epochs": 10,
+            "batch_size": 64,
+            "max_size": 16,
+            "images_per_half": 3200,
+            "alphas": {"learning_rate": 3e-3},
+        },
+        "train": {"channels": 16, "epochs": 30, "batch_size": 96, "drop_path": 0.0, **RETRAIN},
+    },
+    "paper": {
+        "space": {"channels": 32},
+        "search": {"epochs": 50, "batch_size": 64},
+        "train": {"channels": 32, "epochs": 250, "batch_size": 256, "drop_path": 0.2, **RETRAIN},
+    },
+}
+
+
+def mobile_groups(excluded: Sequence[str]) -> tuple[ChoiceGroup, ...]:
+    """``first`` and ``rest``; only the rows of ``rest`` have ``skip_connect``."""
+    found = []
+    for name, layers in ROWS.items():
+        candidates = CANDIDATES if name == "rest" else tuple(c for c in CANDIDATES if c != "skip_connect")
+        rows = rows_without([Row(str(layer), candidates) for layer in layers], excluded)
+        found.append(ChoiceGroup(name, 1, rows, least=1, most=1))
+    return tuple(found)
+
+
+class MobileSupernet(nn.Module):
+    """Every layer computes ``Σ_o p[o]·o(x)``; a bottleneck that keeps the shape adds its input itself, so that what is
+    left out counts as much as what is there."""
+
+    def __init__(self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int) -> None:
+        super().__init__()
+        self.groups = groups
+        stem, first, layers, head = widths(channels)
+        steps = strides(min(task.size))
+        self.stem = ConvNorm(task.channels, stem, 3, steps[0], 1, True, False)
+        self.first = InvertedBottleneck(stem, first, 1, False, 3, 1)
+        places = {int(row.name): (group, index) for group in groups for index, row in enumerate(group.rows)}
+        self.layers = nn.ModuleList()
+        self.places: list[tuple[str, int]] = []
+        width = first
+        for layer, out, stride in zip(LAYERS, layers, steps[1:], strict=True):
+            group, index = places[layer]
+            names = group.rows[index].candidates
+            built = {name: MOBILE_OPERATIONS[name](width, out, stride, True) for name in names}
+            self.layers.append(nn.ModuleDict(built))
+            self.places.append((group.name, index))
+            width = out
+        self.head = ConvNorm(width, head, 1, 1, 1, True, False)
+        self.classifier = nn.Linear(head, task.classes)
+
+    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+        x = self.first(self.stem(images))
+        for layer, (group, row) in zip(self.layers, self.places, strict=True):
+            x = mixed_sum(layer.children(), x, mixture[group][0, row])
+        logits: Tensor = self.classifier(self.head(x).mean(dim=(2, 3)))
+        return logits
+
+
+@SPACES.add("mobile")
+@dataclass(frozen=True)
+class Mobile:
+    """The mobile space: 19 layers, each an inverted bottleneck of kernel 3, 5 or 7 and expansion 3 or 6, or left out.
+
+    The space of ProxylessNAS (Cai et al., arXiv:1812.00332) in the form with 19 layers, Fair DARTS's second one (Chu et
+    al., arXiv:1911.12126, section 4.4). The first layer of each of the six stages changes the channels, so it has no
+    ``skip_connect``. Takes images of any size, see `poise.spaces.mobile_network`.
+
+    Args:
+        channels: of the supernet's stem; all widths go with it. Published: 32.
+        excluded: candidates left out, see `without`.
+    """
+
+    channels: int = 32
+    excluded: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "mobile"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+
+    def __post_init__(self) -> None:
+        check_positive(channels=self.channels)
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]:
+        """``first``: the 6 layers that begin a stage; ``rest``: the other 13. The rows are the layers' numbers."""
+        return mobile_groups(self.excluded)
+
+    def without(self, candidates: Sequence[str]) -> Self:
+        """This space without these candidates."""
+        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
+
+    def supernet(self, task: Task) -> MobileSupernet:
+        """The supernet of `channels`."""
+        return MobileSupernet(self.groups, task, self.channels)
+
+    def check(self, genotype: Genotype) -> None:
+        """Every layer keeps exactly one candidate."""
+        check_choices(genotype, self.name, mobile_groups(()))
+
+    def network(
+        self,
+        genotype: Genotype,
+        task: Task,
+        *,
+        channels: int | None = None,
+        cells: int | None = None,
+        auxiliary: bool = False,
+    ) -> MobileNetwork:
+        """The discrete network with ``channels`` of the stem (published: 32). Its depth is fixed: ``cells`` is
+        refused."""
+        self.check(genotype)
+        channels = _width(channels, cells)
+        if auxiliary:
+            raise Refused("mobile networks have no auxiliary head; set train.auxiliary to 0")
+        kept = {int(row): list(names) for rows in genotype.choices.values() for row, names in rows.items()}
+        operations = [kept[layer] for layer in LAYERS]
+        return MobileNetwork(operations, task.channels, task.classes, channels, min(task.size))
+
+    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+        """A network that keeps every candidate, and where they are; for counting."""
+        with torch.device("meta"):
+            rows = {int(row.name): row.candidates for group in self.groups for row in group.rows}
+            operations = [list(rows[layer]) for layer in LAYERS]
+            channels = _width(channels, cells)
+            network = MobileNetwork(operations, task.channels, task.classes, channels, min(task.size))
+        places = {
+            f"layers.{int(row.name) - 1}.{name}": (group.name, index, column)
+            for group in self.groups
+            for index, row in enumerate(group.rows)
+            for column, name in enumerate(row.candidates)
+        }
+        return Everything(network, places)
+
+    def describe(self, genotype: Genotype) -> str:
+        """The JSON form on one line: the papers draw their networks."""
+        return json.dumps(genotype.to_dict())
+
+
+def _width(channels: int | None, cells: int | None) -> int:
+    if cells is not None:
+        check_positive(cells=cells)
+        raise Refused(f"mobile networks have {len(LAYERS)} layers, so cells (train.cells) does not apply; got {cells}")
+    channels = 32 if channels is None else channels
+    check_positive(channels=channels)
+    return channels

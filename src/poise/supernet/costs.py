@@ -1,0 +1,194 @@
+"""What networks of a space cost, as a linear function of what is kept, and as an expectation over relaxed alphas.
+
+    cost(network) = fixed + Σ_kept c[group, row, candidate]
+    E[cost]       = fixed + Σ q[group, row, candidate] · c[group, row, candidate]
+
+``q`` is the share of each candidate in what will be kept. Where rows are choices of their own one candidate is kept:
+``q = p / Σ_o p`` of the row. Where a cell keeps ``k`` of the rows into a node: ``q = p · min(1, k / Σ_{e,o} p)`` over
+all of the node's rows, ``none`` left out. So a one-hot ``p``, empty rows included, costs exactly what its network
+costs, and no expectation exceeds what can be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from poise.errors import Refused, unknown
+from poise.supernet.groups import ChoiceGroup, Kept
+
+METRICS: Mapping[str, str] = {
+    "macs": "multiply-adds of one image",
+    "parameters": "parameters",
+    "latency": "seconds for one image",
+}
+"""What can be counted, and its unit."""
+
+
+def readable(metric: str, value: float) -> str:
+    """``301.2M`` multiply-adds or parameters, ``8.03 ms``."""
+    if metric == "latency":
+        return f"{1e3 * value:.3g} ms"
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.4g}{unit}"
+    return f"{value:.0f}"
+
+
+@dataclass(frozen=True)
+class CostTarget:
+    """What the network that a search finds should cost.
+
+    Args:
+        metric: ``macs``, ``parameters`` or ``latency``.
+        value: the target: multiply-adds, parameters, or seconds.
+        table: the file of `poise measure-latency`, for ``latency``.
+    """
+
+    metric: str
+    value: float
+    table: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise unknown("metric of a cost", self.metric, METRICS)
+        if not 0 < self.value < float("inf"):
+            raise Refused(f"the target of a cost must be above 0, got {self.value}")
+        if self.metric == "latency" and self.table is None:
+            raise Refused("a target of latency needs a table of it; write one with: poise measure-latency")
+        if self.metric != "latency" and self.table is not None:
+            raise Refused(f"{self.metric} are counted; a latency table goes with a target of latency")
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Costs of a space's networks of one size.
+
+    Args:
+        metric: what is counted.
+        fixed: what every network costs.
+        groups: the groups that genotypes decide.
+        candidates: group -> ``[rows, candidates]`` float64, what each candidate costs in all layers of its group.
+    """
+
+    metric: str
+    fixed: float
+    groups: tuple[ChoiceGroup, ...]
+    candidates: Mapping[str, Tensor]
+
+    def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+        """``E[cost]`` of relaxed alphas, group -> ``[rows, candidates]``; see the top of this file."""
+        first = next(iter(probabilities.values()))
+        total = first.new_tensor(self.fixed)
+        for group in self.groups:
+            values = probabilities[group.name]
+            costs = self.candidates[group.name].to(values)
+            total = total + (shares(group, values) * costs).sum()
+        return total
+
+    def of(self, kept: Kept) -> float:
+        """What the network that keeps these candidates costs."""
+        found = self.fixed
+        for group in self.groups:
+            for row, indices in enumerate(kept[group.name]):
+                found += sum(float(self.candidates[group.name][row, index]) for index in indices)
+        return found
+
+    def range(self) -> tuple[float, float]:
+        """The cheapest and the dearest network among those that a selection can return."""
+        low = high = self.fixed
+        for group in self.groups:
+            rows = [
+                self.candidates[group.name][row, list(candidates)].tolist()
+                for row, candidates in enumerate(keepable(group))
+            ]
+            for node, count in decisions(group):
+                low += sum(sorted(min(rows[row]) for row in node)[:count])
+                high += sum(sorted((max(rows[row]) for row in node), reverse=True)[:count])
+        return low, high
+
+    def check(self, target: float) -> None:
+        """Raise `Refused` for a target that no network of the space meets."""
+        low, high = self.range()
+        if not low <= target <= high:
+            raise Refused(
+                f"no network here costs {readable(self.metric, target)} ({METRICS[self.metric]}): the cheapest has "
+                f"{readable(self.metric, low)}, the dearest {readable(self.metric, high)}; choose a target between"
+            )
+
+
+def keepable(group: ChoiceGroup) -> tuple[tuple[int, ...], ...]:
+    """For every row the candidates that a selection may keep: not ``none`` where a cell keeps some of a node's rows."""
+    return tuple(
+        tuple(index for index, name in enumerate(row.candidates) if name != "none" or group.inputs is None)
+        for row in group.rows
+    )
+
+
+def decisions(group: ChoiceGroup) -> list[tuple[tuple[int, ...], int]]:
+    """What is decided together: rows, and how many of them are kept."""
+    if group.inputs is None:
+        return [((row,), 1) for row in range(len(group.rows))]
+    return [(tuple(node), min(group.inputs, len(node))) for node in group.nodes]
+
+
+def shares(group: ChoiceGroup, values: Tensor) -> Tensor:
+    """``q [rows, candidates]``, how much of each candidate will be kept; see the top of this file."""
+    if group.inputs is None:
+        return values / _or_one(values.sum(dim=1, keepdim=True))
+    mask = torch.zeros_like(values)
+    for row, candidates in enumerate(keepable(group)):
+        mask[row, list(candidates)] = 1
+    values = values * mask
+    scale = torch.ones_like(values[:, 0])
+    for node, count in decisions(group):
+        rows = torch.tensor(node, device=values.device)
+        share = (count / _or_one(values[rows].sum())).clamp(max=1)
+        scale = scale.index_copy(0, rows, share.expand(len(node)))
+    return values * scale[:, None]
+
+
+def _or_one(total: Tensor) -> Tensor:
+    """What to divide by: a row without any weight stays as it is."""
+    return torch.where(total > 0, total, torch.ones_like(total))
+
+
+CostsOf = Callable[[CostTarget], Costs]
+"""What networks of a run's space and size cost, by the metric of a target."""
+
+
+@runtime_checkable
+class NeedsCosts(Protocol):
+    """A slot's value that needs to know what networks cost. `bound` gives it that before a search begins."""
+
+    kind: ClassVar[str]
+
+    @property
+    def cost_target(self) -> CostTarget | None:
+        """The target, if it has one."""
+        ...
+
+    def bound(self, costs: CostsOf) -> Any:
+        """This value, knowing the costs. Raises `Refused` if its target cannot be met."""
+        ...
+
+
+S = TypeVar("S")
+
+
+def bound(slot: S, costs: CostsOf) -> S:
+    """A slot's value that knows the costs, if it needs to."""
+    if isinstance(slot, NeedsCosts):
+        known: S = slot.bound(costs)
+        return known
+    return slot
+
+
+def cost_target(slots: Sequence[Any]) -> CostTarget | None:
+    """The first target that a slot's value has."""
+    found = (slot.cost_target for slot in slots if isinstance(slot, NeedsCosts))
+    return next((target for target in found if target is not None), None)

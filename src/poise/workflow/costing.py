@@ -1,0 +1,143 @@
+"""What the network that a search found costs, beside what was expected and what was asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from poise.config import RunSettings
+from poise.engine.device import Place
+from poise.engine.events import Listener, Noted, ignore
+from poise.engine.run import RunFolder
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces.counting import Costed, cost_of
+from poise.spaces.latency import LatencyTable, read_table
+from poise.spaces.space import Space, Task, kept_of
+from poise.spaces.timing import ROUNDS, about, compare, measure
+from poise.supernet.costs import readable
+from poise.workflow.prepare import Preparation
+
+FILE = "cost.json"
+
+
+def report_cost(
+    prepared: Preparation, alphas: Mapping[str, Tensor], genotype: Genotype, listen: Listener
+) -> dict[str, Any] | None:
+    """The true cost of a genotype's network beside the expected one and the target; None where there is no target.
+
+    ``expected``: of the relaxed alphas. ``summed``: by the sum over what was kept. ``true``: counted on the network
+    itself. Latency is measured on it, where the run's device is the one that the table was measured on (else None):
+    ``measured`` now, ``true`` at the table's speed, see `poise.spaces.timing.compare`.
+    """
+    target = prepared.method.cost_target
+    if target is None:
+        return None
+    costs, space, task, form = prepared.costs(target), prepared.space, prepared.final_task, prepared.settings.train
+    relaxed = {name: prepared.method.relaxation(values.detach().cpu().double()) for name, values in alphas.items()}
+    metric = target.metric
+    counted = {name: cost_of(space, genotype, task, name, form.channels, form.cells) for name in ("macs", "parameters")}
+    summed = costs.of(kept_of(genotype, prepared.groups))
+    if metric == "latency":
+        true = _measured(Path(str(target.table)), space, genotype, task, prepared.place)
+    else:
+        true = {"true": float(counted[metric])}
+    expected = float(costs.expected(relaxed))
+    found = {"metric": metric, "target": target.value, "expected": expected, "summed": summed, **true, **counted}
+    listen(Noted(cost_line(found)))
+    return found
+
+
+def cost_line(found: Mapping[str, Any]) -> str:
+    """A cost in one line."""
+
+    def text(name: str) -> str:
+        return readable(metric, found[name])
+
+    metric = found["metric"]
+    off = f"{found['summed'] / found['target'] - 1:+.1%}"
+    if metric != "latency":
+        off = f"{found['true'] / found['target'] - 1:+.1%}"
+        return f"{metric} of the network: {text('true')} (target {text('target')}, {off}; expected {text('expected')})"
+    measured = "not measured here"
+    if found["true"] is not None:
+        measured = f"{text('true')} measured at the table's speed ({text('measured')} now)"
+    return (
+        f"latency of the network: {text('summed')} by the table (target {text('target')}, {off}; "
+        f"expected {text('expected')}), {measured}"
+    )
+
+
+def save_cost(folder: RunFolder, found: Mapping[str, Any] | None) -> None:
+    """Write ``cost.json``, if there is a cost to report."""
+    if found is not None:
+        folder.write(FILE, json.dumps(found, indent=2))
+
+
+def load_cost(folder: RunFolder) -> dict[str, Any] | None:
+    """What `save_cost` wrote; None if it wrote nothing. Raises `Refused` if it is damaged."""
+    if not (folder.path / FILE).is_file():
+        return None
+    found = folder.read_json(FILE)
+    numbers = ("target", "expected", "summed", "macs", "parameters")
+    if not isinstance(found.get("metric"), str) or not all(isinstance(found.get(n), (int, float)) for n in numbers):
+        raise Refused(f"{folder.path / FILE} is damaged: it does not describe a cost")
+    return found
+
+
+def _measured(path: Path, space: Space, genotype: Genotype, task: Task, place: Place) -> dict[str, float | None]:
+    table = read_table(path)
+    if {**table.device} != about(place.device):
+        return {"true": None, "measured": None}
+    seconds, speed = compare(table, space, genotype, task, place.device)
+    return {"true": seconds / speed, "measured": seconds}
+
+
+def network_macs(space: Space, genotype: Genotype, task: Task, settings: RunSettings) -> dict[str, float]:
+    """``macs`` of a retrained network, for spaces whose networks take images and say what they cost."""
+    if not isinstance(space, Costed):
+        return {}
+    form = settings.train
+    return {"macs": cost_of(space, genotype, task, "macs", form.channels, form.cells)}
+
+
+def new_file(path: Path, overwrite: bool) -> Path:
+    """The path of a file to write. Raises `Refused` if it is there already, or its folder is not."""
+    if path.exists() and not overwrite:
+        raise Refused(f"{path} exists; choose another file, or pass --overwrite")
+    if path.is_dir() or not path.parent.is_dir():
+        raise Refused(f"cannot write {path}: it is a folder, or lies in none that exists")
+    return path
+
+
+def measure_latency(
+    settings: RunSettings, task: Task, *, rounds: int = ROUNDS, listen: Listener = ignore
+) -> LatencyTable:
+    """Measure the networks of the settings' space at their ``train.channels`` and ``train.cells`` on their device.
+
+    Args:
+        settings: whose space, sizes, device and seed count.
+        task: the images that the networks will take.
+        rounds: each number is the median of so many runs.
+    """
+    if rounds < 1:
+        raise Refused(f"a median takes at least 1 round, got {rounds}")
+    space, form = settings.build_space(), settings.train
+    place = Place.open(settings.device, settings.precision)
+    if settings.precision != "32":
+        raise Refused(f"latency is measured in precision 32, got {settings.precision}")
+    table = measure(
+        space, task, channels=form.channels, cells=form.cells, device=place.device, rounds=rounds, seed=settings.seed
+    )
+    low, high = table.costs(space, task, form.channels, form.cells).range()
+    listen(
+        Noted(
+            f"networks take {readable('latency', low)} to {readable('latency', high)}; the sum over a network's parts "
+            f"differs by {table.error:.1%} on average from {len(table.checks)} networks measured as a whole"
+        )
+    )
+    return table

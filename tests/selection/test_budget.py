@@ -1,0 +1,125 @@
+"""Selection within a budget, against all choices there are."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+
+from poise.errors import Refused
+from poise.selection import Budget, Magnitude
+from poise.spaces import SPACES, Task
+from poise.spaces.counting import cost_of, count
+from poise.spaces.space import genotype_of
+from poise.supernet.costs import Costs
+from poise.supernet.groups import ChoiceGroup, Kept, Row
+from selection.selection_fakes import Fake, free
+
+NODE = ChoiceGroup("cell", 3, tuple(Row(f"{s}->2", ("none", "a", "b")) for s in range(3)), nodes=((0, 1, 2),), inputs=2)
+FREE = free(["none", "a", "b"], 3, "free")
+GROUPS = (NODE, FREE)
+
+
+def instance(seed: int) -> tuple[dict[str, torch.Tensor], Costs]:
+    draw = torch.Generator().manual_seed(seed)
+    values = {g.name: torch.rand(g.shape, generator=draw, dtype=torch.float64) for g in GROUPS}
+    found = {g.name: 100 * torch.rand(g.shape, generator=draw, dtype=torch.float64) for g in GROUPS}
+    return values, Costs("macs", 50.0, GROUPS, found)
+
+
+def every_choice() -> list[Kept]:
+    found: list[Kept] = []
+    for rows in itertools.combinations(range(3), 2):
+        for kept in itertools.product((1, 2), repeat=2):
+            node: list[tuple[int, ...]] = [()] * 3
+            for row, candidate in zip(rows, kept, strict=True):
+                node[row] = (candidate,)
+            found += [
+                {"cell": tuple(node), "free": tuple((c,) for c in others)}
+                for others in itertools.product(range(3), repeat=3)
+            ]
+    return found
+
+
+def strength(kept: Kept, values: dict[str, torch.Tensor]) -> float:
+    return sum(
+        float(values[name][row, index].log())
+        for name, rows in kept.items()
+        for row, indices in enumerate(rows)
+        for index in indices
+    )
+
+
+def chosen(rule: Budget, values: Any, costs: Costs, groups: Any = GROUPS) -> tuple[Kept, list[str]]:
+    trained = Fake(values, groups)
+    return rule.bound(lambda target: costs)(trained), trained.notes
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_strongest_choice_in_the_window(seed: int) -> None:
+    values, costs = instance(seed)
+    low, high = costs.range()
+    for share in (0.2, 0.5, 0.8):
+        target = low + share * (high - low)
+        inside = [kept for kept in every_choice() if 0.9 * target <= costs.of(kept) <= target]
+        kept, notes = chosen(Budget(target), values, costs)
+        if inside:
+            best = max(inside, key=lambda kept: strength(kept, values))
+            assert strength(kept, values) == pytest.approx(strength(best, values), abs=1e-9)
+            assert 0.9 * target <= costs.of(kept) <= target
+            assert not notes
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_budget_that_does_not_bind_changes_nothing(seed: int) -> None:
+    values, costs = instance(seed)
+    kept = Magnitude()(Fake(values, GROUPS))
+    assert chosen(Budget(costs.of(kept)), values, costs) == (kept, [])
+
+
+def test_edges_are_scaled_by_their_weights() -> None:
+    scale = ChoiceGroup("cell.2", 3, (Row("2", ("0", "1", "2")),), scales=("cell", (0, 1, 2)))
+    values = {"cell": torch.full((3, 3), 0.5), "cell.2": torch.tensor([[0.1, 0.5, 0.4]])}
+    costs = Costs("macs", 1.0, (NODE,), {"cell": torch.ones(3, 3, dtype=torch.float64)})
+    assert chosen(Budget(3.0), values, costs, (NODE, scale))[0] == {"cell": ((), (1,), (1,))}
+
+
+def test_where_nothing_lies_in_the_window_the_nearest_is_taken_and_said() -> None:
+    group = free(["a", "b"], 1)
+    costs = Costs("macs", 0.0, (group,), {"cell": torch.tensor([[10.0, 100.0]], dtype=torch.float64)})
+    for target, index, share in ((20.0, 0, "10"), (98.0, 1, "100")):
+        kept, notes = chosen(Budget(target), {"cell": [[0.9, 0.1]]}, costs, [group])
+        assert kept == {"cell": ((index,),)}
+        assert f"the nearest has {share}" in notes[0]
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("mobile", {}), ("darts", {"cells": 4}), ("nasbench201", {})])
+def test_targets_are_met_by_the_networks_themselves(name: str, sizes: dict[str, int]) -> None:
+    space: Any = SPACES[name]().without(("none",))
+    task = Task(3, (32, 32), 10)
+    costs = count(space, task, "macs", channels=16, **sizes)
+    low, high = costs.range()
+    draw = torch.Generator().manual_seed(0)
+    for share in (0.2, 0.6):
+        target = low + share * (high - low)
+        values = {g.name: torch.rand(g.shape, generator=draw) for g in space.groups}
+        kept, notes = chosen(Budget(target), values, costs, space.groups)
+        genotype = genotype_of(name, kept, space.groups)
+        space.check(genotype)
+        true = cost_of(space, genotype, task, "macs", channels=16, **sizes)
+        assert 0.9 * target <= true <= target
+        assert not notes
+
+
+def test_refusals() -> None:
+    _, costs = instance(0)
+    with pytest.raises(Refused, match="tolerance"):
+        Budget(1.0, tolerance=1.0)
+    with pytest.raises(Refused, match="above 0"):
+        Budget(-1.0)
+    with pytest.raises(Refused, match="the cheapest has"):
+        Budget(1.0).bound(lambda target: costs)
+    with pytest.raises(Refused, match="bind the method first"):
+        Budget(1.0)(Fake({}, GROUPS))

@@ -1,0 +1,152 @@
+"""The mobile space: its form by independent arithmetic, and its supernet against its networks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces import SPACES, Task
+from poise.spaces.counting import cost_of, count
+from poise.spaces.mobile_network import MobileNetwork, strides
+from poise.spaces.space import genotype_of
+from poise.supernet.groups import Kept, one_hot
+
+MOBILE = SPACES["mobile"]
+WIDTHS = [32] * 2 + [40] * 4 + [80] * 4 + [96] * 4 + [192] * 4 + [320]
+HALVED = {224: (0, 1, 3, 7, 15), 128: (0, 1, 3, 7, 15), 96: (1, 3, 7, 15), 64: (1, 3, 7, 15), 32: (3, 7, 15)}
+"""Size -> which of stem (0) and layers (1 to 19) halve it."""
+
+
+def random_kept(seed: int) -> Kept:
+    draw = random.Random(seed)
+    return {g.name: tuple((draw.randrange(len(row.candidates)),) for row in g.rows) for g in MOBILE().groups}
+
+
+def arithmetic(genotype: Genotype, size: int, classes: int) -> tuple[int, int]:
+    """Multiply-adds and parameters of the published widths, written down from the papers' tables."""
+    kept = {int(row): names[0] for rows in genotype.choices.values() for row, names in rows.items()}
+    macs = parameters = 0
+
+    def conv(inputs: int, outputs: int, kernel: int, side: int, depthwise: bool = False) -> None:
+        nonlocal macs, parameters
+        weights = outputs * kernel**2 * (1 if depthwise else inputs)
+        macs += weights * side**2
+        parameters += weights + 2 * outputs  # and the normalisation's
+
+    halved = HALVED[size]
+    side = size // 2 if 0 in halved else size
+    conv(3, 32, 3, side)
+    conv(32, 32, 3, side, True)
+    conv(32, 16, 1, side)
+    width = 16
+    for layer, out in enumerate(WIDTHS, start=1):
+        after = side // 2 if layer in halved else side
+        name = kept[layer]
+        if name != "skip_connect":
+            kernel, inner = int(name[8]), int(name[-1]) * width
+            conv(width, inner, 1, side)
+            conv(inner, inner, kernel, after, True)
+            conv(inner, out, 1, after)
+        width, side = out, after
+    conv(320, 1280, 1, side)
+    return macs + 1280 * classes, parameters + 1280 * classes + classes
+
+
+@pytest.mark.parametrize(("size", "classes"), [(32, 10), (224, 1000)])
+def test_counts_are_those_of_the_arithmetic(size: int, classes: int) -> None:
+    space, task = MOBILE(), Task(3, (size, size), classes)
+    costs = {metric: count(space, task, metric) for metric in ("macs", "parameters")}
+    for seed in range(2):
+        kept = random_kept(seed)
+        genotype = genotype_of("mobile", kept, space.groups)
+        macs, parameters = arithmetic(genotype, size, classes)
+        assert costs["macs"].of(kept) == macs
+        assert costs["parameters"].of(kept) == parameters
+        assert cost_of(space, genotype, task, "macs") == macs
+        assert cost_of(space, genotype, task, "parameters") == parameters
+
+
+def test_strides_adapt_to_the_size() -> None:
+    for size, halved in {**HALVED, 48: (3, 7, 15), 200: HALVED[224], 16: (7, 15), 8: (15,), 7: (), 1: ()}.items():
+        found = strides(size)
+        assert len(found) == 20
+        assert tuple(place for place, stride in enumerate(found) if stride == 2) == halved
+        assert set(found) <= {1, 2}
+
+
+def test_groups() -> None:
+    first, rest = MOBILE().groups
+    assert [row.name for row in first.rows] == ["1", "3", "7", "11", "15", "19"]
+    assert len(rest.rows) == 13
+    assert first.shape == (6, 6)
+    assert rest.shape == (13, 7)
+    assert {row.candidates for row in rest.rows} == {(*first.rows[0].candidates, "skip_connect")}
+    assert (rest.least, rest.most, first.least, first.most) == (1, 1, 1, 1)
+
+
+def test_the_supernet_at_a_one_hot_mixture_is_the_network() -> None:
+    size = 17
+    space = MOBILE(channels=4)
+    task = Task(3, (size, size), 5)
+    torch.manual_seed(0)
+    supernet = space.supernet(task).double().train()
+    images = torch.randn(2, 3, size, size, dtype=torch.float64)
+    for seed in range(2):
+        kept = random_kept(seed)
+        found = space.network(genotype_of("mobile", kept, space.groups), task, channels=4)
+        network = MobileNetwork(**{**found.arguments, "search": True}).double().train()  # type: ignore[arg-type]
+        weights = {name: value for name, value in supernet.state_dict().items() if name in network.state_dict()}
+        network.load_state_dict(weights)
+        expected = network(images)
+        torch.testing.assert_close(supernet(images, one_hot(kept, space.groups, images)), expected)
+        torch.testing.assert_close(network.heads(images)[0], expected)
+        assert network.heads(images)[1] is None
+
+
+def test_a_layer_is_the_weighted_sum_of_its_candidates() -> None:
+    space = MOBILE(channels=4)
+    torch.manual_seed(0)
+    supernet = space.supernet(Task(1, (8, 8), 2)).double().eval()
+    images = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    mixture = {g.name: torch.rand(1, *g.shape, dtype=torch.float64) for g in space.groups}
+    rows = {int(row.name): mixture[g.name][0, i] for g in space.groups for i, row in enumerate(g.rows)}
+    x = supernet.first(supernet.stem(images))
+    for layer, modules in enumerate(supernet.layers, start=1):
+        x = sum(p * module(x) for p, module in zip(rows[layer], modules.children(), strict=True))
+    torch.testing.assert_close(supernet(images, mixture), supernet.classifier(supernet.head(x).mean(dim=(2, 3))))
+
+
+def test_drop_path_leaves_bottlenecks_out() -> None:
+    space, task = MOBILE(), Task(3, (8, 8), 2)
+    network = space.network(genotype_of("mobile", random_kept(0), space.groups), task, channels=4)
+    block = next(m for layer in network.layers for m in layer.children() if getattr(m, "residual", False))
+    width = block.project.conv.out_channels
+    torch.manual_seed(0)
+    x = torch.randn(64, width, 8, 8)
+    block.eval()
+    change, dropped = block(x) - x, block(x, 0.5) - x
+    scale = (dropped * change).sum(dim=(1, 2, 3)) / change.square().sum(dim=(1, 2, 3))
+    assert set(scale.round(decimals=3).tolist()) == {0.0, 2.0}
+    changing = next(iter(network.layers[0].children())).eval()
+    wide = torch.randn(4, changing.expand.conv.in_channels, 8, 8)
+    torch.testing.assert_close(changing(wide, 0.5), changing(wide))
+
+
+def test_refusals() -> None:
+    space, task = MOBILE(), Task(3, (8, 8), 2)
+    genotype = genotype_of("mobile", random_kept(0), space.groups)
+    with pytest.raises(Refused, match=r"19 layers.*got 3"):
+        space.network(genotype, task, cells=3)
+    with pytest.raises(Refused, match="no auxiliary head"):
+        space.network(genotype, task, auxiliary=True)
+    missing = {"first": genotype.choices["first"], "rest": dict(list(genotype.choices["rest"].items())[1:])}
+    with pytest.raises(Refused, match="keeps 0 candidates"):
+        space.check(Genotype("mobile", missing))
+    with pytest.raises(Refused, match="unknown operation on 1 of 'first'"):
+        space.check(
+            Genotype("mobile", {**genotype.choices, "first": {**genotype.choices["first"], "1": ("skip_connect",)}})
+        )

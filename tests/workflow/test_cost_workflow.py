@@ -1,0 +1,140 @@
+"""A search with a cost target, from the command line to the retrained network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import poise
+from poise.cli.main import main
+from poise.engine.events import Noted
+from poise.engine.keeper import Watch
+from poise.engine.run import RunFolder
+from poise.spaces import SPACES, Task
+from poise.spaces.counting import cost_of, count
+from poise.spaces.latency import read_table
+
+TINY: dict[str, Any] = {
+    "space.channels": 2,
+    "space.cells": 1,
+    "search.epochs": 2,
+    "search.images_per_half": 80,
+    "search.batch_size": 20,
+    "search.alphas.learning_rate": 0.1,
+    "train.epochs": 1,
+    "train.channels": 4,
+    "train.cells": 1,
+    "train.batch_size": 400,
+}
+TASK = Task(1, (8, 8), 10)
+SPACE: Any = SPACES["nasbench201"]()
+COSTS = count(SPACE, TASK, "macs", 4, 1)
+TARGET = poise.CostTarget("macs", sum(COSTS.range()) / 2)
+
+
+def search(out: Path | None, **more: Any) -> poise.SearchResult:
+    options: dict[str, Any] = {"settings": TINY, "method": "darts", "cost_target": TARGET, **more}
+    return poise.search("digits", space="nasbench201", preset="demo", out=out, **options)
+
+
+def test_a_search_ends_within_a_tenth_of_its_target(tmp_path: Path) -> None:
+    notes: list[str] = []
+    found = search(tmp_path / "run", listen=lambda e: notes.append(e.message) if isinstance(e, Noted) else None)
+    folder = RunFolder(tmp_path / "run")
+    cost = folder.read_json("cost.json")
+    assert found.cost == cost
+    true = cost_of(SPACE, found.genotype, TASK, "macs", 4, 1)
+    assert cost["true"] == cost["summed"] == cost["macs"] == true
+    assert 0.9 * TARGET.value <= true <= TARGET.value
+    assert cost["parameters"] == cost_of(SPACE, found.genotype, TASK, "parameters", 4, 1)
+    assert any(note.startswith("macs of the network") for note in notes)
+    # The expected cost is that of the alphas; it moved towards the target.
+    softmax = {name: values.double().softmax(dim=1) for name, values in found.alphas.items()}
+    assert cost["expected"] == pytest.approx(float(COSTS.expected(softmax)), rel=1e-6)
+    course = [record["expected_cost"]["macs"] for record in folder.history()]
+    assert course[-1] == pytest.approx(cost["expected"], rel=1e-4)
+    start = float(COSTS.expected({"cell": torch.full((6, 5), 0.2, dtype=torch.float64)}))
+    assert abs(course[-1] - TARGET.value) < abs(start - TARGET.value)
+    poise.select(tmp_path / "run", "magnitude")
+    assert folder.read_json("cost.json")["true"] == cost_of(SPACE, folder.genotype(), TASK, "macs", 4, 1)
+    trained = poise.train(found)
+    assert trained.result["macs"] == true
+
+
+def test_stopped_and_gone_on_it_ends_the_same(tmp_path: Path) -> None:
+    whole = search(None)
+    left = 3
+
+    def asked() -> bool:
+        nonlocal left
+        left -= 1
+        return left <= 0
+
+    with pytest.raises(poise.Stopped):
+        search(tmp_path / "run", watch=Watch(every=0, asked=asked))
+    found = poise.resume(tmp_path / "run")
+    assert isinstance(found, poise.SearchResult)
+    assert found.genotype == whole.genotype
+    assert all(torch.equal(found.alphas[name], values) for name, values in whole.alphas.items())
+    assert found.cost == whole.cost
+
+
+def test_what_cannot_be_met_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(poise.Refused, match="the cheapest has"):
+        search(tmp_path / "run", cost_target=poise.CostTarget("macs", 1.0))
+    with pytest.raises(poise.Refused, match="cannot read the latency table"):
+        search(tmp_path / "run", cost_target=poise.CostTarget("latency", 1.0, str(tmp_path / "none.json")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_method_that_measures_keeps_its_selection(tmp_path: Path) -> None:
+    settings = TINY | {"search.epochs": 1, "selection": "perturbation", "selection.tune_epochs": 0}
+    found = search(None, settings=settings)
+    assert found.settings.method["selection"]["kind"] == "perturbation"
+    assert found.cost is not None
+    assert found.cost["true"] == cost_of(SPACE, found.genotype, TASK, "macs", 4, 1)
+
+
+def command(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    return int(stopped.value.code or 0)
+
+
+def test_latency_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, run = tmp_path / "latency.json", tmp_path / "run"
+    sizes = ["--set", "train.channels=4", "--set", "train.cells=1"]
+    measuring = ["--image-channels", "1", "--size", "8", "--rounds", "3", "--out", str(table)]
+    assert command("measure-latency", "--space", "nasbench201", *sizes, *measuring) == 0
+    assert command("measure-latency", "--space", "nasbench201", *sizes, *measuring) == 2
+    assert "exists; choose another file, or pass --overwrite" in capsys.readouterr().err
+    found = read_table(table)
+    low, high = found.costs(SPACE, TASK, 4, 1).range()
+    target = (low + high) / 2
+    settings = [part for name, value in TINY.items() for part in ("--set", f"{name}={value}")]
+    searching = ["search", "--data", "digits", "--space", "nasbench201", "--method", "darts", "--preset", "demo"]
+    aim = ["--target-latency", f"{1e6 * target:.3f}us", "--latency-table", str(table)]
+    assert command(*searching, *settings, *aim, "--out", str(run)) == 0
+    cost = json.loads((run / "cost.json").read_text())
+    assert cost["summed"] == pytest.approx(found.costs(SPACE, TASK, 4, 1).of(_kept(run)))
+    assert 0.9 * target <= cost["summed"] <= 1.001 * target
+    assert cost["true"] > 0
+    assert "latency measured" in capsys.readouterr().out
+    other = json.dumps(json.loads(table.read_text()) | {"device": {"device": "another"}})
+    table.write_text(other)
+    assert poise.select(run).genotype == RunFolder(run).genotype()
+    assert json.loads((run / "cost.json").read_text())["true"] is None
+    assert command(*searching, *settings, *aim[:2], "--out", str(tmp_path / "more")) == 2
+    assert "poise measure-latency" in capsys.readouterr().err
+    assert command(*searching, *settings, "--target-macs", "much", "--out", str(tmp_path / "more")) == 2
+    assert "--target-macs takes a number with k, M or G, such as 300M; got 'much'" in capsys.readouterr().err
+
+
+def _kept(run: Path) -> Any:
+    from poise.spaces.space import kept_of
+
+    return kept_of(RunFolder(run).genotype(), SPACE.groups)
