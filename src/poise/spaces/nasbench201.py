@@ -19,7 +19,7 @@ from poise.spaces.nasbench201_network import NasBench201Network, ResidualReducti
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import check_partial, edge_groups, joined, seen
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
-from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, Row, row_weights
+from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, Row, decided, row_weights
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
 """The 6 edges in the benchmark's order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
@@ -211,7 +211,7 @@ class NasBench201:
 
     def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network that keeps every candidate, and where they are; for counting."""
-        group = self._group(self.excluded)
+        (group,) = decided(self.groups)
         rows = {row.name: [name for name in row.candidates if name != "none"] for row in group.rows}
         with torch.device("meta"):
             network = _network(rows, task, channels, cells)
