@@ -119,3 +119,14 @@ def test_what_is_measured_after_every_epoch() -> None:
     assert all(isinstance(value, float) for value in numbers.values())
     with pytest.raises(Refused, match=r"'landscape' is not measured after every epoch .*--only landscape"):
         all_of(["landscape"])
+
+
+def test_saturation_of_a_sigmoid() -> None:
+    """Its rows need not add up to 1: entropy is of their shares."""
+    found = smooth_searcher("fair-darts")
+    first, _ = found.alphas
+    with torch.no_grad():
+        found.alphas[first].fill_(math.log(9))  # p = 0.9, twice
+    numbers = Saturation()(Subject(found)).numbers
+    assert numbers[f"saturation/{first}/entropy"] == pytest.approx(1)
+    assert numbers[f"saturation/{first}/distance"] == pytest.approx(0.1)
