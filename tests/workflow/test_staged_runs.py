@@ -16,6 +16,7 @@ from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.run import RunFolder
 from poise.report.cell import cell_figure
+from poise.report.tables import history_table
 from poise.spaces import SPACES
 from poise.supernet.choice import Choice
 from poise.workflow.search import dry_run
@@ -58,6 +59,9 @@ def test_a_run(found: poise.SearchResult) -> None:
     assert stage["narrowing"]["reduce"] == {row.name: list(row.candidates) for row in space.groups[1].rows}
     assert [record["stage"] for record in RunFolder(found.folder).history()] == [0, 1, 2]
     assert cell_figure(found.genotype, space.groups)
+    table = history_table(RunFolder(found.folder).history())
+    assert [column.header for column in table.columns][:2] == ["epoch", "stage"]
+    assert [str(cell) for cell in table.columns[1].cells] == ["0", "1", "2"]
 
 
 def test_a_finished_run_is_selected_from_and_shown(found: poise.SearchResult) -> None:

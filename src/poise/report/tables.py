@@ -15,6 +15,7 @@ from poise.supernet.groups import ChoiceGroup
 
 COLUMNS = {
     "epoch": "epoch",
+    "stage": "stage",
     "train_loss": "train loss",
     "train_accuracy": "train acc.",
     "search_loss": "search loss",
@@ -82,7 +83,7 @@ def result_table(rows: Iterable[tuple[str, str]]) -> Table:
 
 def number(name: str, value: float) -> str:
     """A record's number as a person reads it: accuracies and shares in percent."""
-    if name == "epoch":
+    if name in ("epoch", "stage"):
         return f"{value:.0f}"
     if name.endswith("accuracy") or name == "skip_share":
         return f"{100 * value:.2f}%"
