@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import multiprocessing
 import signal
@@ -31,6 +32,9 @@ from poise.errors import Refused
 
 WORKERS = 2
 """Processes that decode, unless asked otherwise."""
+
+PR_SET_PDEATHSIG = 1
+"""Number of an option of prctl(2): the signal that a process gets when its parent ends."""
 
 SAMPLE = 1024
 """Images that mean and standard deviation are taken from."""
@@ -159,7 +163,7 @@ class StreamedBatches:
             batch_sampler=plan,
             num_workers=self._workers,
             collate_fn=_as_it_is,
-            worker_init_fn=_leave_signals_alone,
+            worker_init_fn=_begin,
             multiprocessing_context=_context() if self._workers else None,
             generator=torch.Generator(),  # it draws a seed that nobody uses; not from the run's own generator
         )
@@ -218,10 +222,13 @@ def _as_it_is(found: Any) -> Any:
     return found
 
 
-def _leave_signals_alone(worker: int) -> None:
-    """Who asks a run to stop asks all its processes; the run itself ends the workers, once it has saved its state."""
+def _begin(worker: int) -> None:
+    """A worker hears no signals: who asks a run to stop asks all its processes, and the run ends its workers once it has
+    saved its state. It does not outlive the run, not even one that is killed: it holds the run's lock as well."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _context() -> Any:
