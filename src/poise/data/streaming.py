@@ -223,8 +223,8 @@ def _as_it_is(found: Any) -> Any:
 
 
 def _begin(worker: int) -> None:
-    """A worker hears no signals: who asks a run to stop asks all its processes, and the run ends its workers once it has
-    saved its state. It does not outlive the run, not even one that is killed: it holds the run's lock as well."""
+    """A worker hears no signals: who asks a run to stop often asks all its processes, and the run ends its workers once
+    it has saved its state. No worker outlives a run that is killed: it holds the run's lock as well."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
