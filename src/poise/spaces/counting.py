@@ -17,6 +17,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import Space, Task
 from poise.supernet.costs import Costs, CostTarget
 from poise.supernet.groups import decided
@@ -52,6 +53,13 @@ def costed(space: Space) -> Costed:
             f"space {space.name!r} cannot say what its networks cost (it has no `everything`), so no target can be set"
         )
     return space
+
+
+def everything_of(space: Space, task: Task, *, form: str | None, channels: int | None, cells: int | None) -> Everything:
+    """``space.everything`` in a form, see `poise.spaces.forms`. Raises `Refused` if the space has none of either."""
+    check_form(space, form)
+    more: dict[str, Any] = {} if form is None else {"form": form}
+    return costed(space).everything(task, channels=channels, cells=cells, **more)
 
 
 def counts(network: nn.Module, task: Task, metric: str) -> dict[str, int]:
@@ -94,14 +102,21 @@ def total(network: nn.Module, task: Task, metric: str) -> int:
     return sum(count for path, count in found.items() if not path.startswith("auxiliary."))
 
 
-def count(space: Space, task: Task, metric: str, channels: int | None = None, cells: int | None = None) -> Costs:
-    """What the space's networks of this size cost, in multiply-adds or parameters.
+def count(
+    space: Space,
+    task: Task,
+    metric: str,
+    channels: int | None = None,
+    cells: int | None = None,
+    form: str | None = None,
+) -> Costs:
+    """What the space's networks of this size and form cost, in multiply-adds or parameters.
 
     Raises:
         Refused: the space cannot say.
     """
     groups = decided(space.groups)
-    whole = costed(space).everything(task, channels=channels, cells=cells)
+    whole = everything_of(space, task, form=form, channels=channels, cells=cells)
     candidates = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}
     fixed = 0
     for path, number in counts(whole.network, task, metric).items():
@@ -124,11 +139,17 @@ def place_of(path: str, places: Mapping[str, tuple[str, int, int]]) -> tuple[str
 
 
 def cost_of(
-    space: Space, genotype: Genotype, task: Task, metric: str, channels: int | None = None, cells: int | None = None
+    space: Space,
+    genotype: Genotype,
+    task: Task,
+    metric: str,
+    channels: int | None = None,
+    cells: int | None = None,
+    form: str | None = None,
 ) -> int:
     """The multiply-adds or parameters of a genotype's own network, counted on it."""
     with torch.device("meta"):
-        network = space.network(genotype, task, channels=channels, cells=cells)
+        network = network_of(space, genotype, task, form=form, channels=channels, cells=cells, auxiliary=False)
     return total(network, task, metric)
 
 

@@ -8,11 +8,11 @@ from typing import Any, ClassVar, Self
 
 import torch
 
-from poise.errors import Refused
+from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
 from poise.spaces.counting import Everything
-from poise.spaces.network import CellNetwork, live_edges, reductions
+from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
 from poise.supernet.groups import ChoiceGroup, Narrowing, Row, decided
@@ -60,6 +60,26 @@ PRESETS: dict[str, dict[str, Any]] = {
             "cutout": 16,
         },
     },
+    "imagenet": {
+        "data": {"streaming": True, "size": 224},
+        "space": {"channels": 16, "cells": 8},
+        "search": {"epochs": 50, "batch_size": 64},
+        "train": {
+            "form": "imagenet",
+            "channels": 48,
+            "cells": 14,
+            "epochs": 250,
+            "batch_size": 1024,
+            "drop_path": 0.0,
+            "auxiliary": 0.4,
+            "label_smoothing": 0.1,
+            "flip": True,
+            "colour_jitter": 0.4,
+            "schedule": "linear",
+            "warm_up": 5,
+            "weights": {"learning_rate": 0.5, "weight_decay": 3e-5},
+        },
+    },
 }
 
 
@@ -83,6 +103,7 @@ class CellSpace:
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    forms: ClassVar[tuple[str, ...]] = tuple(STEMS)
 
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, cells=self.cells)
@@ -139,13 +160,17 @@ class CellSpace:
         channels: int | None = None,
         cells: int | None = None,
         auxiliary: bool = False,
+        form: str = "cifar",
     ) -> CellNetwork:
-        """The discrete network to retrain; the published size is 36 channels and 20 cells."""
+        """The discrete network to retrain; the published size is 36 channels and 20 cells, or 48 and 14 in the form
+        for ImageNet."""
         self.check(genotype)
         rows = {kind: _lists(rows) for kind, rows in genotype.choices.items()}
-        return _network(rows, task, channels, cells, auxiliary)
+        return _network(rows, task, channels, cells, auxiliary, form)
 
-    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(
+        self, task: Task, *, channels: int | None = None, cells: int | None = None, form: str = "cifar"
+    ) -> Everything:
         """A network that keeps every candidate, and where they are; for counting.
 
         Its costs are those of networks in which every node has an input. Where one has none (Fair DARTS's irregular
@@ -156,7 +181,7 @@ class CellSpace:
             group.name: {row.name: [n for n in row.candidates if n != "none"] for row in group.rows} for group in groups
         }
         with torch.device("meta"):
-            network = _network(rows, task, channels, cells, False)
+            network = _network(rows, task, channels, cells, False, form)
         count = len(network.cells)
         places = {
             f"cells.{number}.edges.{row.name}.{name}": (group.name, index, column)
@@ -184,14 +209,24 @@ class CellSpace:
 
 
 def _network(
-    rows: dict[str, dict[str, list[str]]], task: Task, channels: int | None, cells: int | None, auxiliary: bool
+    rows: dict[str, dict[str, list[str]]],
+    task: Task,
+    channels: int | None,
+    cells: int | None,
+    auxiliary: bool,
+    form: str,
 ) -> CellNetwork:
-    channels = 36 if channels is None else channels
-    cells = 20 if cells is None else cells
+    if form not in STEMS:
+        raise unknown("form of a network", form, STEMS)
+    published = {"cifar": (36, 20), "imagenet": (48, 14)}[form]
+    channels = published[0] if channels is None else channels
+    cells = published[1] if cells is None else cells
     check_positive(channels=channels, cells=cells)
+    if channels == 1 and form == "imagenet":
+        raise Refused("the form for ImageNet needs at least 2 channels: its stem begins with half of them")
     if cells < 3:
         raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
-    return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary)
+    return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary, form=form)
 
 
 def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:

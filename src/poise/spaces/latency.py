@@ -101,6 +101,12 @@ class LatencyTable:
         return json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=1)
 
 
+def check_own_form(form: str | None) -> None:
+    """Raise `Refused` for networks of another form than their space's own: no latency table is made of these."""
+    if form is not None:
+        raise Refused(f"latency is measured of networks in their space's own form, not in train.form={form}")
+
+
 def read_table(path: Path) -> LatencyTable:
     """A table from its file. Raises `Refused` if it is none, or damaged."""
     try:

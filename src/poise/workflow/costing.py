@@ -16,7 +16,7 @@ from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.counting import Costed, cost_of
-from poise.spaces.latency import LatencyTable, read_table
+from poise.spaces.latency import LatencyTable, check_own_form, read_table
 from poise.spaces.space import Space, Task, kept_of
 from poise.spaces.timing import ROUNDS, about, compare, measure
 from poise.supernet.costs import readable
@@ -40,7 +40,8 @@ def report_cost(
     costs, space, task, form = prepared.costs(target), prepared.space, prepared.final_task, prepared.settings.train
     relaxed = {name: prepared.method.relaxation(values.detach().cpu().double()) for name, values in alphas.items()}
     metric = target.metric
-    counted = {name: cost_of(space, genotype, task, name, form.channels, form.cells) for name in ("macs", "parameters")}
+    size = (form.channels, form.cells, form.form)
+    counted = {name: cost_of(space, genotype, task, name, *size) for name in ("macs", "parameters")}
     summed = costs.of(kept_of(genotype, prepared.groups))
     if metric == "latency":
         true = _measured(Path(str(target.table)), space, genotype, task, prepared.place)
@@ -102,7 +103,7 @@ def network_macs(space: Space, genotype: Genotype, task: Task, settings: RunSett
     if not isinstance(space, Costed):
         return {}
     form = settings.train
-    return {"macs": cost_of(space, genotype, task, "macs", form.channels, form.cells)}
+    return {"macs": cost_of(space, genotype, task, "macs", form.channels, form.cells, form.form)}
 
 
 def new_file(path: Path, overwrite: bool) -> Path:
@@ -127,6 +128,7 @@ def measure_latency(
     if rounds < 1:
         raise Refused(f"a median takes at least 1 round, got {rounds}")
     space, form = settings.build_space(), settings.train
+    check_own_form(form.form)
     place = Place.open(settings.device, settings.precision)
     if settings.precision != "32":
         raise Refused(f"latency is measured in precision 32, got {settings.precision}")

@@ -25,7 +25,8 @@ from poise.engine.streams import at_stage, seed_of, seeded, stream
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
-from poise.spaces.latency import read_table
+from poise.spaces.forms import check_form
+from poise.spaces.latency import check_own_form, read_table
 from poise.spaces.space import Space, Task
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
@@ -87,6 +88,8 @@ class Preparation:
     @staticmethod
     def of(settings: RunSettings, data: Any = None, space: Space | None = None) -> Preparation:
         """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name."""
+        if settings.data.streaming:
+            raise Refused("a search holds its images in memory; data.streaming is for poise train, so set it to false")
         method = settings.build_method()
         whole = method.space(space or settings.build_space())
         first: Space = method.curriculum.space(whole, 0, {})
@@ -100,7 +103,9 @@ class Preparation:
         target = method.cost_target
         if target is not None:  # what is wrong is said before data is read
             costed(first)
+            check_form(first, settings.train.form)
             if target.table is not None:
+                check_own_form(settings.train.form)
                 read_table(Path(target.table))
         place = Place.open(settings.device, settings.precision)
         spec = settings.data.source if data is None else data
@@ -171,7 +176,7 @@ class Preparation:
     def _costs(self, target: CostTarget) -> Costs:
         form = self.settings.train
         if countable(target):
-            return count(self.space, self.final_task, target.metric, form.channels, form.cells)
+            return count(self.space, self.final_task, target.metric, form.channels, form.cells, form.form)
         return read_table(Path(str(target.table))).costs(self.space, self.final_task, form.channels, form.cells)
 
     @cached_property
