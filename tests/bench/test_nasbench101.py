@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from poise.bench.nasbench101 import OPERATIONS, Cell
+from poise.spaces.nasbench101 import OPERATIONS, Cell
 from poise.errors import Refused
 
 C3, C1, MP = OPERATIONS

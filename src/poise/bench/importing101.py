@@ -19,7 +19,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poise.bench.nasbench101 import Cell
+from poise.spaces.nasbench101 import Cell
 from poise.bench.tfrecord import message, records
 from poise.engine.checkpoint import write_durably
 from poise.errors import Refused

@@ -16,7 +16,8 @@ class Magnitude:
     """Per node keep the 2 incoming edges with the largest ``max_{o≠none} p[e, o]``; on each, the largest ``o ≠ none``.
 
     Where rows are choices of their own (NAS-Bench-201, `Choice` layers) every row keeps its largest candidate, ``none``
-    included. Equal weights: the first wins.
+    included. A row that must keep several (the inputs of a block in NAS-Bench-1Shot1) keeps so many, the largest ones.
+    Equal weights: the first wins.
 
     Source: Liu et al., DARTS (arXiv:1806.09055), section 2.4.
     """
@@ -37,7 +38,13 @@ class Magnitude:
             values = probabilities[group.name]
             rows = strongest_rows(group, trained.groups, probabilities)
             kept[group.name] = tuple(
-                (max(eligible(group, row), key=values[row].tolist().__getitem__),) if row in rows else ()
+                largest(group, row, values[row].tolist()) if row in rows else ()
                 for row in range(len(group.rows))
             )
         return kept
+
+
+def largest(group: ChoiceGroup, row: int, weights: Sequence[float]) -> tuple[int, ...]:
+    """The eligible candidates with the largest weights, as many as the row must keep, at least one."""
+    order = sorted(eligible(group, row), key=lambda candidate: -weights[candidate])
+    return tuple(sorted(order[: max(1, group.least)]))
