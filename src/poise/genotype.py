@@ -125,8 +125,8 @@ class Genotype:
 
     @staticmethod
     def parse(text: str, space: str = "darts") -> Genotype:
-        """Read a genotype in any notation: poise's JSON, the DARTS papers' Python text, a NAS-Bench-201 string, a cell of
-        NAS-Bench-1Shot1 as NAS-Bench-101 writes it (adjacency matrix and labels, with a blank between).
+        """Read a genotype in any notation: poise's JSON, the DARTS papers' Python text, a NAS-Bench-201 string, or a
+        cell of NAS-Bench-1Shot1 as NAS-Bench-101 writes it: adjacency matrix and labels, with a blank between.
 
         The Python text is read by a parser that knows only literals; nothing is evaluated. Its entries are
         ``(operation, input)``, two per node, or Fair DARTS's ``(operation, node, input)``.
@@ -187,12 +187,15 @@ def _parse_nasbench101(text: str) -> Genotype:
             "not a cell of NAS-Bench-101: expected an adjacency matrix of 0 and 1, a blank and its labels, "
             f"input,...,output; got {text[:80]!r}"
         )
-    into = [[str(source) for source in range(size) if match[1][source * size + target] == "1"] for target in range(size)]
+    into = [
+        [str(source) for source in range(size) if match[1][source * size + target] == "1"] for target in range(size)
+    ]
     counts = tuple(map(len, into[1:]))
     if counts not in _INPUTS or any(int(source) >= target for target, found in enumerate(into) for source in found):
         known = "; ".join(f"{', '.join(map(str, inputs))} ({space})" for inputs, space in _INPUTS.items())
         raise Refused(f"a cell of NAS-Bench-1Shot1 takes from earlier vertices as many inputs as {known}; got {counts}")
-    choices = {"operations": {str(block): (name,) for block, name in enumerate(operations, start=1)}}
+    choices: dict[str, dict[str, tuple[str, ...]]] = {}
+    choices["operations"] = {str(block): (name,) for block, name in enumerate(operations, start=1)}
     for vertex, found in enumerate(into[1:], start=1):
         if len(found) < vertex:
             choices["output" if vertex == size - 1 else f"input.{vertex}"] = {"vertices": tuple(found)}

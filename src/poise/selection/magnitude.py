@@ -38,8 +38,7 @@ class Magnitude:
             values = probabilities[group.name]
             rows = strongest_rows(group, trained.groups, probabilities)
             kept[group.name] = tuple(
-                largest(group, row, values[row].tolist()) if row in rows else ()
-                for row in range(len(group.rows))
+                largest(group, row, values[row].tolist()) if row in rows else () for row in range(len(group.rows))
             )
         return kept
 

@@ -40,8 +40,8 @@ class PerturbationRule:
     """Rows in random order: set each candidate's weight to 0 in turn (the row is not renormalised), keep the one whose
     removal hurts most, tune; then, in cells, nodes in random order: drop the incoming edges whose removal hurts least.
 
-    A row that must keep m > 1 candidates (the inputs of a block in NAS-Bench-1Shot1) keeps the m whose removal hurts most,
-    each measured once, on the whole search half, while all others are still there; the paper has no such rows.
+    A row that must keep m > 1 candidates (the inputs of a block in NAS-Bench-1Shot1) keeps the m whose removal hurts
+    most, each measured once, on the whole search half, with all others still there; the paper has no such rows.
 
     Normal and reduction cells are visited in step. The supernet is tuned, with SGD restarted at a tenth of its
     learning rate, between any two visits.
@@ -117,8 +117,7 @@ class PerturbationRule:
                     del kept[name][least]
             tune()
         return {
-            name: tuple(kept[name].get(row, ()) for row in range(len(group.rows)))
-            for name, group in groups.items()
+            name: tuple(kept[name].get(row, ()) for row in range(len(group.rows))) for name, group in groups.items()
         }
 
     def dearest(self, trained: Trained, without: Mapping[int, Edits], count: int) -> tuple[int, ...]:

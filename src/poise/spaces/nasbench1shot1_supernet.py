@@ -57,7 +57,7 @@ class MixedCell(nn.Module):
             terms = [projection(x), *values]
             if input_group(block) in mixture:
                 terms = _scaled(terms, mixture[input_group(block)][0])
-            values.append(mixed_sum(candidates.values(), sum(terms[1:], terms[0]), weights))
+            values.append(mixed_sum(candidates.children(), sum(terms[1:], terms[0]), weights))
         shortcut, *ends = _scaled([self.shortcut(x), *values], mixture[OUTPUT][0])
         return shortcut + torch.cat(ends, dim=1)
 
