@@ -209,7 +209,7 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_kinds_are_found_by_themselves() -> None:
-    assert list(TABLES) == ["nasbench201", "own"]
+    assert list(TABLES) == ["nasbench101", "nasbench201", "own"]
 
 
 @needs_table
