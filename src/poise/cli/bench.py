@@ -127,9 +127,8 @@ def query(
     from poise.report.contest import query_table
 
     truth = open_table(table)
-    path = Path(architecture)
-    is_file = "|" not in architecture and path.is_file()
-    console.print(query_table(truth, read_genotype(path) if is_file else architecture))
+    is_file = "|" not in architecture and os.path.isfile(architecture)  # also where a text is too long for a name
+    console.print(query_table(truth, read_genotype(Path(architecture)) if is_file else architecture))
 
 
 @bench.command("import")
