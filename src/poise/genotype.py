@@ -34,6 +34,13 @@ Choices = Mapping[str, Mapping[str, tuple[str, ...]]]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.>:-]{0,199}")
 _NASBENCH201_ROW = re.compile(r"([A-Za-z0-9_]+)~([0-9])")
+_NASBENCH101 = re.compile(r"([01]+)\s+input,((?:[A-Za-z0-9-]+,)+)output")
+_INPUTS = {
+    (1, 2, 2, 2, 2): "nasbench1shot1-1",
+    (1, 1, 2, 2, 3): "nasbench1shot1-2",
+    (1, 1, 1, 2, 2, 2): "nasbench1shot1-3",
+}
+"""How many inputs the blocks and the output take -> the space of NAS-Bench-1Shot1."""
 
 
 def checked_name(value: object, what: str) -> str:
@@ -118,7 +125,8 @@ class Genotype:
 
     @staticmethod
     def parse(text: str, space: str = "darts") -> Genotype:
-        """Read a genotype in any notation: poise's JSON, the DARTS papers' Python text, a NAS-Bench-201 string.
+        """Read a genotype in any notation: poise's JSON, the DARTS papers' Python text, a NAS-Bench-201 string, or a
+        cell of NAS-Bench-1Shot1 as NAS-Bench-101 writes it: adjacency matrix and labels, with a blank between.
 
         The Python text is read by a parser that knows only literals; nothing is evaluated. Its entries are
         ``(operation, input)``, two per node, or Fair DARTS's ``(operation, node, input)``.
@@ -134,6 +142,8 @@ class Genotype:
             return Genotype.from_json(text)
         if text.startswith("|"):
             return _parse_nasbench201(text)
+        if text[:1] in ("0", "1"):
+            return _parse_nasbench101(text)
         return _parse_python(text, space)
 
 
@@ -166,6 +176,32 @@ def _parse_nasbench201(text: str) -> Genotype:
     return Genotype("nasbench201", {"cell": rows})
 
 
+def _parse_nasbench101(text: str) -> Genotype:
+    """``0110…0 input,conv3x3-bn-relu,…,output`` of a cell with all its blocks -> operations, and the inputs of every
+    vertex that does not take all there are."""
+    match = _NASBENCH101.fullmatch(text)
+    operations = match[2].rstrip(",").split(",") if match else []
+    size = len(operations) + 2
+    if match is None or len(match[1]) != size * size:
+        raise Refused(
+            "not a cell of NAS-Bench-101: expected an adjacency matrix of 0 and 1, a blank and its labels, "
+            f"input,...,output; got {text[:80]!r}"
+        )
+    into = [
+        [str(source) for source in range(size) if match[1][source * size + target] == "1"] for target in range(size)
+    ]
+    counts = tuple(map(len, into[1:]))
+    if counts not in _INPUTS or any(int(source) >= target for target, found in enumerate(into) for source in found):
+        known = "; ".join(f"{', '.join(map(str, inputs))} ({space})" for inputs, space in _INPUTS.items())
+        raise Refused(f"a cell of NAS-Bench-1Shot1 takes from earlier vertices as many inputs as {known}; got {counts}")
+    choices: dict[str, dict[str, tuple[str, ...]]] = {}
+    choices["operations"] = {str(block): (name,) for block, name in enumerate(operations, start=1)}
+    for vertex, found in enumerate(into[1:], start=1):
+        if len(found) < vertex:
+            choices["output" if vertex == size - 1 else f"input.{vertex}"] = {"vertices": tuple(found)}
+    return Genotype(_INPUTS[counts], choices)
+
+
 def _parse_python(text: str, space: str) -> Genotype:
     """``Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)``."""
     if len(text) > LONGEST_PYTHON:
@@ -182,8 +218,8 @@ def _parse_python(text: str, space: str) -> Genotype:
     value = body[0].value if len(body) == 1 and isinstance(body[0], (ast.Expr, ast.Assign)) else None
     if not isinstance(value, ast.Call) or not isinstance(value.func, ast.Name) or value.func.id != "Genotype":
         raise Refused(
-            "not a genotype: expected poise's JSON, Genotype(normal=[('sep_conv_3x3', 1), ...], ...) or a "
-            f"NAS-Bench-201 string |op~0|+|op~0|op~1|+..., got {text[:60]!r}"
+            "not a genotype: expected poise's JSON, Genotype(normal=[('sep_conv_3x3', 1), ...], ...), a NAS-Bench-201 "
+            f"string |op~0|+|op~0|op~1|+... or a NAS-Bench-101 matrix and labels, got {text[:60]!r}"
         )
     fields = {keyword.arg: keyword.value for keyword in value.keywords}
     expected = {"normal", "normal_concat", "reduce", "reduce_concat"}

@@ -18,6 +18,7 @@ import torch
 
 from poise.bench import importing
 from poise.bench.importing import HEADER, MAGIC, convert, import_nasbench201
+from poise.bench.official import import_official
 from poise.bench.restricted import read_pickle
 from poise.bench.table import Table, open_table
 from poise.errors import Refused
@@ -155,7 +156,7 @@ def test_in_a_process_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="no such folder"):
         import_nasbench201(source, tmp_path / "absent" / "table.csv")
     with pytest.raises(Refused, match=r"no such file: .*absent\.pth"):
-        import_nasbench201(tmp_path / "absent.pth", tmp_path / "other.csv")
+        import_official(tmp_path / "absent.pth", tmp_path / "other.csv")
 
 
 def test_what_is_absent_is_empty_and_odd_costs_are_those_of_one_seed(tmp_path: Path) -> None:

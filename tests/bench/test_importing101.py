@@ -14,8 +14,8 @@ from test_nasbench101 import C1, C3, INCEPTION
 from test_tfrecord import record
 
 from poise.bench.importing101 import import_nasbench101
-from poise.bench.nasbench101 import Cell
 from poise.errors import Refused
+from poise.spaces.nasbench101 import Cell
 
 
 def evaluation(seconds: float, train: float, validation: float, test: float) -> bytes:

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from poise.bench.nasbench101 import OPERATIONS, Cell
 from poise.errors import Refused
+from poise.spaces.nasbench101 import OPERATIONS, Cell
 
 C3, C1, MP = OPERATIONS
 INCEPTION = (

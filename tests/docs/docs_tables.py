@@ -109,9 +109,9 @@ def methods_and_spaces() -> str:
             return "✓"
         return "✓ with a shared group" if runs(name, own("shared")) else "–"
 
-    reduced = [space for space in SPACES if re.fullmatch(r"s[1-4]", space)]
-    columns = {code(space): [space] for space in SPACES if space not in reduced}
-    columns[" ".join(map(code, reduced))] = reduced
+    together = [[space for space in SPACES if re.fullmatch(family, space)] for family in (r"nasbench1shot1-\d", r"s\d")]
+    columns = {code(space): [space] for space in SPACES if not any(space in family for family in together)}
+    columns |= {" ".join(map(code, family)): family for family in together}
     rows = [
         [code(name), found.summary.rstrip(".").replace("``", "`"), arxiv(found.citation)]
         + ["✓" if all(runs(name, space) for space in spaces) else "–" for spaces in columns.values()]

@@ -28,7 +28,10 @@ FAIR = Genotype(
 BENCH = Genotype.parse(
     "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_1x1~1|nor_conv_3x3~2|", "nasbench201"
 )
-GENOTYPES = {"darts": DARTS, "fair": FAIR, "nasbench201": BENCH}
+SHOT = Genotype.parse(  # vertices of 2, 1, 1 and 1 channels: two edges take the first channel of two
+    "010110001101000010000001000001000000 input,conv3x3-bn-relu,maxpool3x3,conv1x1-bn-relu,conv3x3-bn-relu,output"
+)
+GENOTYPES = {"darts": DARTS, "fair": FAIR, "nasbench201": BENCH, "nasbench1shot1": SHOT}
 
 
 def network(genotype: Genotype, auxiliary: bool = False) -> nn.Module:

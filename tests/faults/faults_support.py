@@ -67,9 +67,9 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
             assert found[name] == value, name
 
 
-def search(out: Path, settings: dict[str, Any], method: str = "darts", **rest: Any) -> Any:
+def search(out: Path, settings: dict[str, Any], method: str = "darts", space: str = "nasbench201", **rest: Any) -> Any:
     """A search in this process."""
-    return poise.search("digits", space="nasbench201", method=method, settings=settings, out=out, device="cpu", **rest)
+    return poise.search("digits", space=space, method=method, settings=settings, out=out, device="cpu", **rest)
 
 
 def unbroken(out: Path, settings: dict[str, Any]) -> dict[str, Any]:

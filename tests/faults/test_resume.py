@@ -56,6 +56,17 @@ def test_projection(visits: int, tmp_path: Path) -> None:
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
 
 
+def test_projection_where_rows_keep_several(tmp_path: Path) -> None:
+    """Choice blocks, whose inputs are compared in full."""
+    settings = PROJECTED | {"space.cells": 3, "search.images_per_half": 40}
+    search(tmp_path / "whole", settings, space="nasbench1shot1-1")
+    _, stops = until_done(
+        lambda watch: search(tmp_path / "stopped", settings, space="nasbench1shot1-1", resume=True, watch=watch), 17
+    )
+    assert stops >= 2
+    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+
+
 @pytest.mark.parametrize("visits", [1, 4])
 def test_training(visits: int, tmp_path: Path) -> None:
     search(tmp_path / "run", TINY)

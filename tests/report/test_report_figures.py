@@ -25,6 +25,11 @@ CHOICES = (
 )
 
 
+SHOT = Genotype.parse(
+    "010110001101000010000001000001000000 input,conv3x3-bn-relu,maxpool3x3,conv1x1-bn-relu,conv3x3-bn-relu,output"
+)
+
+
 def labels(figure):
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
@@ -137,3 +142,15 @@ def test_curves_show_what_the_records_hold_and_nothing_else():
 def test_flatten_keeps_finite_numbers():
     flat = flatten({"a": 1, "b": {"c": {"d": 2.5}, "e": None}, "f": "text", "g": float("inf"), "h": True})
     assert flat == {"a": 1.0, "b/c/d": 2.5}
+
+
+def test_blocks_and_their_inputs_are_drawn_as_choices(tmp_path):
+    groups = SPACES[SHOT.space]().groups
+    figure = cell_figure(SHOT, groups)
+    names = ["choices", *(f"operations {block}" for block in range(1, 5)), "input.2", "input.3", "input.4", "output"]
+    candidates = [name for group in groups for row in group.rows for name in row.candidates]
+    assert sorted(labels(figure)) == sorted([*names, *candidates])
+    assert overlapping(figure) == []
+    strong = {(text.get_text(), text.get_color()) for axes in figure.axes for text in axes.texts}
+    assert len(strong) > len(set(labels(figure))), "what is kept has another colour"
+    save_figure(mixture_figure({group.name: torch.rand(group.shape) for group in groups}, groups), tmp_path, "mixture")

@@ -36,7 +36,12 @@ def sized(name: str, **sizes: int) -> dict[str, int]:
 
 def random_kept(space: Space, seed: int) -> Kept:
     draw = random.Random(seed)
-    return {group.name: tuple((draw.randrange(len(row.candidates)),) for row in group.rows) for group in space.groups}
+    return {
+        group.name: tuple(
+            tuple(sorted(draw.sample(range(len(row.candidates)), max(1, group.least)))) for row in group.rows
+        )
+        for group in space.groups
+    }
 
 
 def test_some_spaces_exist() -> None:

@@ -31,10 +31,14 @@ class GroundTruth(Protocol):
 
 @dataclass(frozen=True)
 class Notation:
-    """How a table writes its architectures: one text for one architecture, and back."""
+    """How a table writes its architectures: one text for one architecture, and back.
+
+    ``key`` turns what a person may write into the table's text, where that takes more than `Genotype.parse`.
+    """
 
     write: Callable[[Genotype], str]
     read: Callable[[str], Genotype]
+    key: Callable[[str], str] | None = None
 
 
 def _compact(genotype: Genotype) -> str:

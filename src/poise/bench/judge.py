@@ -84,7 +84,7 @@ class Standing:
 
 def judge(result: Result, table: Table, protocol: Protocol) -> Judged:
     """Look one result up. Raises `Refused` if the table is of another space, or lacks a column."""
-    if table.space != protocol.space:
+    if protocol.space not in (table.space, *table.others):
         raise Refused(f"the table is of space {table.space!r}, the bench searches {protocol.space!r}")
     truth = table.lookup(result.genotype)
     steps = result.epochs or result.trace

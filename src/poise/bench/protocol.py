@@ -82,7 +82,25 @@ NB201 = Protocol(
     published={"darts": (54.30, 0.0), "lambda-darts": (94.36, 0.0)},
 )
 
-PROTOCOLS = {protocol.name: protocol for protocol in (SMOKE, NB201_SMALL, NB201)}
+
+def _oneshot(number: int, small: bool) -> Protocol:
+    """A space of NAS-Bench-1Shot1, judged by NAS-Bench-101."""
+    about = "8 channels and 6 cells on 16 x 16 images" if small else "as published: 16 channels, 9 cells, 50 epochs"
+    return Protocol(
+        name=f"1shot1-{number}-small" if small else f"1shot1-{number}",
+        about=f"Space {number} of NAS-Bench-1Shot1, {about}; the table is NAS-Bench-101's.",
+        space=f"nasbench1shot1-{number}",
+        preset="small" if small else "paper",
+        selections={"perturbation": {"selection.tune_epochs": 1, "selection.confidence": 0.999}} if small else {},
+        metric="test",
+        title="CIFAR-10 test accuracy after 108 epochs (%)",
+        checks=("validation",),
+    )
+
+
+ONESHOT = tuple(_oneshot(number, small) for number in (1, 2, 3) for small in (True, False))
+
+PROTOCOLS = {protocol.name: protocol for protocol in (SMOKE, NB201_SMALL, NB201, *ONESHOT)}
 
 
 def protocol(name: str) -> Protocol:

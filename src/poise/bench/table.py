@@ -6,8 +6,8 @@ takes no part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -63,6 +63,9 @@ class Table:
         notation: how ``texts`` are written; poise's JSON without blanks unless a kind of table has its own.
         lower: metrics of which a smaller value is the better one (losses, latencies, parameters).
         aliases: short name -> metric.
+        others: more spaces whose architectures it holds.
+        members: for a table that holds architectures of several spaces, or of none: space -> the texts of all of that
+            space's, each with the architecture in a notation that `Genotype.parse` reads.
 
     Raises:
         Refused: a column has another length, holds an infinite value, or ``lower`` names a metric that is not there.
@@ -74,6 +77,8 @@ class Table:
     notation: Notation = JSON
     lower: frozenset[str] = frozenset()
     aliases: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    members: Callable[[str], Mapping[str, str]] | None = None
 
     def __post_init__(self) -> None:
         SPACES[self.space]
@@ -127,21 +132,50 @@ class Table:
     def _positions(self) -> Mapping[str, int]:
         return {text: position for position, text in enumerate(self.texts)}
 
-    def position(self, genotype: Genotype) -> int:
-        """Where the architecture stands. Raises `Refused` if it is of another space, malformed or not in the table."""
-        SPACES[self.space]().check(genotype)
-        text = self.notation.write(genotype)
+    def position(self, architecture: Genotype | str) -> int:
+        """Where the architecture stands: a genotype, or a text in the table's notation or that `Genotype.parse` reads.
+
+        Raises `Refused` if it is of another space, malformed or not in the table.
+        """
+        text = self._text(architecture)
         if text not in self._positions:
             raise Refused(f"the table has no measurement of {text:.200} (it holds {len(self):,} architectures)")
         return self._positions[text]
 
-    def lookup(self, genotype: Genotype) -> Measurements:
+    def _text(self, architecture: Genotype | str) -> str:
+        if isinstance(architecture, str):
+            if self.notation.key is not None:
+                return self.notation.key(architecture)
+            architecture = Genotype.parse(architecture, self.space)
+        SPACES[architecture.space if architecture.space in self.others else self.space]().check(architecture)
+        return self.notation.write(architecture)
+
+    def lookup(self, architecture: Genotype | str) -> Measurements:
         """All that was measured of an architecture."""
-        return Measurements(self, self.position(genotype))
+        return Measurements(self, self.position(architecture))
 
     def row(self, text: str) -> Measurements:
-        """The same for an architecture as text, in any notation that `Genotype.parse` reads."""
-        return self.lookup(Genotype.parse(text, self.space))
+        """The same for an architecture as text."""
+        return self.lookup(text)
+
+    def of(self, space: str) -> Table:
+        """The architectures of one space alone, so that ranks and regrets are among these; of the table's spaces any.
+
+        Raises `Refused` if the table is not of this space, or holds none of its architectures.
+        """
+        if space not in (self.space, *self.others):
+            raise Refused(f"the table is of space {', '.join((self.space, *self.others))}, not of {space!r}")
+        if self.members is None:
+            return self
+        found = self.members(space)
+        kept = [position for position, text in enumerate(self.texts) if text in found]
+        if not kept:
+            raise Refused(f"none of the table's {len(self):,} architectures is one of {space!r}")
+        return replace(
+            self, space=space, texts=[self.texts[position] for position in kept], others=(), members=None,
+            columns={name: values[kept] for name, values in self.columns.items()},
+            notation=replace(self.notation, read=lambda text: Genotype.parse(found[text])),
+        )  # fmt: skip
 
     def _goodness(self, metric: str) -> Column:
         """The values that were measured, turned so that more is better."""
@@ -151,18 +185,18 @@ class Table:
             raise Refused(f"{metric} was measured for no architecture")
         return -values if self.lower_is_better(metric) else values
 
-    def _good(self, genotype: Genotype, metric: str) -> float:
-        value = self.lookup(genotype)[metric]
+    def _good(self, architecture: Genotype | str, metric: str) -> float:
+        value = self.lookup(architecture)[metric]
         return -value if self.lower_is_better(metric) else value
 
-    def rank(self, genotype: Genotype, metric: str) -> int:
+    def rank(self, architecture: Genotype | str, metric: str) -> int:
         """``1 + number of architectures that are strictly better``: 1 is the best, equals share the best rank."""
-        return 1 + int(np.count_nonzero(self._goodness(metric) > self._good(genotype, metric)))
+        return 1 + int(np.count_nonzero(self._goodness(metric) > self._good(architecture, metric)))
 
-    def percentile(self, genotype: Genotype, metric: str) -> float:
+    def percentile(self, architecture: Genotype | str, metric: str) -> float:
         """The share of measured architectures that are strictly worse, in %: 0 for the worst, never quite 100."""
         goodness = self._goodness(metric)
-        return 100 * int(np.count_nonzero(goodness < self._good(genotype, metric))) / len(goodness)
+        return 100 * int(np.count_nonzero(goodness < self._good(architecture, metric))) / len(goodness)
 
     def best(self, metric: str) -> Entry:
         """The best architecture by a metric; of equals the first."""
@@ -170,6 +204,10 @@ class Table:
         self._goodness(metric)
         position = int(np.nanargmin(values) if self.lower_is_better(metric) else np.nanargmax(values))
         return Entry(position, self.genotype(position), float(values[position]))
+
+    def best_value(self, metric: str) -> float:
+        """Its value alone: also where the table's best architecture is one of no space."""
+        return self.quantile(metric, 1.0)
 
     def quantile(self, metric: str, share: float) -> float:
         """The value that a share (0 to 1) of the architectures does not surpass: 0.5 the median, 0.99 the top 1 %.
@@ -181,9 +219,9 @@ class Table:
         value = float(np.quantile(self._goodness(metric), share))
         return -value if self.lower_is_better(metric) else value
 
-    def regret(self, genotype: Genotype, metric: str) -> float:
+    def regret(self, architecture: Genotype | str, metric: str) -> float:
         """How far the architecture stays behind the best one: ``|best - value|``, in the metric's unit."""
-        return float(self._goodness(metric).max()) - self._good(genotype, metric)
+        return float(self._goodness(metric).max()) - self._good(architecture, metric)
 
     @cached_property
     def _forms(self) -> tuple[Sequence[str], Mapping[str, list[int]]]:
@@ -223,8 +261,8 @@ def open_table(path: str | Path, *, lower: Sequence[str] = ()) -> Table:
     """The table that a file holds; its content says of which kind it is.
 
     Args:
-        path: the compact NAS-Bench-201 CSV, or measurements of your own: a CSV with a column ``genotype`` (any notation
-            that `Genotype.parse` reads) and numeric columns. Either may be gzipped.
+        path: a compact CSV of NAS-Bench-201 or NAS-Bench-101, or measurements of your own: a CSV with a column
+            ``genotype`` (any notation that `Genotype.parse` reads) and numeric columns. Each may be gzipped.
         lower: metrics of your own of which a smaller value is the better one.
 
     Raises:

@@ -56,7 +56,7 @@ def speed(
 
 @bench.command()
 def run(
-    protocol: Annotated[str, typer.Option(help="smoke, nb201-small or nb201.")],
+    protocol: Annotated[str, typer.Option(help="smoke, nb201-small, nb201, 1shot1-1, ...")],
     data: Annotated[str, typer.Option(help="Where the images are, as for a search.")],
     out: Annotated[Path, typer.Option(help="The folder of the bench.")],
     methods: Annotated[
@@ -124,25 +124,22 @@ def query(
     """What a table knows of one architecture: true accuracies, rank, percentile, cost, latency."""
     from poise.bench.table import open_table
     from poise.engine.run import read_genotype
-    from poise.genotype import Genotype
     from poise.report.contest import query_table
 
     truth = open_table(table)
-    path = Path(architecture)
-    is_file = "|" not in architecture and path.is_file()
-    genotype = read_genotype(path) if is_file else Genotype.parse(architecture, truth.space)
-    console.print(query_table(truth, genotype))
+    is_file = "|" not in architecture and os.path.isfile(architecture)  # also where a text is too long for a name
+    console.print(query_table(truth, read_genotype(Path(architecture)) if is_file else architecture))
 
 
 @bench.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="Official file or folder of NAS-Bench-201 or NATS-Bench.")],
+    source: Annotated[Path, typer.Argument(help="Official file or folder of NAS-Bench-101, 201 or NATS-Bench.")],
     out: Annotated[Path, typer.Option(help="The compact table to write; .gz compresses it.")],
 ) -> None:
     """Convert official benchmark files to a compact table, without executing anything in them."""
-    from poise.bench.importing import import_nasbench201
+    from poise.bench.official import import_official
 
-    say(f"wrote {len(import_nasbench201(source, out)):,} architectures to {out}")
+    say(f"wrote {import_official(source, out):,} architectures to {out}")
 
 
 @bench.command(hidden=True)

@@ -96,18 +96,19 @@ def rows_markdown(rows: Rows) -> str:
     return "".join("| " + " | ".join(row) + " |\n" for row in cells)
 
 
-def query_table(truth: Truth, genotype: Genotype) -> Table:
-    """Everything that a table knows of one architecture."""
+def query_table(truth: Truth, architecture: Genotype | str) -> Table:
+    """Everything that a table knows of one architecture, a genotype or a text that the table can read."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in ("metric", "value", "rank", "percentile", "best"):
         table.add_column(head, justify="left" if head == "metric" else "right")
-    for name, value in truth.lookup(genotype).items():
-        best = truth.best(name).value
-        rank = f"{truth.rank(genotype, name):,} of {len(truth):,}"
-        numbers = (f"{value:.2f}", rank, f"{truth.percentile(genotype, name):.1f}", f"{best:.2f}")
+    for name, value in truth.lookup(architecture).items():
+        rank = f"{truth.rank(architecture, name):,} of {len(truth):,}"
+        best = truth.best_value(name)
+        numbers = (f"{value:.2f}", rank, f"{truth.percentile(architecture, name):.1f}", f"{best:.2f}")
         table.add_row(Text(name), *map(Text, numbers))
     if truth.space == "nasbench201":
         table.add_section()
+        genotype = truth.genotype(truth.position(architecture))
         table.add_row(Text("equivalent cells, itself included"), Text(f"{len(truth.equivalents(genotype)):,}"))
     return table
 

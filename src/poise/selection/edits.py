@@ -40,11 +40,11 @@ class Edits:
         keep[candidate] = 0
         return self._with(group, row, self.scale[group][row] * keep, self.shift[group][row] * keep)
 
-    def decide(self, group: str, row: int, candidate: int) -> Edits:
-        """The row becomes one-hot."""
+    def decide(self, group: str, row: int, *candidates: int) -> Edits:
+        """The row becomes 1 for the candidates, one or several, and 0 for all others."""
         zero = torch.zeros_like(self.scale[group][row])
         one = zero.clone()
-        one[candidate] = 1
+        one[list(candidates)] = 1
         return self._with(group, row, zero, one)
 
     def remove(self, group: str, row: int) -> Edits:

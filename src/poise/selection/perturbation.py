@@ -40,6 +40,9 @@ class PerturbationRule:
     """Rows in random order: set each candidate's weight to 0 in turn (the row is not renormalised), keep the one whose
     removal hurts most, tune; then, in cells, nodes in random order: drop the incoming edges whose removal hurts least.
 
+    A row that must keep m > 1 candidates (the inputs of a block in NAS-Bench-1Shot1) keeps the m whose removal hurts
+    most, each measured once, on the whole search half, with all others still there; the paper has no such rows.
+
     Normal and reduction cells are visited in step. The supernet is tuned, with SGD restarted at a tenth of its
     learning rate, between any two visits.
 
@@ -88,7 +91,7 @@ class PerturbationRule:
         nodes = _in_step(chosen, {name: len(found) for name, found in crowded.items()})
 
         edits = Edits.none(trained.groups)
-        kept: dict[str, dict[int, int]] = {name: {} for name in groups}
+        kept: dict[str, dict[int, tuple[int, ...]]] = {name: {} for name in groups}
         total = (len(rows) + len(nodes) - 1) * self.tune_epochs
         done = 0
 
@@ -101,8 +104,8 @@ class PerturbationRule:
         for visit in self._shuffled(rows, trained.generator):
             for name, row in visit:
                 without = {index: edits.drop(name, row, index) for index in eligible(groups[name], row)}
-                kept[name][row] = self.winner(trained, without, "lowest")
-                edits = edits.decide(name, row, kept[name][row])
+                kept[name][row] = self.dearest(trained, without, max(1, groups[name].least))
+                edits = edits.decide(name, row, *kept[name][row])
             tune()
         for visit in self._shuffled(nodes, trained.generator):
             for name, index in visit:
@@ -114,9 +117,18 @@ class PerturbationRule:
                     del kept[name][least]
             tune()
         return {
-            name: tuple((kept[name][row],) if row in kept[name] else () for row in range(len(group.rows)))
-            for name, group in groups.items()
+            name: tuple(kept[name].get(row, ()) for row in range(len(group.rows))) for name, group in groups.items()
         }
+
+    def dearest(self, trained: Trained, without: Mapping[int, Edits], count: int) -> tuple[int, ...]:
+        """The ``count`` whose removal hurts most, in the order of their indices; of equals the first."""
+        if count == 1:
+            return (self.winner(trained, without, "lowest"),)
+        if len(without) <= count:
+            return tuple(without)
+        scores = zip(without, trained.compare(list(without.values())), strict=True)
+        worth = {index: self.worth(score) for index, score in scores if score is not None}
+        return tuple(sorted(sorted(worth, key=worth.__getitem__, reverse=True)[:count]))
 
     def winner(self, trained: Trained, without: Mapping[int, Edits], side: Side) -> int:
         """Whose removal hurts most (leaves the lowest accuracy) or least; the first of equals."""

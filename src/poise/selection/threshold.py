@@ -20,7 +20,8 @@ class Threshold:
 
     ``form="sparse"``: the 2 strongest edges per node, on each its best candidate if it reaches the threshold.
     ``form="edge"``: every edge, at most its 2 best candidates that reach it.
-    A row that must keep a candidate (`Choice` layers) keeps its best in any case.
+    A row that must keep a candidate (`Choice` layers) or several (the inputs of a block in NAS-Bench-1Shot1) keeps its
+    best in any case.
 
     Differs from the paper in one degenerate case: where so little reaches the threshold that a cell would compute
     nothing, the threshold is dropped for this selection, with a note, rather than returning no network.
@@ -73,6 +74,6 @@ class Threshold:
 
     def _row(self, group: ChoiceGroup, row: int, weights: list[float]) -> tuple[int, ...]:
         best = sorted(eligible(group, row), key=lambda candidate: -weights[candidate])
-        best = best[: 2 if self.form == "edge" else 1]
-        reached = [candidate for candidate in best if weights[candidate] >= self.threshold]
-        return tuple(reached or best[: group.least])
+        best = best[: max(group.least, 2 if self.form == "edge" else 1)]
+        reached = sum(weights[candidate] >= self.threshold for candidate in best)
+        return tuple(best[: max(reached, group.least)])

@@ -2,6 +2,7 @@
 
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.darts import Darts
+from poise.spaces.nasbench1shot1 import NasBench1Shot1Space1, NasBench1Shot1Space2, NasBench1Shot1Space3
 from poise.spaces.nasbench201 import NasBench201
 from poise.spaces.robust import S1, S2, S3, S4
 from poise.spaces.space import SPACES, Space, Task
@@ -16,6 +17,9 @@ __all__ = [
     "SPACES",
     "Darts",
     "ModuleSpace",
+    "NasBench1Shot1Space1",
+    "NasBench1Shot1Space2",
+    "NasBench1Shot1Space3",
     "NasBench201",
     "Space",
     "Task",

@@ -44,7 +44,7 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
     where = table if table is not None else bench.table
     if where is None:
         raise Refused("a report needs ground truth; say where it is with --table")
-    truth = open_table(where)
+    truth = open_table(where).of(rules.space)
     results = results_of(folder)
     if not results:
         raise Refused(f"the bench at {folder} has no results yet")

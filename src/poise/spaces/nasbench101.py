@@ -50,6 +50,19 @@ class Cell:
         ones = (divmod(place, size) for place, digit in enumerate(matrix) if digit == "1")
         return Cell(frozenset(ones), tuple(labels[1:-1]))
 
+    @staticmethod
+    def parse(text: str) -> Cell:
+        """From `text`. Raises `Refused` if it is none."""
+        matrix, _, operations = text.strip().partition(" ")
+        return Cell.of_matrix(matrix, operations.strip())
+
+    @property
+    def text(self) -> str:
+        """Adjacency matrix and labels as `of_matrix` takes them, a blank between."""
+        size = self.vertices
+        matrix = "".join("01"[(s, t) in self.edges] for s in range(size) for t in range(size))
+        return f"{matrix} {','.join(('input', *self.operations, 'output'))}"
+
     @property
     def vertices(self) -> int:
         """Input and output included."""
