@@ -53,7 +53,8 @@ class System:
         try:
             settings = resolve(space=space, method=self.base, preset="small", overrides=given)
             method = settings.build_method()
-            method.check(method.space(settings.build_space()).groups, settings.search.epochs)
+            searched = method.curriculum.space(method.space(settings.build_space()), 0, {})
+            method.check(searched.groups, settings.search.epochs)
         except Refused as refused:
             return str(refused)
         return None
@@ -104,6 +105,8 @@ class Matrix:
         for system in systems():
             for space in spaces:
                 reason = system.refusal(space)
+                if reason is not None:  # the same reason for several spaces is one
+                    reason = reason.replace(f"space {space!r}", "the space")
                 if reason is not None and reason not in reasons:
                     reasons.append(reason)
                 mark = "✓" if reason is None else f"({reasons.index(reason) + 1})"
