@@ -161,6 +161,7 @@ class Noting:
 
     progress: list[Progress]
     histories: list[list[int]]
+    seeds: list[int]
     kind: ClassVar[str] = "noting"
 
     def __call__(self, *given: Any) -> Any:
@@ -168,13 +169,15 @@ class Noting:
             self.histories.append([record["epoch"] for record in given[0]])
             return Verdict(len(given[0]) - 1)
         self.progress.append(given[3])
+        self.seeds.append(given[4].initial_seed())
         return given[0]
 
 
 def test_slots_see_their_stage_alone() -> None:
-    noting = Noting([], [])
+    noting = Noting([], [], [])
     run(Method(curriculum=CURRICULUM, perturbation=noting, guard=noting))
     assert noting.progress == [Progress(t, T, stage) for stage, T in enumerate((3, 2, 2)) for t in range(T)]
+    assert len(set(noting.seeds)) == EPOCHS, "no stage draws what another has drawn"
     assert {history[0] for history in noting.histories} == {0, 3, 5}, "no stage sees another's epochs"
     assert all(history == list(range(history[0], history[-1] + 1)) for history in noting.histories)
 
