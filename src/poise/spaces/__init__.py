@@ -2,11 +2,14 @@
 
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.darts import Darts
+from poise.spaces.language import Noise
 from poise.spaces.nasbench201 import NasBench201
+from poise.spaces.recurrent import Recurrent
 from poise.spaces.robust import S1, S2, S3, S4
-from poise.spaces.space import SPACES, Space, Task
+from poise.spaces.space import SPACES, Space, Task, TextTask
 
 darts, nasbench201, s1, s2, s3, s4 = Darts, NasBench201, S1, S2, S3, S4
+recurrent = Recurrent
 
 __all__ = [
     "S1",
@@ -17,10 +20,14 @@ __all__ = [
     "Darts",
     "ModuleSpace",
     "NasBench201",
+    "Noise",
+    "Recurrent",
     "Space",
     "Task",
+    "TextTask",
     "darts",
     "nasbench201",
+    "recurrent",
     "s1",
     "s2",
     "s3",
