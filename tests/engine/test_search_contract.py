@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_support import TASK, searcher, small_supernet, state_of
+from engine_support import TASK, TEXT_TASK, searcher, small_supernet, state_of, text_searcher
 
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.search import search
@@ -19,7 +19,8 @@ from poise.errors import Refused
 from poise.methods import METHODS, Method, NoCurriculum
 from poise.methods.slots import SLOTS
 from poise.selection.perturbation import PerturbationRule
-from poise.spaces import SPACES
+from poise.spaces import SPACES, TextTask
+from poise.spaces.space import task_kind
 
 KEYS = {
     "epoch", "train_loss", "train_accuracy", "search_loss", "search_accuracy", "learning_rate", "mixture", "alignment",
@@ -30,6 +31,8 @@ KEYS = {
 def tiny(name: str) -> Any:
     """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them."""
     cls = SPACES[name]
+    if task_kind(cls) is TextTask:
+        return cls(units=4, nodes=3)
     sizes = {"channels": 4, "cells": 4} if name != "nasbench201" else {"channels": 4, "cells": 1}
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     return cls(**{key: value for key, value in sizes.items() if key in known})
@@ -47,16 +50,18 @@ def numbers(value: Any) -> Iterator[float]:
         yield float(value)
 
 
-def run(method: Method, supernet: Any) -> None:
-    """Two epochs of one step, so that schedules are past their zero."""
-    found = searcher(method, supernet=supernet, count=6, size=6, epochs=2)
+def run(method: Method, supernet: Any, text: bool = False) -> None:
+    """Two epochs of one step (of two on text), so that schedules are past their zero."""
+    found = (text_searcher if text else searcher)(method, supernet=supernet, count=6, size=6, epochs=2)
     before = state_of(found)
     needed = getattr(method.guard, "diagnostics", ())
     history = search(found, diagnose=all_of(needed))
     after = state_of(found)
     assert len(history) == 2
     for record in history:
-        assert set(record) == KEYS | set(needed)
+        also = {f"{half}_{name}" for half in ("train", "search") for name in found.training.also(1.0)}
+        known = {name for name in also if record[name.replace("perplexity", "loss")] is not None}
+        assert set(record) == KEYS | set(needed) | known
         assert all(math.isfinite(number) for number in numbers(record))
         assert set(record["mixture"]) == {group.name for group in found.groups}
     assert all(torch.isfinite(value).all() for value in after.values())
@@ -74,10 +79,16 @@ def test_every_method_on_every_space(method: str, space: str) -> None:
     value = METHODS[method].build()
     smaller = tiny(space)
     present = {name for group in smaller.groups for row in group.rows for name in row.candidates}
-    smaller = value.connections(smaller.without([name for name in value.without if name in present]))
+    text = task_kind(smaller) is TextTask
+    smaller = smaller.without([name for name in value.without if name in present])
+    if text and (method.startswith("lambda") or method == "pc-darts"):  # one layer, and no channels to divide
+        with pytest.raises(Refused, match=r"at least 2 layers|no cells with edges"):
+            value.check(value.connections(smaller).groups, 2)
+        return
+    smaller = value.connections(smaller)
     value.check(smaller.groups, 2)
     torch.manual_seed(0)
-    run(value, smaller.supernet(TASK))
+    run(value, smaller.supernet(TEXT_TASK if text else TASK), text)
 
 
 ARGUMENTS: dict[str, Any] = {

@@ -18,13 +18,16 @@ Record = Mapping[str, Any]
 
 PANELS = {
     "loss": {"train_loss": "train", "search_loss": "search", "valid_loss": "validation"},
+    "perplexity": {
+        "train_perplexity": "train", "search_perplexity": "search", "valid_perplexity": "validation",
+    },
     "accuracy": {"train_accuracy": "train", "search_accuracy": "search", "valid_accuracy": "validation"},
     "layer alignment": {"alignment/train": "train", "alignment/search": "search"},
     "skip share": {"skip_share": "skip share"},
     "dominant eigenvalue": {"eigenvalue": "dominant eigenvalue"},
     "penalty": {"penalty": "penalty"},
     "learning rate": {"learning_rate": "learning rate"},
-}
+}  # fmt: skip
 """Panel -> flat name of a number -> label of its curve."""
 
 

@@ -44,7 +44,7 @@ AnyTask: TypeAlias = Any
 """A `Task` or a `TextTask`: of the kind that a space says it is for, see `task_kind`."""
 
 
-def task_kind(space: Space) -> type:
+def task_kind(space: Space | type[Space]) -> type:
     """What a space's networks are for, `Task` (images) or `TextTask`: its class attribute ``task``, if it has one."""
     kind: type = getattr(space, "task", Task)
     return kind

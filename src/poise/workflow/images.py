@@ -43,6 +43,7 @@ class ImageMaterial:
     place: Place
 
     unit: ClassVar[str] = "images"
+    about: ClassVar[str] = "images"
     unused: ClassVar[tuple[str, ...]] = ("search.text", "train.text")
 
     @cached_property

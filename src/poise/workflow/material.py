@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Sized
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from poise.config.settings import RunSettings
 from poise.data.batched import Batched
@@ -16,6 +16,9 @@ from poise.workflow.text import TextMaterial
 
 class Material(Protocol):
     """The data of a search: opened when it is first asked for, and loaded when it is needed."""
+
+    unit: ClassVar[str]
+    """What halves are made of: ``images``, ``words``."""
 
     @property
     def source(self) -> Any:
@@ -50,7 +53,7 @@ KINDS: Mapping[type, type[ImageMaterial] | type[TextMaterial]] = {Task: ImageMat
 def material_of(settings: RunSettings, space: Space, spec: Any, place: Place) -> Material:
     """The material of a search of this space. Raises `Refused` for settings that mean nothing for such data."""
     kind = KINDS[task_kind(space)]
-    check_settings(settings, kind.unused, f"space {space.name!r} is for {kind.unit}")
+    check_settings(settings, kind.unused, f"space {space.name!r} is for {kind.about}")
     return kind(settings, space.name, spec, place)
 
 

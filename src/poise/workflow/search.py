@@ -97,7 +97,7 @@ def search(
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> SearchResult:
-    """Search an architecture for some images.
+    """Search an architecture for some images, or for text.
 
     ``poise.search(data, space="darts", ...)`` searches a space of poise; ``poise.search(module, data, ...)`` searches
     the `poise.Choice` layers of a module of your own.
@@ -290,6 +290,8 @@ class Plan:
     search_images: int
     seconds_per_step: float
     memory_bytes: int
+    unit: str = "images"
+    """What there are ``training_images`` of: images, or words of text."""
 
     @property
     def seconds(self) -> float:
@@ -332,4 +334,5 @@ def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = No
         search_images=len(searching),
         seconds_per_step=(measured[-1] - measured[0]) / (len(measured) - 1),
         memory_bytes=used,
+        unit=prepared.material.unit,
     )

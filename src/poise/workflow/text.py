@@ -47,7 +47,8 @@ class TextMaterial:
     spec: Any
     place: Place
 
-    unit: ClassVar[str] = "text"
+    unit: ClassVar[str] = "words"
+    about: ClassVar[str] = "text"
     unused: ClassVar[tuple[str, ...]] = UNUSED
 
     @cached_property
