@@ -137,3 +137,13 @@ def test_curves_show_what_the_records_hold_and_nothing_else():
 def test_flatten_keeps_finite_numbers():
     flat = flatten({"a": 1, "b": {"c": {"d": 2.5}, "e": None}, "f": "text", "g": float("inf"), "h": True})
     assert flat == {"a": 1.0, "b/c/d": 2.5}
+
+
+def test_a_recurrent_cell_joins_all_its_nodes() -> None:
+    (group,) = SPACES["recurrent"]().groups  # type: ignore[call-arg]
+    rows = {row.name: ("tanh",) for row in group.rows if row.name.startswith("0->")}
+    graph = cell_graph(Genotype("recurrent", {"recurrent": rows}), group)
+    assert graph.graph["joined"] == "mean"
+    assert {kind for _, kind in graph.nodes(data="kind")} == {"input", "node"}
+    (nasbench,) = SPACES["nasbench201"]().groups
+    assert cell_graph(Genotype("nasbench201", {"cell": {}}), nasbench).graph["joined"] is None

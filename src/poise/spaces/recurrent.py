@@ -110,7 +110,7 @@ class Recurrent:
         rows = tuple(Row(f"{state}->{node}", CANDIDATES) for state, node in self.edges)
         starts = [node * (node - 1) // 2 for node in range(1, self.nodes + 1)]
         nodes = tuple(tuple(range(start, start + node)) for node, start in enumerate(starts, start=1))
-        return ChoiceGroup(GROUP, 1, rows_without(rows, excluded), nodes, inputs=1, aligned=False)
+        return ChoiceGroup(GROUP, 1, rows_without(rows, excluded), nodes, inputs=1, aligned=False, joined="mean")
 
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
