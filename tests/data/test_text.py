@@ -85,7 +85,8 @@ def test_which_folders_hold_text(tmp_path: Path) -> None:
             (root / name).write_text("a b a b\n")
         assert bool(text_files(root)) == (number < 2)
     images = class_folders(tmp_path / "images")
-    (images / "train.txt").write_text("cat/0.png\n")  # a list of images beside their folders
+    (images / "train.txt").write_text("cat/0.png\n")  # lists of images beside their folders
+    (images / "other.train.txt").write_text("cat/0.png\n")
     assert text_files(images) == {}
     assert open_source(images).classes == ("cat", "dog")
 

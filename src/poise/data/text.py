@@ -135,6 +135,8 @@ def text_files(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    if any(path.is_dir() for path in entries):
+        return {}
     found: dict[str, Path] = {}
     for split, names in SPLITS.items():
         files = [path for path in entries if path.suffix in ENDINGS and set(names) & set(path.stem.split("."))]
@@ -142,7 +144,7 @@ def text_files(folder: Path) -> dict[str, Path]:
             raise Refused(f"{folder} holds {files[0].name} and {files[1].name}: one file for {split} was expected")
         if files:
             found[split] = files[0]
-    return found if "train" in found and not any(path.is_dir() for path in entries) else {}
+    return found if "train" in found else {}
 
 
 def read_file(path: Path, folder: Path) -> str:
