@@ -272,6 +272,15 @@ def test_events_tell_of_perplexity(folder: Path) -> None:
     assert f"search perplexity {record['search_perplexity']:.1f}" in epoch_line("search", dict(record))
 
 
+def test_reduced_and_double_precision(folder: Path) -> None:
+    for precision in ("bf16-mixed", "64"):
+        given = {"search.epochs": 1, "search.text.words": 150, "train.epochs": 1, "train.text.words": 150}
+        found = search(folder, precision=precision, settings=given)
+        assert math.isfinite(found.history[-1]["train_loss"])
+        trained = poise.train(found, settings=given)
+        assert math.isfinite(trained.result["test_loss"])
+
+
 def test_auto_batch_and_frozen_values(folder: Path) -> None:
     found = search(folder, auto_batch=True, settings={"search.epochs": 1})
     assert found.settings.search.batch_size == 4

@@ -90,7 +90,7 @@ class MixedCell(nn.Module):
             states = [self.norm(first)]
             for total, weights, matrix in nodes:
                 before = torch.stack(states)
-                c, z = (masked(before, mask) @ matrix).chunk(2, dim=-1)
+                c, z = (masked(before, mask) @ matrix).to(before.dtype).chunk(2, dim=-1)  # also in reduced precision
                 # Σ_o p_o (s + σ(c)(f_o(z) − s)) = P s + σ(c)(Σ_o p_o f_o(z) − P s) with P = Σ_o p_o
                 mixed = torch.zeros_like(z[:1])
                 for weight, function in zip(weights, self.functions.values(), strict=True):
