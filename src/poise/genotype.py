@@ -129,11 +129,12 @@ class Genotype:
         cell of NAS-Bench-1Shot1 as NAS-Bench-101 writes it: adjacency matrix and labels, with a blank between.
 
         The Python text is read by a parser that knows only literals; nothing is evaluated. Its entries are
-        ``(operation, input)``, two per node, or Fair DARTS's ``(operation, node, input)``.
+        ``(operation, input)``, two per node (one in a recurrent cell), or Fair DARTS's ``(operation, node, input)``.
 
         Args:
             text: the genotype.
-            space: the cell space that a Python text belongs to (``darts``, ``s1`` ... ``s4``).
+            space: the cell space that a Python text belongs to (``darts``, ``s1`` ... ``s4``); that of a recurrent cell
+                says so itself.
         """
         text = text.strip()
         if len(text) > LONGEST:
@@ -222,6 +223,8 @@ def _parse_python(text: str, space: str) -> Genotype:
             f"string |op~0|+|op~0|op~1|+... or a NAS-Bench-101 matrix and labels, got {text[:60]!r}"
         )
     fields = {keyword.arg: keyword.value for keyword in value.keywords}
+    if not value.args and "recurrent" in fields:
+        return _recurrent(fields)
     expected = {"normal", "normal_concat", "reduce", "reduce_concat"}
     if value.args or not {"normal", "reduce"} <= set(fields) <= expected:
         raise Refused(
@@ -234,6 +237,23 @@ def _parse_python(text: str, space: str) -> Genotype:
         if not isinstance(concat, (list, tuple)) or list(concat) != [2, 3, 4, 5]:
             raise Refused(f"{cell}_concat must be the four intermediate nodes [2, 3, 4, 5], got {shown(concat, 60)}")
     return Genotype(space, choices)
+
+
+def _recurrent(fields: Mapping[str | None, ast.expr]) -> Genotype:
+    """``Genotype(recurrent=[('relu', 0), ('tanh', 1), ...], concat=range(1, 9))``: node i takes the i-th entry."""
+    if set(fields) != {"recurrent", "concat"}:
+        raise Refused(f"a recurrent Genotype(...) text has the fields recurrent, concat; got {shown(list(fields), 60)}")
+    rows = _cell(fields["recurrent"], "recurrent", first=1, inputs=1)
+    concat = _literal(fields["concat"], "concat")
+    count = len(concat) if isinstance(concat, (list, tuple)) else 0
+    if not count or list(concat) != list(range(1, count + 1)):
+        raise Refused(
+            f"concat of a recurrent cell must be all of its nodes, such as range(1, 9), got {shown(concat, 60)}"
+        )
+    beyond = [row for row in rows if int(row.partition("->")[2]) > count]
+    if beyond:
+        raise Refused(f"concat of a recurrent cell must be all of its nodes, but {beyond[0]} leads to another")
+    return Genotype("recurrent", {"recurrent": rows})
 
 
 def _literal(node: ast.expr, what: str) -> Any:
@@ -250,7 +270,8 @@ def _literal(node: ast.expr, what: str) -> Any:
         raise Refused(f"{what} of a Genotype(...) text must be a literal list") from None
 
 
-def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
+def _cell(node: ast.expr, cell: str, first: int = 2, inputs: int = 2) -> dict[str, tuple[str, ...]]:
+    """Rows of a cell whose first node has this number, and in which every node takes so many inputs."""
     rows: dict[str, tuple[str, ...]] = {}
     entries = _literal(node, cell)
     if not isinstance(entries, (list, tuple)):
@@ -259,7 +280,7 @@ def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
         types = [type(part) for part in entry] if isinstance(entry, (list, tuple)) else []
         if types == [str, int]:
             operation, source = entry
-            target = 2 + index // 2
+            target = first + index // inputs
         elif types == [str, int, int]:
             operation, target, source = entry
         else:
@@ -275,6 +296,6 @@ def _cell(node: ast.expr, cell: str) -> dict[str, tuple[str, ...]]:
         row = f"{source}->{target}"
         if operation != "none":
             rows[row] = (*rows.get(row, ()), operation)
-    if entries and len(entries[0]) == 2 and len(entries) % 2:
+    if entries and len(entries[0]) == 2 and len(entries) % inputs:
         raise Refused(f"{cell} lists {len(entries)} (operation, input) pairs; every node takes two")
     return rows

@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from poise.data.batches import Augmentation, Batches
 from poise.data.images import Images
+from poise.data.text import Text
+from poise.data.text_batches import TextBatches
 from poise.engine.device import Place
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.methods import Method
-from poise.spaces import Task
+from poise.spaces import Recurrent, Task, TextTask
 from poise.supernet.choice import Choice
+from poise.supernet.inputs import SEARCH, TRAINING
 from poise.supernet.supernet import ModuleSupernet
 
 TASK = Task(3, (8, 8), 3)
+TEXT_TASK = TextTask(7, 3)
 DOUBLE = Place.open("cpu", "64")
 SINGLE = Place.open("cpu", "32")
 
@@ -82,3 +86,26 @@ def state_of(found: Searcher) -> dict[str, Tensor]:
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def text_batches(words: int, stream: int, seed: int, sequence: int = 4, vary: bool = True, columns: int = 3) -> Any:
+    """Batches of random words."""
+    tokens = torch.randint(0, TEXT_TASK.vocabulary, (words,), generator=torch.Generator().manual_seed(seed))
+    return TextBatches(
+        Text(tokens, tuple("abcdefg")), columns, sequence=sequence, vary=vary, stream=stream, device="cpu"
+    )
+
+
+def text_searcher(
+    method: Method | None = None, *, supernet: Any = None, place: Place = SINGLE, seed: int = 0, start: Any = None,
+    count: int = 6, size: int = 6, words: int = 30, **settings: Any,
+) -> Searcher:  # fmt: skip
+    """A searcher of recurrent cells; two steps per epoch by default."""
+    if supernet is None:
+        torch.manual_seed(0)
+        supernet = Recurrent(units=4, nodes=3).supernet(TEXT_TASK)
+    given = SearchSettings.model_validate({"epochs": 2, "batch_size": 3, "weights": {"momentum": 0.0}, **settings})
+    return Searcher(
+        supernet, supernet.groups, method or Method(), given, text_batches(words, TRAINING, 1),
+        text_batches(words, SEARCH, 2), place, seed, start,
+    )  # fmt: skip

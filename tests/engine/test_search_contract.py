@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_support import TASK, searcher, small_supernet, state_of
+from engine_support import TASK, TEXT_TASK, searcher, small_supernet, state_of, text_searcher
 
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.search import search
@@ -19,7 +19,8 @@ from poise.errors import Refused
 from poise.methods import METHODS, Method, NoCurriculum
 from poise.methods.slots import SLOTS
 from poise.selection.perturbation import PerturbationRule
-from poise.spaces import SPACES
+from poise.spaces import SPACES, TextTask
+from poise.spaces.space import task_kind
 from poise.supernet.costs import Costs
 from poise.supernet.groups import decided
 
@@ -36,6 +37,8 @@ runs all."""
 def tiny(name: str) -> Any:
     """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them."""
     cls = SPACES[name]
+    if task_kind(cls) is TextTask:
+        return cls(units=4, nodes=3)
     sizes = {"channels": 4, "cells": 4} if name != "nasbench201" else {"channels": 4, "cells": 1}
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     return cls(**{key: value for key, value in sizes.items() if key in known})
@@ -65,19 +68,22 @@ def numbers(value: Any) -> Iterator[float]:
         yield float(value)
 
 
-def run(method: Method, supernet: Any) -> None:
-    """Two epochs of one step, so that schedules are past their zero."""
+def run(method: Method, supernet: Any, text: bool = False) -> None:
+    """Two epochs of one step (of two on text), so that schedules are past their zero."""
     target = method.cost_target
     if target is not None:
         method = method.bound(lambda target: costs(supernet.groups))
-    found = searcher(method, supernet=supernet, count=6, size=6, epochs=2)
+    found = (text_searcher if text else searcher)(method, supernet=supernet, count=6, size=6, epochs=2)
     before = state_of(found)
     needed = getattr(method.guard, "diagnostics", ())
     history = search(found, diagnose=all_of(needed))
     after = state_of(found)
     assert len(history) == 2
     for record in history:
-        assert set(record) == KEYS | set(needed) | ({"expected_cost"} if penalised(method) else set())
+        also = {f"{half}_{name}" for half in ("train", "search") for name in found.training.also(1.0)}
+        known = {name for name in also if record[name.replace("perplexity", "loss")] is not None}
+        known |= {"expected_cost"} if penalised(method) else set()
+        assert set(record) == KEYS | set(needed) | known
         assert all(math.isfinite(number) for number in numbers(record))
         assert set(record["mixture"]) == {group.name for group in found.groups}
     assert all(torch.isfinite(value).all() for value in after.values())
@@ -95,6 +101,7 @@ def test_every_method_on_every_space(method: str, space: str) -> None:
     value = METHODS[method].build()
     smaller = tiny(space)
     present = {name for group in smaller.groups for row in group.rows for name in row.candidates}
+    text = task_kind(smaller) is TextTask
     try:
         smaller = value.connections(smaller.without([name for name in value.without if name in present]))
         value.check(smaller.groups, EPOCHS)
@@ -105,7 +112,7 @@ def test_every_method_on_every_space(method: str, space: str) -> None:
         assert ("layers that play the same part" in reason and alone) or ("no cells with edges" in reason and not cells)
         return
     torch.manual_seed(0)
-    run(value, smaller.supernet(TASK))
+    run(value, smaller.supernet(TEXT_TASK if text else TASK), text)
 
 
 ARGUMENTS: dict[str, Any] = {

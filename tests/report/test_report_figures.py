@@ -154,3 +154,13 @@ def test_blocks_and_their_inputs_are_drawn_as_choices(tmp_path):
     strong = {(text.get_text(), text.get_color()) for axes in figure.axes for text in axes.texts}
     assert len(strong) > len(set(labels(figure))), "what is kept has another colour"
     save_figure(mixture_figure({group.name: torch.rand(group.shape) for group in groups}, groups), tmp_path, "mixture")
+
+
+def test_a_recurrent_cell_joins_all_its_nodes() -> None:
+    (group,) = SPACES["recurrent"]().groups  # type: ignore[call-arg]
+    rows = {row.name: ("tanh",) for row in group.rows if row.name.startswith("0->")}
+    graph = cell_graph(Genotype("recurrent", {"recurrent": rows}), group)
+    assert graph.graph["joined"] == "mean"
+    assert {kind for _, kind in graph.nodes(data="kind")} == {"input", "node"}
+    (nasbench,) = SPACES["nasbench201"]().groups
+    assert cell_graph(Genotype("nasbench201", {"cell": {}}), nasbench).graph["joined"] is None

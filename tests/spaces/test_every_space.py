@@ -10,27 +10,57 @@ from typing import Any
 import pytest
 import torch
 
+from poise.config.values import build
 from poise.engine.settings import SearchSettings, TrainSettings
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import SPACES, ModuleSpace, Space, Task
-from poise.spaces.space import genotype_of, kept_of
+from poise.spaces import SPACES, ModuleSpace, Space, Task, TextTask
+from poise.spaces.space import genotype_of, kept_of, task_kind
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept, one_hot
+from poise.supernet.inputs import Answer, TextBatch
 
 TASK = Task(1, (8, 9), 3)
+TASKS: dict[type, Any] = {Task: TASK, TextTask: TextTask(3, 2)}
+"""What a space is for -> the smallest of its kind."""
+
+SIZES = {Task: ("channels", "cells"), TextTask: ("units", "nodes")}
 PRESETS = ("demo", "small", "paper")
 
 
 def small(name: str) -> Any:
-    """The smallest instance: its demo preset with 4 channels."""
+    """The smallest instance: its demo preset with 4 channels, or 4 units."""
     cls: Any = SPACES[name]
-    return cls(**{**cls.presets["demo"].get("space", {}), "channels": 4})
+    space: Any = build(cls, {**cls.presets["demo"].get("space", {}), SIZES[task_kind(cls)][0]: 4}, "space")
+    return space
+
+
+def task_of(space: Any) -> Any:
+    return TASKS[task_kind(space)]
+
+
+def inputs_of(space: Any, count: int, dtype: torch.dtype = torch.float32) -> Any:
+    """Inputs of ``count`` predictions for three classes: images, or a piece of two texts."""
+    if task_kind(space) is Task:
+        return torch.randn(count, 1, 8, 9, dtype=dtype)
+    return TextBatch(torch.randint(0, 3, (count // 2, 2)))
+
+
+def logits_of(network: Any, space: Any, inputs: Any, *mixture: Any) -> Any:
+    """Whatever else the network answers."""
+    found = network(inputs.tokens if task_kind(space) is TextTask and not mixture else inputs, *mixture)
+    return found if isinstance(found, torch.Tensor) else found.logits
+
+
+def sizes_of(name: str) -> list[str]:
+    """The fields of the space that say how large its supernet is."""
+    known = {field.name for field in fields(SPACES[name])}  # type: ignore[arg-type]
+    return [size for size in SIZES[task_kind(SPACES[name])] if size in known]
 
 
 def sized(name: str, **sizes: int) -> dict[str, int]:
-    """Those sizes that the space's supernets and networks have."""
-    known = {field.name for field in fields(SPACES[name])}  # type: ignore[arg-type]
+    """Those sizes that the space's networks have: as its supernets, and those for text channels alone."""
+    known = sizes_of(name) if task_kind(SPACES[name]) is Task else ["channels"]
     return {size: value for size, value in sizes.items() if size in known}
 
 
@@ -60,7 +90,7 @@ class TestSpace:
         assert small(name) == small(name)
         assert hash(small(name)) == hash(small(name))
         for wrong in (0, -1, True, 2.5):
-            for field in sized(name, channels=1, cells=1):
+            for field in sizes_of(name):
                 with pytest.raises(Refused, match=field):
                     SPACES[name](**{field: wrong})  # type: ignore[arg-type]
 
@@ -83,13 +113,13 @@ class TestSpace:
     def test_supernet_uses_every_layer_row_and_candidate(self, name: str) -> None:
         space = small(name)
         torch.manual_seed(0)
-        supernet = space.supernet(TASK).double()
+        supernet = space.supernet(task_of(space)).double()
         assert supernet.groups == space.groups
-        images = torch.randn(3, 1, 8, 9, dtype=torch.float64)
+        inputs = inputs_of(space, 4, torch.float64)
         mixture = {g.name: torch.rand(g.layers, *g.shape, dtype=torch.float64).requires_grad_() for g in space.groups}
-        logits = supernet(images, mixture)
-        assert logits.shape == (3, 3)
-        upstream = torch.randn(3, 3, dtype=torch.float64)
+        logits = logits_of(supernet, space, inputs, mixture)
+        assert logits.shape == (4, 3)
+        upstream = torch.randn(4, 3, dtype=torch.float64)
         for group, gradient in zip(
             space.groups, torch.autograd.grad((logits * upstream).sum(), list(mixture.values())), strict=True
         ):
@@ -115,9 +145,11 @@ class TestSpace:
             }
             assert kept_of(genotype, space.groups) == none_left_out
             torch.manual_seed(0)
-            network = space.network(genotype, TASK, **sized(name, channels=4, cells=3))
-            assert network(torch.randn(2, 1, 8, 9)).shape == (2, 3)
-            assert space.supernet(TASK)(torch.randn(2, 1, 8, 9), one_hot(kept, space.groups)).shape == (2, 3)
+            network = space.network(genotype, task_of(space), **sized(name, channels=4, cells=3))
+            inputs = inputs_of(space, 2)
+            assert logits_of(network, space, inputs).shape == (2, 3)
+            answer = space.supernet(task_of(space))(inputs, one_hot(kept, space.groups))
+            assert (answer.logits if isinstance(answer, Answer) else answer).shape == (2, 3)
 
     def test_network_size(self, name: str) -> None:
         space = small(name)
@@ -125,17 +157,18 @@ class TestSpace:
 
         def weights(**sizes: int) -> int:
             with torch.device("meta"):
-                return sum(weight.numel() for weight in space.network(genotype, TASK, **sizes).parameters())
+                network = space.network(genotype, task_of(space), **sizes)
+            return sum(weight.numel() for weight in network.parameters())
 
         least = sized(name, channels=4, cells=3)
         for size in least:
             assert weights(**least) < weights(**{**least, size: 2 * least[size]}) < weights()
             for wrong in (0, -2):
                 with pytest.raises(Refused, match=size):
-                    space.network(genotype, TASK, **{size: wrong})
+                    space.network(genotype, task_of(space), **{size: wrong})
         for size in {"channels", "cells"} - set(least):
-            with pytest.raises(Refused, match=f"{size}.*does not apply; got 3"):
-                space.network(genotype, TASK, **{size: 3})
+            with pytest.raises(Refused, match=f"{size}.*got 3"):
+                space.network(genotype, task_of(space), **{size: 3})
 
     def test_without(self, name: str) -> None:
         space = small(name)
@@ -160,7 +193,7 @@ class TestSpace:
             with pytest.raises(Refused, match=message):
                 space.check(Genotype(where, wrong))
             with pytest.raises(Refused, match=message):
-                space.network(Genotype(where, wrong), TASK)
+                space.network(Genotype(where, wrong), task_of(space))
 
         refused("belongs to space 'other', expected", choices, "other")
         refused("has the groups", {**choices, "more": {}})
@@ -196,12 +229,12 @@ def test_presets(name: str, preset: str) -> None:
         space: Any = cls(torch.nn.Sequential(Choice([torch.nn.ReLU(), torch.nn.Tanh()])))
         kept: Kept = {"0": ((0,),)}
     else:
-        space = cls(**parts["space"])
+        space = build(cls, parts["space"], "space")
         kept = random_kept(space, 0)
     with torch.device("meta"):
         network = space.network(
             genotype_of(name, kept, space.groups),
-            TASK,
+            task_of(space),
             channels=train.channels,
             cells=train.cells,
             auxiliary=train.auxiliary > 0,

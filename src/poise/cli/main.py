@@ -24,7 +24,8 @@ app = typer.Typer(
 )
 
 Data = Annotated[
-    str | None, typer.Option(help="digits, hf:owner/name, .npz, .parquet, or a folder. See: poise list data")
+    str | None,
+    typer.Option(help="digits, hf:owner/name, .npz, .parquet, or a folder of images or text. See: poise list data"),
 ]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting: name=value, such as search.epochs=3.")
@@ -155,7 +156,9 @@ def train(
     what: Annotated[Path, typer.Argument(help="The folder of a search, or a genotype file.")],
     data: Data = None,
     preset: Annotated[str | None, typer.Option(help="demo, small, paper, or for cell networks imagenet.")] = None,
-    channels: Annotated[int | None, typer.Option(help="Channels of the first cells.")] = None,
+    channels: Annotated[
+        int | None, typer.Option(help="Channels of the first cells, or units of a recurrent network.")
+    ] = None,
     cells: Annotated[int | None, typer.Option(help="Number of cells (per stage, for NAS-Bench-201).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
     set_: Set = None,
@@ -193,8 +196,10 @@ def _show_network(folder: Path) -> None:
     from poise.engine.run import RunFolder
     from poise.workflow.show import training_tables
 
-    console.print(training_tables(RunFolder(folder)))
-    say(f"saved in {folder}; next: poise export {folder} --to onnx")
+    run = RunFolder(folder)
+    console.print(training_tables(run))
+    language = "valid_perplexity" in run.read_json("result.json")  # which no export format is for
+    say(f"saved in {folder}; next: poise {f'evaluate {folder}' if language else f'export {folder} --to onnx'}")
 
 
 @app.command()
@@ -235,13 +240,16 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
 ) -> None:
-    """Accuracy and loss of a trained network on the test split."""
+    """Accuracy and loss, and of a language model the perplexity, of a trained network on the test split."""
     from poise.report.tables import result_table
     from poise.workflow.retrain import evaluate as work
     from poise.workflow.retrain import source_of
 
     result = work(network, data if data is not None else source_of(network), device=device, precision=precision)
-    console.print(result_table([("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]))
+    rows = [("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]
+    if "perplexity" in result:
+        rows.append(("perplexity", f"{result['perplexity']:.2f}"))
+    console.print(result_table(rows))
 
 
 @app.command()
@@ -355,7 +363,7 @@ def _show_plan(plan: Any) -> None:
 
     rows = [
         ("steps", f"{plan.steps:,}"),
-        ("images", f"{plan.training_images:,} to train, {plan.search_images:,} to search"),
+        (plan.unit, f"{plan.training_images:,} to train, {plan.search_images:,} to search"),
         ("weights", f"{plan.parameters:,} parameters"),
         ("alphas", f"{plan.alphas:,}"),
         ("time", f"about {duration(plan.seconds)} ({plan.seconds_per_step:.2f} s per step, measured)"),

@@ -29,6 +29,8 @@ def epoch_line(stage: str, record: dict[str, Any]) -> str:
         loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
         if loss is not None and accuracy is not None:
             parts.append(f"{label} loss {loss:.3f} acc. {100 * accuracy:.1f}%")
+    words = {name: record.get(f"{name}_perplexity") for name in ("train", "search", "valid")}
+    parts += [f"{name} perplexity {value:.1f}" for name, value in words.items() if value is not None]
     alignment = (record.get("alignment") or {}).get("train")
     if alignment is not None:
         parts.append(f"alignment {alignment:+.2f}")

@@ -1,7 +1,8 @@
 """From names, presets, a file and overrides to one `RunSettings`.
 
 Later layers win: built-in defaults < the space's preset < what the method was published with (search settings with
-``preset="paper"`` only; slot settings that depend on the space always) < the file < overrides.
+``preset="paper"`` only, and on spaces for images; slot settings that depend on the space always) < the file <
+overrides.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from poise.methods.aiming import aimed
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
-from poise.spaces.space import SPACES, Space
+from poise.spaces.space import SPACES, Space, Task, task_kind
 from poise.supernet.costs import CostTarget
 
 PRESETS = ("demo", "small", "paper")
@@ -167,10 +168,12 @@ def _add_method(settings: Plain, method: str | Method | None, preset: str, named
         return
     found = METHODS[name]
     settings["method"] = {"name": name} | plain(found.build())
-    for scope in ("*", settings["space"]["name"]):
+    space = settings["space"]["name"]
+    for_images = space not in SPACES or task_kind(SPACES[space]) is Task  # so is what was published with a method
+    for scope in ("*", space):
         for key, value in found.settings.get(scope, {}).items():
             _set(settings, f"method.{key}", value)
-        if preset == "paper":
+        if preset == "paper" and for_images:
             for key, value in found.published.get(scope, {}).items():
                 of_space = key.startswith("space.")
                 if not of_space or named:

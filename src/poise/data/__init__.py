@@ -1,12 +1,14 @@
-"""Where images come from, how they are split, and how they reach the device in batches."""
+"""Where images and texts come from, how they are split, and how they reach the device in batches."""
 
 from poise.data.augmentation import Augmentation
 from poise.data.batches import Batches
 from poise.data.fingerprint import fingerprint
 from poise.data.images import Images
 from poise.data.overlap import overlap
-from poise.data.source import SOURCES, Source, open_source
+from poise.data.source import SOURCES, Source, open_data, open_source
 from poise.data.splits import search_halves, stratified_holdout
+from poise.data.text import Text, TextSource
+from poise.data.text_batches import TextBatches
 
 __all__ = [
     "SOURCES",
@@ -14,7 +16,11 @@ __all__ = [
     "Batches",
     "Images",
     "Source",
+    "Text",
+    "TextBatches",
+    "TextSource",
     "fingerprint",
+    "open_data",
     "open_source",
     "overlap",
     "search_halves",

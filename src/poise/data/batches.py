@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from poise.data.augmentation import Augmentation, Draws
+from poise.data.batched import Passing
 from poise.data.images import Images
 from poise.data.normalised import Normalised
 from poise.errors import Refused
 
-__all__ = ["Augmentation", "Batches", "Feed"]
-
-Passing = Generator[tuple[Tensor, Tensor], None, None]
-"""Batches ``(images, labels)``, one after the other. Close it if it is not passed through to its end."""
-
-
-class Feed(Protocol):
-    """What feeds a training or an evaluation: images in memory (`Batches`), or from a disk (`StreamedBatches`).
-
-    A batch is ``(images [batch, channels, height, width], labels [batch] int64)``, normalised and on the device.
-    """
-
-    batch_size: int
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        ...
-
-    def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
-        """Shuffled and augmented batches, from batch ``start`` on: the same whatever ``start`` is."""
-        ...
-
-    def ordered(self) -> Passing:
-        """Every image once, in order and not augmented; the last batch may be smaller."""
-        ...
-
-    def first(self, count: int) -> tuple[Tensor, Tensor]:
-        """The first images, in order and not augmented, however many a batch has."""
-        ...
+__all__ = ["Augmentation", "Batches"]
 
 
 class Batches:
@@ -113,6 +85,10 @@ class Batches:
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """The first images, in order and not augmented, however many a batch has."""
         return self._normalised.finished(self._normalised(self._pixels[:count])), self._labels[:count]
+
+    def also(self, loss: float) -> dict[str, float]:
+        """Nothing else: see `poise.data.batched.Batched`."""
+        return {}
 
     def _augmented(self, order: Tensor, seeds: list[int], start: int, chance: torch.device) -> Passing:
         for number in range(start, len(seeds)):

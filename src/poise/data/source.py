@@ -1,4 +1,4 @@
-"""A source of labelled images: what it must offer, and how one is found for what the user passed."""
+"""A source of labelled images, or of text: what it must offer, and how one is found for what the user passed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from poise.data.images import Images
 from poise.data.split_source import SplitSource
+from poise.data.text import TextSource
 from poise.errors import Refused, unknown
 from poise.registry import Registry
 
@@ -49,7 +50,7 @@ class SourceKind(Protocol):
         """Whether this kind is meant by ``spec``. At most one kind is."""
         ...
 
-    def open(self, spec: object) -> Source:
+    def open(self, spec: object) -> Source | TextSource:
         """The source that ``spec`` means. Raises `Refused` if it is missing or malformed."""
         ...
 
@@ -71,6 +72,14 @@ def open_source(spec: object, *, skip_bad_images: bool = False) -> Source:
     >>> open_source("digits").load("train").size
     (8, 8)
     """
+    source = open_data(spec, skip_bad_images=skip_bad_images)
+    if isinstance(source, TextSource):
+        raise Refused(f"{source.name} is text, expected images")
+    return source
+
+
+def open_data(spec: object, *, skip_bad_images: bool = False) -> Source | TextSource:
+    """As `open_source`; text is opened too: a folder of text files, or a `TextSource`."""
     try:
         source = _opened(spec)
     except OSError as error:  # no permission, a name too long, ...
@@ -82,8 +91,8 @@ def open_source(spec: object, *, skip_bad_images: bool = False) -> Source:
     return source.without_bad_images()
 
 
-def _opened(spec: object) -> Source:
-    if isinstance(spec, Source):
+def _opened(spec: object) -> Source | TextSource:
+    if isinstance(spec, Source | TextSource):
         return spec
     for kind in SOURCES.values():
         if kind.matches(spec):

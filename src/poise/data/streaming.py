@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from poise.data.augmentation import Augmentation
-from poise.data.batches import Passing
+from poise.data.batched import Passing
 from poise.data.crops import Middle, RandomPart
 from poise.data.decode import picture, quiet
 from poise.data.images import Images
@@ -152,6 +152,10 @@ class StreamedBatches:
         rows = list(range(min(count, len(self._images))))
         pixels = self._images.pixels([(row, 0) for row in rows], self._middle)
         return self._finished(pixels), self._images.part.labels[rows].to(self._device)
+
+    def also(self, loss: float) -> dict[str, float]:
+        """Nothing else: see `poise.data.batched.Batched`."""
+        return {}
 
     @property
     def _middle(self) -> Middle:

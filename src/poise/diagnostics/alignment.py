@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from poise.data.batches import Batches
+from poise.data.batched import Batched
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
 from poise.engine.loss import BatchLoss
 from poise.engine.streams import seed_of
@@ -41,7 +41,7 @@ class Alignment:
             return Finding({})
         return Finding({f"alignment/{half}": self._mean(subject, names, half, data) for half, data in halves.items()})
 
-    def _mean(self, subject: Subject, names: list[str], half: str, data: Batches) -> float:
+    def _mean(self, subject: Subject, names: list[str], half: str, data: Batched) -> float:
         searcher = subject.searcher
         weights = {name: weight.detach() for name, weight in searcher.weights.items()}
         found = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import cast
+from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -15,6 +15,7 @@ from poise.engine.streams import seeded
 from poise.methods.slots import Loss
 from poise.selection.edits import Edits
 from poise.supernet.groups import Mixture
+from poise.supernet.inputs import Answer, Carries
 
 
 class BatchLoss:
@@ -25,26 +26,39 @@ class BatchLoss:
 
     ``skip_dropout`` is the rate of dropout on skip connections in training mode; above 0 the supernet must know of it.
 
-    ``hits``, ``[batch]`` bool, and their number ``correct``: the images that the first call, or else the tracked one,
-    classified correctly.
+    The call that counts is the tracked one, or else the first. It leaves ``hits``, ``[batch]`` bool, and their number
+    ``correct``: the images (the words of a text) that it classified correctly; and ``entropy``, its mean cross-entropy,
+    without the regularisers that a supernet may add to the loss.
     """
 
     def __init__(
-        self, supernet: nn.Module, images: Tensor, labels: Tensor, seed: int, place: Place, skip_dropout: float = 0.0
+        self, supernet: nn.Module, inputs: Any, labels: Tensor, seed: int, place: Place, skip_dropout: float = 0.0
     ) -> None:
         self._supernet = supernet
         # A supernet need not know of dropout to be searched without any.
         self._more = {"skip_dropout": skip_dropout} if skip_dropout else {}
-        self._images = images
+        self._inputs = inputs
         self._labels = labels
         self._seed = seed
         self._place = place
+        self._state: Tensor | None = None
         self.hits: Tensor | None = None
+        self.entropy: Tensor | None = None
 
     @property
     def correct(self) -> Tensor:
         assert self.hits is not None, "the loss was not called yet"
         return self.hits.sum()
+
+    @property
+    def accuracy(self) -> Tensor:
+        """The share of ``hits``."""
+        return self.correct / len(self._labels)
+
+    def carry(self) -> None:
+        """Let the supernet's next batch of this stream go on from where the call that counts ended."""
+        if self._state is not None and isinstance(self._supernet, Carries):
+            self._supernet.carry(self._inputs, self._state)
 
     def __call__(
         self,
@@ -54,27 +68,33 @@ class BatchLoss:
         track: bool = False,
         exact: bool = False,
     ) -> Tensor:
-        logits = self._logits(mixture, weights or {}, track, exact)
+        answer = self._answer(mixture, weights or {}, track, exact)
+        entropy = F.cross_entropy(self._place.float(answer.logits), self._labels)
         if track or self.hits is None:
-            self.hits = logits.detach().argmax(dim=1) == self._labels
-        return F.cross_entropy(self._place.float(logits), self._labels)
+            self.hits = answer.logits.detach().argmax(dim=1) == self._labels
+            self.entropy = entropy.detach()
+            self._state = answer.state
+        return entropy if answer.extra is None else entropy + self._place.float(answer.extra)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
         self._supernet.eval()
         try:
             constants = {name: weight.detach() for name, weight in self._supernet.named_parameters()}
-            return F.cross_entropy(self._place.float(self._logits(mixture, constants, track=True)), self._labels)
+            logits = self._answer(mixture, constants, track=True).logits
+            return F.cross_entropy(self._place.float(logits), self._labels)
         finally:
             self._supernet.train()
 
-    def _logits(self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool, exact: bool = False) -> Tensor:
+    def _answer(self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool, exact: bool = False) -> Answer:
         state = dict(weights)
         if not track:
             state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
-        with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._images.device):
+        with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._inputs.device):
             if state:
-                return cast(Tensor, functional_call(self._supernet, state, (self._images, mixture), self._more))
-            return cast(Tensor, self._supernet(self._images, mixture, **self._more))
+                found: Any = functional_call(self._supernet, state, (self._inputs, mixture), self._more)
+            else:
+                found = self._supernet(self._inputs, mixture, **self._more)
+        return found if isinstance(found, Answer) else Answer(found)
 
 
 class CompletedLoss:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from poise.data.batches import Batches
+from poise.data.batched import Batched
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
@@ -27,6 +27,7 @@ from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Reports
 from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
+from poise.supernet.inputs import pace_of
 
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
@@ -73,7 +74,7 @@ class Searcher:
     """A supernet, its alphas and their optimizers, and the step that moves them.
 
     Args:
-        supernet: the network weights; ``supernet(images, mixture) -> logits``.
+        supernet: the network weights; ``supernet(inputs, mixture) -> logits``, or an `Answer`.
         groups: the groups that the alphas decide.
         method: what the slots hold.
         settings: epochs (of this stage), batch size and optimizers.
@@ -90,8 +91,8 @@ class Searcher:
         groups: Sequence[ChoiceGroup],
         method: Method,
         settings: SearchSettings,
-        training: Batches,
-        searching: Batches,
+        training: Batched,
+        searching: Batched,
         place: Place,
         seed: int,
         alphas: Mapping[str, Tensor] | None = None,
@@ -164,8 +165,6 @@ class Searcher:
         keeper = keeper or Keeper()
         first, sums, spent = self._restore_sums(keeper.take())
         start = time.perf_counter() - spent
-        for group in self.weight_optimizer.param_groups:
-            group["lr"] = learning_rate
         alphas = self.settings.alphas
         if alphas.final_learning_rate is not None:
             for group in self.alpha_optimizer.param_groups:
@@ -175,13 +174,16 @@ class Searcher:
             moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
         searching = self._cycle(purpose, first)
         batches = self.training.epoch(stream(self.seed, "order", *purpose), first)
-        rate = self.method.curriculum.skip_dropout(progress)
+        dropout = self.method.curriculum.skip_dropout(progress)
         for number, batch in enumerate(batches, start=first):
             key = (*purpose, number)
-            training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place, rate)
-            search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place, rate)
+            rate = learning_rate * pace_of(batch[0])
+            for group in self.weight_optimizer.param_groups:
+                group["lr"] = rate
+            training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place, dropout)
+            search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place, dropout)
             for move in moves:
-                move(_Step(training, search, progress, learning_rate, key, sums))
+                move(_Step(training, search, progress, rate, key, sums))
             listen(Stepped(stage, done + number + 1))
             step = number + 1
             keeper.visit(lambda step=step: self.state(step, sums, time.perf_counter() - start))  # type: ignore[misc]
@@ -189,7 +191,7 @@ class Searcher:
         record["seconds"] = time.perf_counter() - start
         return record
 
-    def _cycle(self, purpose: tuple[str | int, ...], start: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _cycle(self, purpose: tuple[str | int, ...], start: int) -> Iterator[tuple[Any, Tensor]]:
         """Batches of the search half, as many as are asked for, from number ``start`` on."""
         turn, skip = divmod(start, len(self.searching))
         while True:
@@ -257,10 +259,11 @@ class Searcher:
         self.alpha_optimizer.step()
         step.sums.add(
             search_loss=found.loss,
-            search_accuracy=step.search.correct / self.searching.batch_size,
+            search_accuracy=step.search.accuracy,
             search_alignment=mean_alignment(found.layers, self.groups),
             penalty=penalty,
         )
+        step.search.carry()
 
     def _check(self, step: _Step, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
         """Raise `Diverged` rather than take up what is not finite."""
@@ -293,17 +296,18 @@ class Searcher:
             weight.grad = found.weights[name] * shrink
         self.weight_optimizer.step()
         step.sums.add(
-            train_loss=found.loss,
-            train_accuracy=training.correct / self.training.batch_size,
+            train_loss=training.entropy,
+            train_accuracy=training.accuracy,
             train_alignment=mean_alignment(found.layers, self.groups),
         )
+        training.carry()
 
     def _record(self, progress: Progress, learning_rate: float, sums: Sums) -> dict[str, Any]:
         probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
         penalty = self.method.penalty
         chosen = {group.name: probabilities[group.name] for group in decided(self.groups)}
         more = penalty.report(chosen) if isinstance(penalty, Reports) else {}
-        return {
+        record: dict[str, Any] = {
             "epoch": progress.epoch,
             "train_loss": sums.mean("train_loss"),
             "train_accuracy": sums.mean("train_accuracy"),
@@ -317,6 +321,11 @@ class Searcher:
             **more,
             "alphas": {name: values.detach().cpu().tolist() for name, values in self.alphas.items()},
         }
+        for name, batches in (("train", self.training), ("search", self.searching)):
+            loss = record[f"{name}_loss"]
+            if loss is not None:
+                record |= {f"{name}_{what}": value for what, value in batches.also(loss).items()}
+        return record
 
 
 def search(

@@ -66,6 +66,24 @@ class AugmentSettings(Settings):
     cutout: Margin = 0
 
 
+class TextSettings(Settings):
+    """How a text is read; only for spaces that are for text."""
+
+    sequence: Size = 35
+    """Words of every column of a batch; the learning rate goes with the actual number over this."""
+    vary: bool = True
+    """Whether that number is random, about ``sequence``."""
+    words: Count | None = None
+    """Use at most this many words, from its beginning, of each text that is trained on."""
+
+
+class TextTrainSettings(TextSettings):
+    """How a text is read in retraining."""
+
+    patience: Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = 5
+    """The weights are averaged from when the validation loss is above the least of all epochs but the last so many."""
+
+
 class SearchSettings(AugmentSettings):
     """A search: ``epochs`` passes over the training half."""
 
@@ -81,6 +99,7 @@ class SearchSettings(AugmentSettings):
     """What else is measured after each epoch, for its record: names of ``poise list diagnostics``."""
     weights: WeightSettings = WeightSettings()
     alphas: AlphaSettings = AlphaSettings()
+    text: TextSettings = TextSettings()
 
 
 class RetrainWeightSettings(WeightSettings):
@@ -96,7 +115,7 @@ class TrainSettings(AugmentSettings):
     """The form of the networks, for spaces that have several: `imagenet` halves the image three times before the first
     cell. None: the space's own."""
     channels: Size | None = None
-    """None: the space's published size."""
+    """Of the first cells; of a recurrent network its units. None: the space's published size."""
     cells: Size | None = None
     epochs: Count = 600
     batch_size: Size = 96
@@ -114,6 +133,7 @@ class TrainSettings(AugmentSettings):
     colour_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Of streamed images, how much brightness, contrast and saturation vary at random; the hue by half as much."""
     weights: RetrainWeightSettings = RetrainWeightSettings()
+    text: TextTrainSettings = TextTrainSettings()
 
     @model_validator(mode="after")
     def _a_schedule_that_exists(self) -> Self:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.data.batches import Feed
+from poise.data.batched import Batched
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
@@ -53,7 +53,7 @@ class Forward(nn.Module):
 def train(
     network: nn.Module,
     settings: TrainSettings,
-    batches: Feed,
+    batches: Batched,
     place: Place,
     seed: int,
     listen: Listener = ignore,
@@ -167,7 +167,7 @@ def _restore(
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Feed, place: Place) -> dict[str, float]:
+def evaluate(network: nn.Module, batches: Batched, place: Place) -> dict[str, float]:
     """``accuracy`` in [0, 1] and mean ``loss`` of a network, in evaluation mode, over all images."""
     network.eval()
     correct, loss, images = 0, 0.0, 0

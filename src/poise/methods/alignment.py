@@ -132,7 +132,8 @@ class LayerAlignment:
             return None
         shapes = ", ".join(f"{group.name!r} has {group.layers}" for group in groups)
         return (
-            f"layer alignment needs a group with at least 2 layers that play the same part ({shapes}); use more cells"
+            f"layer alignment needs a group with at least 2 layers that play the same part ({shapes}); "
+            "use more cells, or alignment=none in a space of one cell"
         )
 
     def __call__(

@@ -87,7 +87,7 @@ def _columns(graph: nx.MultiDiGraph, widest: float) -> dict[int, float]:
 
 def _cell_size(graph: nx.MultiDiGraph, widest: float) -> tuple[float, float]:
     lowest = min(lane[0] for lanes in _lanes(graph).values() for lane in lanes)
-    return max(_columns(graph, widest).values()) + (1.0 if graph.graph["inputs"] > 1 else 0.7), -lowest + LANE / 2
+    return max(_columns(graph, widest).values()) + (1.0 if graph.graph["joined"] else 0.7), -lowest + LANE / 2
 
 
 def _draw_cell(axes: Axes, name: str, graph: nx.MultiDiGraph, widest: float) -> None:
@@ -100,7 +100,7 @@ def _draw_cell(axes: Axes, name: str, graph: nx.MultiDiGraph, widest: float) -> 
         for y, source, operation, live in found:
             if operation:
                 _draw_edge(axes, (columns[source], heights[source]), (columns[node], heights[node]), y, operation, live)
-    if graph.graph["inputs"] > 1:
+    if graph.graph["joined"]:
         _draw_concat(axes, graph, columns, heights)
     captions = {0: "input"} if graph.graph["inputs"] == 1 else {0: "cell k−2", 1: "cell k−1"}
     for node, data in graph.nodes(data=True):
@@ -155,7 +155,8 @@ def _draw_concat(axes: Axes, graph: nx.MultiDiGraph, columns: dict[int, float], 
     box = FancyBboxPatch((x, bottom), 0.3, top - bottom, boxstyle="round,pad=0,rounding_size=0.08", zorder=3)
     box.set(edgecolor=INK, facecolor=INK)
     axes.add_patch(box)
-    axes.text(x + 0.14, (top + bottom) / 2, "concat", rotation=90, color="white", ha="center", va="center", zorder=4)
+    middle, text = (top + bottom) / 2, graph.graph["joined"]
+    axes.text(x + 0.14, middle, text, rotation=90, color="white", ha="center", va="center", zorder=4)
     for node in nodes:
         if graph.nodes[node]["live"]:
             ends = (columns[node] + RADIUS, heights[node]), (x, heights[node])

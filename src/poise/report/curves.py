@@ -18,6 +18,9 @@ Record = Mapping[str, Any]
 
 PANELS = {
     "loss": {"train_loss": "train", "search_loss": "search", "valid_loss": "validation"},
+    "perplexity": {
+        "train_perplexity": "train", "search_perplexity": "search", "valid_perplexity": "validation",
+    },
     "accuracy": {"train_accuracy": "train", "search_accuracy": "search", "valid_accuracy": "validation"},
     "layer alignment": {"alignment/train": "train", "alignment/search": "search"},
     "skip share": {"skip_share": "skip share"},
@@ -25,7 +28,7 @@ PANELS = {
     "drop at discretisation": {"discretisation/drop": "accuracy drop"},
     "penalty": {"penalty": "penalty"},
     "learning rate": {"learning_rate": "learning rate"},
-}
+}  # fmt: skip
 """Panel -> flat name of a number -> label of its curve."""
 
 GROUP_PANELS = {

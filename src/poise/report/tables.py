@@ -17,10 +17,14 @@ COLUMNS = {
     "epoch": "epoch",
     "stage": "stage",
     "train_loss": "train loss",
+    "train_perplexity": "train perpl.",
     "train_accuracy": "train acc.",
     "search_loss": "search loss",
+    "search_perplexity": "search perpl.",
     "search_accuracy": "search acc.",
     "valid_loss": "valid. loss",
+    "valid_perplexity": "valid. perpl.",
+    "averaging": "averaged",
     "valid_accuracy": "valid. acc.",
     "skip_share": "skips",
     "alignment/train": "alignment",
@@ -89,7 +93,7 @@ def number(name: str, value: float) -> str:
         return f"{100 * value:.2f}%"
     if name == "alignment/train":
         return f"{value:+.2f}"
-    return f"{value:.1f}" if name == "seconds" else f"{value:.3g}"
+    return f"{value:.1f}" if name == "seconds" or name.endswith("perplexity") else f"{value:.3g}"
 
 
 def _table(*columns: str) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -32,6 +32,24 @@ class Task:
     classes: int
 
 
+@dataclass(frozen=True)
+class TextTask:
+    """What a network is for: the next word, out of ``vocabulary`` words, of ``texts`` texts read side by side."""
+
+    vocabulary: int
+    texts: int
+
+
+AnyTask: TypeAlias = Any
+"""A `Task` or a `TextTask`: of the kind that a space says it is for, see `task_kind`."""
+
+
+def task_kind(space: Space | type[Space]) -> type:
+    """What a space's networks are for, `Task` (images) or `TextTask`: its class attribute ``task``, if it has one."""
+    kind: type = getattr(space, "task", Task)
+    return kind
+
+
 @runtime_checkable
 class Heads(Protocol):
     """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method."""
@@ -46,7 +64,8 @@ class Space(Protocol):
     """A search space: a frozen value. One file in this folder is one space.
 
     The class attribute ``presets`` maps the preset names (``demo``, ``small``, ``paper``) to partial configurations,
-    ``{"space": {...}, "data": {...}, "search": {...}, "train": {...}}``.
+    ``{"space": {...}, "data": {...}, "search": {...}, "train": {...}}``. A space for text says so by the class
+    attribute ``task = TextTask``; without it a space is for images.
     """
 
     name: ClassVar[str]
@@ -61,7 +80,7 @@ class Space(Protocol):
         """This space with these candidates left out wherever they occur."""
         ...
 
-    def supernet(self, task: Task) -> Supernet:
+    def supernet(self, task: AnyTask) -> Supernet:
         """A freshly initialised supernet (an `nn.Module`)."""
         ...
 
@@ -72,7 +91,7 @@ class Space(Protocol):
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        task: AnyTask,
         *,
         channels: int | None = None,
         cells: int | None = None,

@@ -51,6 +51,8 @@ class ChoiceGroup:
         aligned: whether these layers play the same part, so that aligning their gradients makes sense.
         scales: a group and some of its rows, whose weights the candidates of this one row multiply: how much each edge
             into a node counts. No genotype names such a group. None: an ordinary group.
+        joined: how a cell's output is made of its nodes, such as ``mean``, for drawings. None: a cell of several inputs
+            concatenates them, and in one of a single input the last node is the output.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ChoiceGroup:
     most: int | None = None
     aligned: bool = True
     scales: tuple[str, tuple[int, ...]] | None = None
+    joined: str | None = None
 
     def __post_init__(self) -> None:
         sizes = {len(row.candidates) for row in self.rows}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -12,6 +12,7 @@ from poise.errors import Refused
 from poise.genotype import checked_name
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
+from poise.supernet.inputs import Answer
 
 
 class Supernet(Protocol):
@@ -23,8 +24,9 @@ class Supernet(Protocol):
 
     groups: tuple[ChoiceGroup, ...]
 
-    def __call__(self, images: Tensor, mixture: Mixture) -> Tensor:
-        """``images [batch, channels, height, width]``, mixture -> ``logits [batch, classes]``."""
+    def __call__(self, inputs: Any, mixture: Mixture) -> Tensor | Answer:
+        """``images [batch, channels, height, width]``, mixture -> ``logits [batch, classes]``; of other data an
+        `Answer`."""
         ...
 
 

@@ -3,7 +3,7 @@ read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -13,34 +13,26 @@ import torch
 from torch import Tensor
 
 from poise.config.settings import RunSettings
-from poise.data import Augmentation, Batches, Images, Source, fingerprint, open_source, search_halves
+from poise.data.batched import Batched
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
-from poise.engine.settings import AugmentSettings
 from poise.engine.stages import Stage
-from poise.engine.streams import at_stage, seed_of, seeded, stream
+from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
 from poise.spaces.latency import check_own_form, read_table
-from poise.spaces.space import Space, Task
+from poise.spaces.space import AnyTask, Space, Task
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
+from poise.workflow.material import Material, material_of
 
 
-def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
-    """Augmentation as set; where nothing is set: random crops with an eighth of the size as padding (32 pixels: 4, as
-    published), and horizontal flips of colour images (greyscale ones are often text, which flips would spoil)."""
-    padding = settings.crop_padding if settings.crop_padding is not None else min(images.size) // 8
-    flip = settings.flip if settings.flip is not None else images.channels == 3
-    return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
-
-
-def note_data(source: Source, listen: Listener) -> None:
+def note_data(source: Any, listen: Listener) -> None:
     """Say which images were left out, if any."""
     skipped = getattr(source, "skipped", ())
     if skipped:
@@ -109,7 +101,9 @@ class Preparation:
                 read_table(Path(target.table))
         place = Place.open(settings.device, settings.precision)
         spec = settings.data.source if data is None else data
-        return Preparation(settings, method, first, groups, place, spec, whole)
+        found = Preparation(settings, method, first, groups, place, spec, whole)
+        found.material  # noqa: B018 - refuses settings that mean nothing for such data
+        return found
 
     def at(self, stage: Stage) -> Preparation:
         """The same at a stage. Raises `Refused` if the search has none like it."""
@@ -120,46 +114,29 @@ class Preparation:
         return replace(self, space=space, groups=space.groups, stage=stage)
 
     @cached_property
-    def source(self) -> Source:
-        """The data, opened but not loaded."""
-        return open_source(self.spec, skip_bad_images=self.settings.data.skip_bad_images)
+    def material(self) -> Material:
+        """The data, of the kind that the space is for."""
+        return material_of(self.settings, self.space, self.spec, self.place)
 
-    @cached_property
-    def halves(self) -> tuple[Images, Images]:
-        """The training half and the search half of the training split. The test split is not touched."""
-        data, search = self.settings.data, self.settings.search
-        training, searching = search_halves(
-            self.source.labels("train"),
-            seed=seed_of(self.settings.seed, "split") % 2**62,
-            fraction=data.search_fraction,
-            split_file=data.split_file,
-            limit=search.images_per_half,
-        )
-        for half, name in ((training, "training"), (searching, "search")):
-            if len(half) < search.batch_size:
-                raise Refused(
-                    f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
-                    "use a smaller batch"
-                )
-        # What is measured on the search half, in its order, must not meet one class after the other.
-        searching = searching[torch.randperm(len(searching), generator=stream(self.settings.seed, "search half"))]
-        native = self.source.load("train", training[:1], data.size)
-        augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
-        size = data.size
-        if search.max_size is not None and max(native.size) > search.max_size:
-            size = search.max_size
-        return self.source.load("train", training, size), self.source.load("train", searching, size)
+    @property
+    def source(self) -> Any:
+        """The data, opened but not loaded."""
+        return self.material.source
+
+    @property
+    def halves(self) -> Sequence[Sized]:
+        """What trains the weights and what trains the alphas. The test split is not touched."""
+        return self.material.halves
 
     @property
     def fingerprint(self) -> str:
-        """Of the images that the search sees."""
-        return fingerprint(*self.halves)
+        """Of the data that the search sees."""
+        return self.material.fingerprint
 
-    @cached_property
-    def task(self) -> Task:
+    @property
+    def task(self) -> AnyTask:
         """What the supernet is for."""
-        images = self.halves[0]
-        return Task(images.channels, images.size, len(images.classes))
+        return self.material.task
 
     @cached_property
     def final_task(self) -> Task:
@@ -184,19 +161,10 @@ class Preparation:
         """The method, its slots knowing what networks cost. Raises `Refused` if no network meets its target."""
         return self.method if self.method.cost_target is None else self.method.bound(self.costs)
 
-    @cached_property
-    def batches(self) -> tuple[Batches, Batches]:
-        """Batches of the two halves, both normalised by the training half's statistics."""
-        training, searching = self.halves
-        mean, std = training.statistics()
-        made = [
-            Batches(
-                half, self.settings.search.batch_size, augmentation=augmentation_of(self.settings.search, half),
-                mean=mean, std=std, device=self.place.device, dtype=self.place.dtype,
-            )
-            for half in (training, searching)
-        ]  # fmt: skip
-        return made[0], made[1]
+    @property
+    def batches(self) -> tuple[Batched, Batched]:
+        """Batches of the two halves."""
+        return self.material.batches
 
     def searcher(
         self,

@@ -9,6 +9,7 @@ from poise.engine.events import Listener, ignore
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
+from poise.workflow.language import TrainedLanguageModel
 from poise.workflow.retrain import TrainedNetwork, train_as
 from poise.workflow.search import SearchResult
 from poise.workflow.search import run as run_search
@@ -17,7 +18,7 @@ from poise.workflow.select import Selected, load_settings, pending, resume_selec
 
 def resume(
     run: str | Path, *, data: Any = None, listen: Listener = ignore, watch: Watch = Watch()
-) -> SearchResult | TrainedNetwork | Selected:
+) -> SearchResult | TrainedNetwork | TrainedLanguageModel | Selected:
     """Go on with the search, the selection or the training in a folder, from its last checkpoint, as if nothing had
     happened.
 

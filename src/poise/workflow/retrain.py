@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings, dump, override, resolve
-from poise.data import open_source
-from poise.data.batches import Feed
+from poise.data.batched import Batched
 from poise.data.streaming import workers_explained
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
@@ -31,8 +30,11 @@ from poise.export.exports import EXPORTS
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import SPACES, Space, Task
+from poise.spaces.space import SPACES, Space, Task, TextTask, task_kind
 from poise.workflow.costing import network_macs
+from poise.workflow.images import ImageMaterial, open_images
+from poise.workflow.language import TrainedLanguageModel, evaluate_language, load_language, train_language_as
+from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import check_data, check_resuming
 from poise.workflow.records import recorded
@@ -91,7 +93,7 @@ def train(
     auto_batch: bool = False,
     listen: Listener = ignore,
     watch: Watch = Watch(),
-) -> TrainedNetwork:
+) -> TrainedNetwork | TrainedLanguageModel:
     """Retrain an architecture from scratch on the whole training split, and measure it once on the test split.
 
     Args:
@@ -128,7 +130,7 @@ def train_as(
     auto_batch: bool = False,
     listen: Listener = ignore,
     watch: Watch = Watch(),
-) -> TrainedNetwork:
+) -> TrainedNetwork | TrainedLanguageModel:
     """`train` with its settings complete."""
     check_resuming(resume, out, overwrite, auto_batch)
     if data is None:
@@ -138,6 +140,12 @@ def train_as(
     resume = resume and out is not None and RunFolder.kind_of(out) is not None
     if out is not None and not resume:
         RunFolder.check(out, overwrite)
+    if task_kind(space) is TextTask:
+        return train_language_as(
+            genotype, base, space, data, out=out, resume=resume, overwrite=overwrite, auto_batch=auto_batch,
+            listen=listen, watch=watch,
+        )  # fmt: skip
+    check_settings(base, ImageMaterial.unused, f"space {space.name!r} is for images")
     form = base.train
     place = Place.open(base.device, base.precision)
     space.check(genotype)
@@ -211,12 +219,13 @@ def _read(
         settings = load_settings(folder, [*given.items(), *overrides])
         return folder.genotype(), settings, settings.build_space()
     genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
-    space = space or SPACES[genotype.space]()
-    return genotype, resolve(space=space, preset=preset, overrides=overrides, **given), space
+    value = space or SPACES[genotype.space]()
+    settings = resolve(space=value, preset=preset, overrides=overrides, **given)
+    return genotype, settings, value if space is not None else settings.build_space()
 
 
 def _train(
-    trained: TrainedNetwork, settings: RunSettings, batches: Feed, place: Place, folder: RunFolder,
+    trained: TrainedNetwork, settings: RunSettings, batches: Batched, place: Place, folder: RunFolder,
     listen: Listener, watch: Watch,
 ) -> list[dict[str, Any]]:  # fmt: skip
     start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
@@ -232,7 +241,7 @@ def _train(
         return persevere(work, folder, start, listen, watch)
 
 
-def _measure(trained: TrainedNetwork, batches: Feed, place: Place) -> dict[str, float]:
+def _measure(trained: TrainedNetwork, batches: Batched, place: Place) -> dict[str, float]:
     """Accuracy and loss on the test split."""
     place.put(trained.network)
     with workers_explained():
@@ -259,11 +268,13 @@ def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: Ru
     draw_training(folder)
 
 
-def load_network(run: str | Path) -> TrainedNetwork:
+def load_network(run: str | Path) -> TrainedNetwork | TrainedLanguageModel:
     """A network that `train` saved. Raises `Refused` if the folder holds none, or a damaged one."""
     folder = RunFolder.open(Path(run), "train")
     about, genotype = folder.read_json("network.json"), folder.genotype()
     space: Space = SPACES[genotype.space]()
+    if task_kind(space) is TextTask:
+        return load_language(folder)
     try:
         task = Task(
             int(about["image_channels"]),
@@ -294,14 +305,17 @@ def source_of(run: str | Path) -> str:
 def evaluate(
     what: Any, data: Any, *, device: str = "auto", precision: str = "32", batch_size: int = 256
 ) -> dict[str, float]:
-    """``accuracy`` in [0, 1] and mean ``loss`` of a trained network on the test split.
+    """``accuracy`` in [0, 1] and mean ``loss`` of a trained network on the test split; of a language model also the
+    ``perplexity``.
 
     Args:
-        what: a `TrainedNetwork`, or the folder of one.
+        what: a `TrainedNetwork` or `TrainedLanguageModel`, or the folder of one.
         data: data with a test split.
     """
-    trained = what if isinstance(what, TrainedNetwork) else load_network(what)
-    source = open_source(data)
+    trained = what if isinstance(what, TrainedNetwork | TrainedLanguageModel) else load_network(what)
+    if isinstance(trained, TrainedLanguageModel):
+        return evaluate_language(trained, data, Place.open(device, precision))
+    source = open_images(data, trained.genotype.space, False)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
     place = Place.open(device, precision)
@@ -322,7 +336,12 @@ def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:
         path: the file's name, its ending aside, or a folder, in which it is ``model``; by default the network's.
     """
     write = EXPORTS[to]
-    trained = what if isinstance(what, TrainedNetwork) else load_network(what)
+    trained = what if isinstance(what, TrainedNetwork | TrainedLanguageModel) else load_network(what)
+    if isinstance(trained, TrainedLanguageModel):
+        raise Refused(
+            "exports are for networks that classify images; a language model's weights are network.safetensors in its "
+            "folder, and poise.load_network builds it"
+        )
     if path is None and trained.folder is None:
         raise Refused("this network was not saved in a folder; say where to export it to")
     target = Path(path if path is not None else str(trained.folder))

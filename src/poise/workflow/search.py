@@ -103,7 +103,7 @@ def search(
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> SearchResult:
-    """Search an architecture for some images.
+    """Search an architecture for some images, or for text.
 
     ``poise.search(data, space="darts", ...)`` searches a space of poise; ``poise.search(module, data, ...)`` searches
     the `poise.Choice` layers of a module of your own.
@@ -323,6 +323,8 @@ class Plan:
     search_images: int
     seconds_per_step: float
     memory_bytes: int
+    unit: str = "images"
+    """What there are ``training_images`` of: images, or words of text."""
 
     @property
     def seconds(self) -> float:
@@ -350,6 +352,7 @@ def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = No
         search_images=len(searching),
         seconds_per_step=sum(share * seconds for share, seconds in zip(shares, measured, strict=True)),
         memory_bytes=used,
+        unit=prepared.material.unit,
     )
 
 

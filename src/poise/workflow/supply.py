@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from poise.config import RunSettings
-from poise.data import Augmentation, Batches, Images, Source, fingerprint, open_source, overlap
-from poise.data.batches import Feed
+from poise.data import Augmentation, Batches, Images, Source, fingerprint, overlap
+from poise.data.batched import Batched
 from poise.data.crops import LEAST_AREA, RandomPart
 from poise.data.split_source import SplitSource
 from poise.data.streaming import WORKERS, Streamed, StreamedBatches, streamed_fingerprint
@@ -18,9 +18,10 @@ from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.errors import Refused
 from poise.spaces.space import Task
-from poise.workflow.prepare import augmentation_of, check_names, note_data
+from poise.workflow.images import augmentation_of, open_images
+from poise.workflow.prepare import check_names, note_data
 
-Feeding = Callable[[int], Feed]
+Feeding = Callable[[int], Batched]
 """Batches of so many images."""
 
 
@@ -62,7 +63,7 @@ def check_streaming(settings: RunSettings) -> None:
 def supply_of(settings: RunSettings, data: Any, place: Place, listen: Listener) -> Supply:
     """The data that the settings ask for; what is wrong with either split is said now, not after hours."""
     check_streaming(settings)
-    source = open_source(data, skip_bad_images=settings.data.skip_bad_images)
+    source = open_images(data, str(settings.space["name"]), settings.data.skip_bad_images)
     if source.has("test"):
         source.labels("test")
     make = _streamed_supply if settings.data.streaming else _supply_in_memory

@@ -11,6 +11,7 @@ from poise.data.decode import Encoded, from_file
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source, path_of
 from poise.data.split_source import SplitSource, held_out
+from poise.data.text import text_files
 from poise.errors import Refused, unknown
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -27,7 +28,7 @@ class Folder:
     @classmethod
     def matches(cls, spec: object) -> bool:
         path = path_of(spec)
-        return path is not None and path.is_dir() and not any(path.glob("*.parquet"))
+        return path is not None and path.is_dir() and not any(path.glob("*.parquet")) and not text_files(path)
 
     @classmethod
     def open(cls, spec: object) -> Source:

@@ -10,13 +10,14 @@ import time
 from typing import Any
 
 from poise.bench.result import Result, compact
+from poise.data.batches import Batches
 from poise.engine.checkpoint import write_durably
 from poise.engine.events import Listener, Started, Stepped, ignore
 from poise.engine.keeper import Watch
 from poise.engine.settings import RetrainWeightSettings, TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
 from poise.engine.train import evaluate, train
-from poise.errors import Stopped
+from poise.errors import Refused, Stopped
 from poise.genotype import Genotype
 from poise.workflow.contest.job import CONTESTANTS, Job
 from poise.workflow.contest.searching import random_genotype
@@ -67,6 +68,8 @@ def _accuracy(prepared: Preparation, genotype: Genotype, epochs: int, number: in
     """On the search half, after some epochs on the training half."""
     settings, place = prepared.settings, prepared.place
     training, searching = prepared.batches
+    if not (isinstance(training, Batches) and isinstance(searching, Batches)):
+        raise Refused(f"random search trains networks for images; space {prepared.space.name!r} is for text")
     space = settings.space
     seed = seed_of(settings.seed, "random network", number)
     with seeded(seed, place.device):

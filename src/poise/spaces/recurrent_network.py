@@ -1,0 +1,98 @@
+"""The recurrent supernet, and the language model of a genotype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from poise.spaces.language import Noise, Words
+from poise.spaces.recurrent_cell import DiscreteCell, MixedCell
+from poise.spaces.space import TextTask
+from poise.supernet.groups import ChoiceGroup, Mixture
+from poise.supernet.inputs import TRAINING, Answer, TextBatch
+
+STREAMS = 2
+
+
+class RecurrentSupernet(nn.Module):
+    """A language model around one mixed cell.
+
+    ``hidden [2, texts, units]``, a buffer, is the hidden state of the training text and of the search text between
+    their batches. The forward pass reads it and never changes it; `carry` does, after the call that counts.
+    """
+
+    hidden: Tensor
+
+    def __init__(
+        self,
+        groups: tuple[ChoiceGroup, ...],
+        task: TextTask,
+        units: int,
+        nodes: int,
+        noise: Noise,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__()
+        self.groups = groups
+        self.words = Words(task.vocabulary, units, noise)
+        self.cell = MixedCell(groups[0].rows[0].candidates, units, nodes, noise, normalise)
+        self.register_buffer("hidden", torch.zeros(STREAMS, task.texts, units))
+
+    def forward(self, batch: TextBatch, mixture: Mixture) -> Answer:
+        """Logits ``[time · texts, vocabulary]``, the regularisers of the training text, the hidden state at the end.
+
+        A batch of fewer texts than the supernet's reads on from the first of them.
+        """
+        before = self.hidden[batch.stream, : batch.tokens.shape[1]]
+        if batch.fresh:
+            before = torch.zeros_like(before)
+        (group,) = self.groups
+        states = self.cell(self.words.embed(batch.tokens), before, mixture[group.name][0])
+        logits, extra = self.words.decode(states)
+        return Answer(logits, extra if batch.stream == TRAINING else None, states[-1].detach())
+
+    def carry(self, batch: TextBatch, state: Tensor) -> None:
+        """The next batch of this stream starts from ``state [texts, units]``."""
+        self.hidden[batch.stream, : len(state)].copy_(state)
+
+
+class Reading(NamedTuple):
+    """What a language model makes of a piece of text.
+
+    ``logits [time · texts, vocabulary]``; ``hidden [texts, units]``, the hidden state at its end; ``extra``, the
+    regularisers while training, or None.
+    """
+
+    logits: Tensor
+    hidden: Tensor
+    extra: Tensor | None
+
+
+class RecurrentNetwork(nn.Module):
+    """The language model of a genotype.
+
+    Args:
+        nodes: for every node of the cell the ``(operation, state)`` that it adds up.
+        vocabulary, units: sizes.
+        noise: dropouts and regularisers.
+    """
+
+    def __init__(self, nodes: Sequence[Sequence[tuple[str, int]]], vocabulary: int, units: int, noise: Noise) -> None:
+        super().__init__()
+        self.units = units
+        self.words = Words(vocabulary, units, noise)
+        self.cell = DiscreteCell(nodes, units, noise)
+
+    def start(self, texts: int) -> Tensor:
+        """The hidden state before the first word: zeros."""
+        return self.words.bias.new_zeros(texts, self.units)
+
+    def forward(self, tokens: Tensor, hidden: Tensor | None = None) -> Reading:
+        """``tokens [time, texts]``, the hidden state before them or None for zeros."""
+        before = self.start(tokens.shape[1]) if hidden is None else hidden
+        states = self.cell(self.words.embed(tokens), before)
+        logits, extra = self.words.decode(states)
+        return Reading(logits, states[-1], extra)

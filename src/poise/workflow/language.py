@@ -1,0 +1,206 @@
+"""Retrain a recurrent architecture as a language model, evaluate it, load it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from poise.config import RunSettings, dump, override
+from poise.data import Text, TextBatches, TextSource
+from poise.data.text import text_fingerprint
+from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.device import Place
+from poise.engine.events import Listener, Noted
+from poise.engine.keeper import Keeper, Watch
+from poise.engine.language import evaluate_text, text_step, train_text
+from poise.engine.lock import locked
+from poise.engine.run import RunFolder
+from poise.engine.streams import seed_of, seeded
+from poise.errors import Refused
+from poise.genotype import Genotype
+from poise.spaces.space import SPACES, Space, TextTask
+from poise.workflow.material import check_settings
+from poise.workflow.memory import fitting, memory_explained
+from poise.workflow.prepare import check_data
+from poise.workflow.records import recorded
+from poise.workflow.rollback import persevere
+from poise.workflow.show import draw_training
+from poise.workflow.text import UNUSED, beginning, open_text
+
+COLUMNS = {"valid": 10, "test": 1}
+"""Columns that a split is read in when it is measured, as published; the rest of its words is left out."""
+
+
+@dataclass(frozen=True)
+class TrainedLanguageModel:
+    """A retrained language model, and what is needed to use it.
+
+    ``network(tokens, hidden)`` takes words as indices into ``words``, ``[time, texts]``, and the last hidden state or
+    None; see `poise.spaces.recurrent_network.Reading`.
+    """
+
+    network: nn.Module
+    genotype: Genotype
+    task: TextTask
+    words: tuple[str, ...]
+    history: Sequence[Mapping[str, Any]]
+    result: Mapping[str, float]
+    folder: Path | None
+
+    @property
+    def parameters(self) -> int:
+        """Parameters; embedding and decoder share theirs."""
+        return sum(weight.numel() for weight in self.network.parameters())
+
+
+def check_language(settings: RunSettings, space: Space) -> None:
+    """Raise `Refused` for settings that mean nothing in the training of a language model."""
+    check_settings(settings, UNUSED, f"space {space.name!r} is for text")
+    for name in ("drop_path", "auxiliary"):
+        if getattr(settings.train, name):
+            raise Refused(f"a recurrent network has no {name.replace('_', '-')}; set train.{name} to 0")
+
+
+def train_language_as(
+    genotype: Genotype,
+    base: RunSettings,
+    space: Space,
+    data: Any,
+    *,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    auto_batch: bool,
+    listen: Listener,
+    watch: Watch,
+) -> TrainedLanguageModel:
+    """`poise.workflow.retrain.train_as` for text; what is checked for all data has been checked."""
+    check_language(base, space)
+    space.check(genotype)
+    place = Place.open(base.device, base.precision)
+    source = open_text(data, space.name)
+    training, valid = beginning(source.load("train"), base.train.text.words), source.load("valid")
+    test = source.load("test") if source.has("test") else None  # what is wrong with it is said now, not after hours
+    batches, measured = _batches(training, base, place), _measured(valid, "valid", base.train.text.sequence, place)
+    task = TextTask(len(source.words), base.train.batch_size)
+    with seeded(seed_of(base.seed, "network"), place.device):
+        network = space.network(genotype, task, channels=base.train.channels, cells=base.train.cells)
+    if auto_batch:
+        base = fitting(base, text_step(network, base.train, batches, place), listen)
+        batches = _batches(training, base, place)
+    base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
+    trained = TrainedLanguageModel(network, genotype, task, source.words, [], {}, out)
+    if out is None:
+        with memory_explained(text_step(network, base.train, batches, place)):
+            keeper = Keeper(watch=watch)
+            history = train_text(network, base.train, batches, measured, place, base.seed, listen, keeper)
+        return replace(trained, history=history, result=_result(trained, valid, test, base, place))
+    seen = text_fingerprint(training, valid, *([] if test is None else [test]))
+    with locked(out):
+        if resume:
+            folder = RunFolder.proceed(out, "train", dump(base))
+            check_data(folder, seen, base, listen)
+            if folder.genotype() != genotype:
+                raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
+        else:
+            folder = RunFolder.create(out, "train", dump(base), seen, overwrite, {"genotype.json": genotype.to_json()})
+        if (folder.path / "result.json").is_file():
+            folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
+            return load_language(folder)
+        history = _train(trained, base, batches, measured, place, folder, listen, watch)
+        _save(folder, trained, space, base)
+        result = _result(trained, valid, test, base, place)
+        folder.write("result.json", json.dumps(result, indent=2))
+        folder.checkpoints.clear()
+    return replace(trained, history=history, result=result)
+
+
+def _batches(text: Text, base: RunSettings, place: Place) -> TextBatches:
+    form = base.train
+    return TextBatches(text, form.batch_size, sequence=form.text.sequence, vary=form.text.vary, device=place.device)
+
+
+def _measured(text: Text, split: str, sequence: int, place: Place) -> TextBatches:
+    columns = min(COLUMNS[split], max(len(text) // 2, 1))
+    return TextBatches(text, columns, sequence=sequence, vary=False, device=place.device)
+
+
+def _train(
+    trained: TrainedLanguageModel, base: RunSettings, batches: TextBatches, valid: TextBatches, place: Place,
+    folder: RunFolder, listen: Listener, watch: Watch,
+) -> list[dict[str, Any]]:  # fmt: skip
+    start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
+    network = trained.network
+    fresh = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
+        if not start.tensors:
+            network.load_state_dict(fresh)
+        with recorded(folder, "train", len(start.facts.get("history", [])), listen) as keep:
+            return train_text(network, base.train, batches, valid, place, base.seed, keep, keeper, rate)
+
+    with memory_explained(text_step(network, base.train, batches, place)):
+        return persevere(work, folder, start, listen, watch)
+
+
+def _result(
+    trained: TrainedLanguageModel, valid: Text, test: Text | None, base: RunSettings, place: Place
+) -> dict[str, float]:
+    """What is known of a trained network: its size, and how it does on the validation and the test text."""
+    found: dict[str, float] = {"parameters": trained.parameters}
+    for split, text in (("valid", valid), ("test", test)):
+        if text is not None:
+            batches = _measured(text, split, base.train.text.sequence, place)
+            measured = evaluate_text(trained.network, batches, place)
+            found |= {f"{split}_{name}": value for name, value in measured.items()}
+    return found
+
+
+def _save(folder: RunFolder, trained: TrainedLanguageModel, space: Space, base: RunSettings) -> None:
+    fields = {name: value for name, value in base.space.items() if name != "name"}
+    about = {"space": space.name, "fields": fields, "units": base.train.channels, "words": list(trained.words)}
+    folder.save_tensors("network.safetensors", trained.network.state_dict())
+    folder.write("network.json", json.dumps(about))
+    draw_training(folder)
+
+
+def load_language(folder: RunFolder) -> TrainedLanguageModel:
+    """A language model that was saved. Raises `Refused` if it is damaged."""
+    about, genotype = folder.read_json("network.json"), folder.genotype()
+    try:
+        nodes, units = int(about["fields"]["nodes"]), about["units"]
+        words = tuple(str(word) for word in about["words"])
+        if units is not None and type(units) is not int:
+            raise TypeError
+    except (KeyError, TypeError, ValueError):
+        raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a language model") from None
+    space: Any = SPACES[genotype.space]
+    task = TextTask(len(words), 1)
+    network = space(nodes=nodes).network(genotype, task, channels=units)
+    network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
+    result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
+    return TrainedLanguageModel(network.eval(), genotype, task, words, folder.history(), result, folder.path)
+
+
+def evaluate_language(trained: TrainedLanguageModel, data: Any, place: Place, sequence: int = 35) -> dict[str, float]:
+    """``perplexity``, mean ``loss`` and ``accuracy`` of the next word on the test text."""
+    source = open_text(data, trained.genotype.space)
+    if not source.has("test"):
+        raise Refused(f"{source.name} has no test text to evaluate on")
+    text = _in_words_of(trained, source)
+    return evaluate_text(place.put(trained.network), _measured(text, "test", sequence, place), place)
+
+
+def _in_words_of(trained: TrainedLanguageModel, source: TextSource) -> Text:
+    """The test text. Raises `Refused` unless the source's vocabulary is the one that the network was trained for."""
+    if source.words != trained.words:
+        raise Refused(
+            f"the network was trained for {len(trained.words):,} words ({', '.join(trained.words[:3])}, ...); the "
+            f"training text of {source.name} has {len(source.words):,} others or in another order"
+        )
+    return source.load("test")

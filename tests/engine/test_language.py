@@ -1,0 +1,205 @@
+"""Retraining a language model: averaged SGD by hand and beside torch's, perplexity, exact resume."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from engine_support import DOUBLE, SINGLE, TEXT_TASK, text_batches
+from torch.nn import functional as F
+
+from poise.engine.checkpoint import State
+from poise.engine.divergence import Diverged
+from poise.engine.events import ignore
+from poise.engine.fit import measure
+from poise.engine.keeper import Keeper
+from poise.engine.language import LanguageTrainer, evaluate_text, text_step, train_text
+from poise.engine.settings import TrainSettings
+from poise.engine.streams import seed_of, seeded, stream
+from poise.genotype import Genotype
+from poise.spaces import Noise, Recurrent
+from poise.supernet.inputs import TRAINING
+
+GENOTYPE = Genotype.parse("Genotype(recurrent=[('tanh', 0), ('sigmoid', 1), ('relu', 1)], concat=range(1, 4))")
+QUIET = Noise(0, 0, 0, 0, 0, 0, 0)
+NOISY = Noise(word=0.1, embedding=0.2, input=0.25, hidden=0.25, output=0.25, activation=0.5, slowness=0.5)
+
+
+def network(noise: Noise = QUIET, size: float = 15.0) -> Any:
+    torch.manual_seed(0)
+    found = Recurrent(nodes=3, noise=noise).network(GENOTYPE, TEXT_TASK, channels=4)
+    with torch.no_grad():
+        for weight in found.parameters():
+            weight.mul_(size)
+    return found
+
+
+def settings(**given: Any) -> TrainSettings:
+    weights = {"learning_rate": 0.5, "final_learning_rate": 0.5, "momentum": 0.0, "weight_decay": 0.01, "clip": 0.3}
+    text = {"sequence": 4, "patience": 1} | given.pop("text", {})
+    return TrainSettings.model_validate(
+        {"epochs": 4, "batch_size": 3, "weights": weights | given.pop("weights", {}), "text": text, **given}
+    )
+
+
+def trainer(noise: Noise = QUIET, **given: Any) -> LanguageTrainer:
+    texts = text_batches(60, TRAINING, 1), text_batches(30, TRAINING, 2, vary=False)
+    return LanguageTrainer(network(noise), settings(**given), *texts, DOUBLE, 0)
+
+
+def weights_of(found: Any) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in found.named_parameters()}
+
+
+def test_a_step_by_hand() -> None:
+    found = trainer(NOISY)
+    piece, labels = next(found.training.epoch(torch.Generator().manual_seed(0)))
+    before = weights_of(found.network)
+    found.hidden = torch.full((3, 4), 0.3, dtype=torch.float64)
+    found.step(piece.tokens, labels, 0.2, 9, "here")
+    after = weights_of(found.network)
+    plain = network(NOISY).double().train()
+    with seeded(9, torch.device("cpu")):
+        logits, hidden, extra = plain(piece.tokens, torch.full((3, 4), 0.3, dtype=torch.float64))
+    assert extra > 0
+    loss = F.cross_entropy(logits, labels)
+    gradients = torch.autograd.grad(loss + extra, list(plain.parameters()))
+    norm = torch.cat([g.flatten() for g in gradients]).norm()
+    assert norm > 0.3, "it is clipped"
+    for (name, weight), gradient in zip(before.items(), gradients, strict=True):
+        expected = weight - 0.2 * (gradient * 0.3 / (norm + 1e-6) + 0.01 * weight)
+        torch.testing.assert_close(after[name], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.hidden, hidden.detach(), rtol=0, atol=1e-12)
+    assert not found.hidden.requires_grad
+    torch.testing.assert_close(found.losses[0], loss.detach(), rtol=1e-12, atol=0)
+
+
+def test_averaged_sgd_is_the_mean_of_the_weights_and_torch_s_but_for_the_first() -> None:
+    found = trainer()
+    pieces = list(found.training.epoch(torch.Generator().manual_seed(0)))
+    assert len(pieces) == 4
+    found.mean = {name: torch.zeros_like(weight) for name, weight in found.weights.items()}
+    beside = network().double().train()
+    theirs = torch.optim.ASGD(beside.parameters(), lr=0.5, t0=0, lambd=0.0, weight_decay=0.01)
+    trail: list[dict[str, torch.Tensor]] = []
+    hidden = None
+    for number, (piece, labels) in enumerate(pieces):
+        found.step(piece.tokens, labels, 0.5, number, "here")
+        trail.append(weights_of(found.network))
+        theirs.zero_grad()
+        logits, hidden, _ = beside(piece.tokens, hidden)
+        hidden = hidden.detach()
+        F.cross_entropy(logits, labels).backward()
+        torch.nn.utils.clip_grad_norm_(beside.parameters(), 0.3)
+        theirs.step()
+    for name, weight in beside.named_parameters():
+        torch.testing.assert_close(trail[-1][name], weight.detach(), rtol=1e-6, atol=1e-9)
+        ours = found.counting()[name]
+        torch.testing.assert_close(ours, torch.stack([each[name] for each in trail]).mean(dim=0), rtol=1e-10, atol=0)
+        rest = (ours * len(trail) - trail[0][name]) / (len(trail) - 1)
+        torch.testing.assert_close(theirs.state[weight]["ax"], rest, rtol=1e-6, atol=1e-9)
+
+
+def test_averaging_begins_when_validation_no_longer_gets_better() -> None:
+    found = trainer(text={"patience": 2})
+    real = evaluate_text(found.network, found.valid, DOUBLE)["loss"]
+    assert found.measure([])["averaging"] == 0
+
+    def after(*differences: float) -> bool:
+        found.mean = {}
+        measured = found.measure([{"valid_loss": real + difference} for difference in differences])
+        assert measured["valid_loss"] == pytest.approx(real)
+        assert measured["valid_perplexity"] == pytest.approx(math.exp(real))
+        assert measured["averaging"] == 0, "what was measured are the weights themselves"
+        return bool(found.mean)
+
+    assert not after(-1.0, -1.0), "no more than the last epochs"
+    assert not after(0.5, -1.0, -1.0), "better than all that are earlier"
+    assert after(-0.5, 1.0, 1.0)
+    assert after(0.5, -0.5, 1.0, 1.0)
+    assert all((value == 0).all() for value in found.mean.values())
+    found.averaged = 0
+    found.average()
+    assert found.measure([])["averaging"] == 1
+
+
+def test_the_best_weights_are_the_result_and_the_mean_is_what_is_measured() -> None:
+    net = network(NOISY)
+    texts = text_batches(60, TRAINING, 1), text_batches(30, TRAINING, 2, vary=False)
+    history = train_text(net, settings(epochs=5, text={"patience": 1}), *texts, DOUBLE, 0)
+    assert [record["epoch"] for record in history] == list(range(5))
+    best = min(record["valid_loss"] for record in history)
+    assert evaluate_text(net, texts[1], DOUBLE)["loss"] == pytest.approx(best, rel=1e-12)
+    assert best < history[-1]["valid_loss"] or best == history[-1]["valid_loss"]
+    assert {record["averaging"] for record in history} == {0.0, 1.0}, "random words: averaging began"
+    assert all(record["train_perplexity"] == pytest.approx(math.exp(record["train_loss"])) for record in history)
+    assert not net.training
+
+
+def test_perplexity_of_one_long_pass() -> None:
+    net = network().double()
+    made = text_batches(30, TRAINING, 2, sequence=4, vary=False)
+    found = evaluate_text(net, made, DOUBLE)
+    pieces = list(made.ordered())
+    tokens = torch.cat([piece.tokens for piece, _ in pieces])
+    labels = torch.cat([labels for _, labels in pieces])
+    with torch.no_grad():
+        logits = net(tokens).logits
+    expected = F.cross_entropy(logits, labels).item()
+    assert found["loss"] == pytest.approx(expected, rel=1e-12)
+    assert found["perplexity"] == pytest.approx(math.exp(expected))
+    assert found["accuracy"] == pytest.approx((logits.argmax(1) == labels).double().mean().item())
+    assert not net.training
+    other = {name: value * 0 for name, value in net.named_parameters()}
+    assert evaluate_text(net, made, DOUBLE, other)["perplexity"] == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("averaging", [False, True])
+def test_a_training_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(averaging: bool) -> None:
+    texts = text_batches(60, TRAINING, 1), text_batches(30, TRAINING, 2, vary=False)
+    form = settings(epochs=6, weights={"momentum": 0.5, "learning_rate": 2.0, "final_learning_rate": 2.0})
+    whole, states = network(NOISY), []
+
+    class Saves(Keeper):
+        def visit(self, state: Any, boundary: bool = False) -> None:
+            found = state()
+            facts = {**found.facts, "history": list(found.facts["history"])}
+            states.append(State({k: v.clone() for k, v in found.tensors.items()}, facts))
+
+    expected = train_text(whole, form, *texts, SINGLE, 3, keeper=Saves())
+    middle = next(s for s in states if s.facts.get("step") == 2 and bool(s.under("mean").tensors) == averaging)
+    resumed = network(NOISY)
+    history = train_text(resumed, form, *texts, SINGLE, 3, keeper=Keeper(start=middle))
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
+    for one, other in zip(history, expected, strict=True):
+        assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
+
+
+def test_an_epoch_s_step_uses_its_piece_s_length_and_its_own_draws() -> None:
+    found, beside = trainer(NOISY), trainer(NOISY)
+    found.epoch(1, 0.5, 0, lambda step: None, ignore)
+    for number, (piece, labels) in enumerate(beside.training.epoch(stream(0, "train order", 1))):
+        beside.step(piece.tokens, labels, 0.5 * piece.pace, seed_of(0, "train", 1, number), "here")
+    for name, weight in found.weights.items():
+        assert torch.equal(weight, beside.weights[name])
+
+
+def test_divergence_is_said_and_nothing_taken_up() -> None:
+    found = trainer()
+    before = weights_of(found.network)
+    with torch.no_grad():
+        found.network.words.bias.fill_(float("nan"))
+    piece, labels = next(found.training.epoch(torch.Generator()))
+    with pytest.raises(Diverged, match=r"diverged in here: .*learning_rate \(now 0.5\)"):
+        found.step(piece.tokens, labels, 0.5, 0, "here")
+    assert torch.equal(found.network.words.weight.detach(), before["words.weight"])
+
+
+def test_memory_is_measured_without_a_trace() -> None:
+    net = network(NOISY)
+    before = weights_of(net)
+    step = text_step(net, settings(), text_batches(600, TRAINING, 1, columns=12), SINGLE)
+    assert measure(step).per_image > 0
+    assert all(torch.equal(value, before[name]) for name, value in net.named_parameters())
