@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from poise.errors import Refused
+from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
-from poise.spaces.network import CellNetwork, live_edges
+from poise.spaces.network import STEMS, CellNetwork, live_edges
 from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
 from poise.supernet.groups import ChoiceGroup
@@ -57,6 +57,26 @@ PRESETS: dict[str, dict[str, Any]] = {
             "cutout": 16,
         },
     },
+    "imagenet": {
+        "data": {"streaming": True, "size": 224},
+        "space": {"channels": 16, "cells": 8},
+        "search": {"epochs": 50, "batch_size": 64},
+        "train": {
+            "form": "imagenet",
+            "channels": 48,
+            "cells": 14,
+            "epochs": 250,
+            "batch_size": 1024,
+            "drop_path": 0.0,
+            "auxiliary": 0.4,
+            "label_smoothing": 0.1,
+            "flip": True,
+            "colour_jitter": 0.4,
+            "schedule": "linear",
+            "warm_up": 5,
+            "weights": {"learning_rate": 0.5, "weight_decay": 3e-5},
+        },
+    },
 }
 
 
@@ -78,6 +98,7 @@ class CellSpace:
 
     name: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
+    forms: ClassVar[tuple[str, ...]] = tuple(STEMS)
 
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, cells=self.cells)
@@ -125,16 +146,23 @@ class CellSpace:
         channels: int | None = None,
         cells: int | None = None,
         auxiliary: bool = False,
+        form: str = "cifar",
     ) -> CellNetwork:
-        """The discrete network to retrain; the published size is 36 channels and 20 cells."""
+        """The discrete network to retrain; the published size is 36 channels and 20 cells, or 48 and 14 in the form
+        for ImageNet."""
         self.check(genotype)
-        channels = 36 if channels is None else channels
-        cells = 20 if cells is None else cells
+        if form not in STEMS:
+            raise unknown("form of a network", form, STEMS)
+        published = {"cifar": (36, 20), "imagenet": (48, 14)}[form]
+        channels = published[0] if channels is None else channels
+        cells = published[1] if cells is None else cells
         check_positive(channels=channels, cells=cells)
+        if channels == 1 and form == "imagenet":
+            raise Refused("the form for ImageNet needs at least 2 channels: its stem begins with half of them")
         if cells < 3:
             raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
         rows = {kind: _lists(rows) for kind, rows in genotype.choices.items()}
-        return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary)
+        return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary, form=form)
 
     def describe(self, genotype: Genotype) -> str:
         """The papers' text: ``(operation, input)`` where every node has two, else ``(operation, node, input)``."""

@@ -3,10 +3,17 @@
 Modules have the names that they have in the supernet, so that weights can be carried over by name. A node without any
 input is left out, with all that would read it: the cell's output has fewer channels (Fair DARTS's irregular cells).
 
-Source: Liu et al., DARTS (arXiv:1806.09055), section 3.1 and appendix A; Chu et al., Fair DARTS (arXiv:1911.12126).
+A network has one of two forms, which differ in stem and auxiliary head: ``cifar`` keeps the size of the image,
+``imagenet`` halves it three times before the first cell.
+
+Source: Liu et al., DARTS (arXiv:1806.09055), section 3.1 and appendix A; Chu et al., Fair DARTS (arXiv:1911.12126). The
+ImageNet form is that of the authors' released code: DARTS, section 3.3, says only that it follows NASNet's mobile
+setting.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -79,28 +86,61 @@ class Cell(nn.Module):
         return torch.cat([states[node] for node in self.live], dim=1)
 
 
+def cifar_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
+    """A 3×3 convolution to three times the channels, at the image's size: both inputs of the first cell."""
+    width = 3 * channels
+    stem = nn.Sequential(nn.Conv2d(image_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+    return stem, nn.Identity(), width
+
+
+def imagenet_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
+    """Three 3×3 convolutions of stride 2: the first cell's inputs have a quarter and an eighth of the image's side."""
+    stem = nn.Sequential(
+        nn.Conv2d(image_channels, channels // 2, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(channels // 2),
+        ReluConvNorm(channels // 2, channels, 3, 2, affine=True),
+    )
+    return stem, ReluConvNorm(channels, channels, 3, 2, affine=True), channels
+
+
+STEMS: dict[str, Callable[[int, int], tuple[nn.Module, nn.Module, int]]] = {
+    "cifar": cifar_stem,
+    "imagenet": imagenet_stem,
+}
+"""Form -> what makes ``(stem, from its output to the second input of the first cell, channels of both)``."""
+
+HEADS: dict[str, tuple[int, int, bool]] = {
+    "cifar": (8, 3, True),
+    "imagenet": (7, 2, False),
+}
+"""Form -> side of the published feature map, stride of the pooling there, whether the last convolution is normalised
+(the ImageNet networks of the papers were trained without)."""
+
+
 class AuxiliaryHead(nn.Module):
     """A second classifier at two thirds of the depth, for training only: pooling to 2×2, two convolutions, linear.
 
-    At the published feature size 8×8 the pooling is the published one (5×5, stride 3); at any other size it is
-    adaptive.
+    At the published feature size (``side``: 8 in the form for CIFAR, 7 in that for ImageNet) the pooling is the
+    published one (5×5, with ``stride``); at any other size it is adaptive.
     """
 
-    def __init__(self, channels: int, classes: int) -> None:
+    def __init__(self, channels: int, classes: int, side: int = 8, stride: int = 3, normalised: bool = True) -> None:
         super().__init__()
+        self.published = (side, side)
+        self.stride = stride
         self.features = nn.Sequential(
             nn.Conv2d(channels, 128, 1, bias=False),
             nn.BatchNorm2d(128),
             nn.ReLU(),
             nn.Conv2d(128, 768, 2, bias=False),
-            nn.BatchNorm2d(768),
+            nn.BatchNorm2d(768) if normalised else nn.Identity(),
             nn.ReLU(),
         )
         self.classifier = nn.Linear(768, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(x)
-        x = F.avg_pool2d(x, 5, 3) if x.shape[2:] == (8, 8) else F.adaptive_avg_pool2d(x, 2)
+        x = F.avg_pool2d(x, 5, self.stride) if x.shape[2:] == self.published else F.adaptive_avg_pool2d(x, 2)
         return self.classifier(self.features(x).flatten(1))
 
 
@@ -114,6 +154,7 @@ class CellNetwork(nn.Module):
         cells: number of cells.
         auxiliary: whether `heads` has a second classifier.
         search: the supernet's form of every operation (for weights taken from a supernet), not the one to retrain.
+        form: ``cifar`` or ``imagenet``.
     """
 
     def __init__(
@@ -125,6 +166,7 @@ class CellNetwork(nn.Module):
         cells: int,
         auxiliary: bool = False,
         search: bool = False,
+        form: str = "cifar",
     ) -> None:
         super().__init__()
         self.arguments: dict[str, object] = {
@@ -135,11 +177,11 @@ class CellNetwork(nn.Module):
             "cells": cells,
             "auxiliary": auxiliary,
             "search": search,
+            "form": form,
         }
-        self.stem = nn.Sequential(
-            nn.Conv2d(image_channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
-        )
-        inputs, width, halve_first = (3 * channels, 3 * channels), channels, False
+        self.stem, self.second, stem_width = STEMS[form](image_channels, channels)
+        inputs, width = (stem_width, stem_width), channels
+        halve_first = not isinstance(self.second, nn.Identity)  # the first input of the first cell is the larger one
         self.cells = nn.ModuleList()
         self.auxiliary_at = 2 * cells // 3 if auxiliary else None
         self.auxiliary: nn.Module | None = None
@@ -150,12 +192,13 @@ class CellNetwork(nn.Module):
             self.cells.append(cell)
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
             if index == self.auxiliary_at:
-                self.auxiliary = AuxiliaryHead(cell.channels_out, classes)
+                self.auxiliary = AuxiliaryHead(cell.channels_out, classes, *HEADS[form])
         self.classifier = nn.Linear(inputs[1], classes)
 
     def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
         """Logits and the auxiliary head's logits (None without one), with drop-path probability ``drop``."""
-        first = second = self.stem(images)
+        first = self.stem(images)
+        second = self.second(first)
         side = None
         for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second, drop)
@@ -164,7 +207,8 @@ class CellNetwork(nn.Module):
         return self.classifier(second.mean(dim=(2, 3))), side
 
     def forward(self, images: Tensor) -> Tensor:
-        first = second = self.stem(images)
+        first = self.stem(images)
+        second = self.second(first)
         for cell in self.cells:
             first, second = second, cell(first, second)
         return self.classifier(second.mean(dim=(2, 3)))
