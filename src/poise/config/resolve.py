@@ -78,7 +78,7 @@ def resolve(
 
     Args:
         space, method: names, or values, which are then taken as they are.
-        preset: ``demo``, ``small`` (default) or ``paper``.
+        preset: ``demo``, ``small`` (default) or ``paper``, or another one that the space has, such as ``imagenet``.
         file: a YAML file with the same structure as the result; it may also say ``preset``.
         overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
         data, seed, device, precision: settings of these names, if not None.
@@ -86,8 +86,6 @@ def resolve(
     layer = read_yaml(file) if file else {}
     given = layer.pop("preset", None)
     preset = next((name for name in (preset, given) if name is not None), DEFAULT_PRESET)
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
     settings: Plain = {}
     _add_space(settings, space if space is not None else _named(layer, "space"), preset)
     _add_method(settings, method if method is not None else _named(layer, "method"), preset)
@@ -135,12 +133,19 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
     if isinstance(space, str) or space is None:
         name = DEFAULT_SPACE if space is None else space
         cls = SPACES[name]
+        _check_preset(preset, cls.presets)
         _merge(settings, {"space": {"name": name} | plain(cls())})
         _merge(settings, dict(cls.presets[preset]))
     else:
+        _check_preset(preset, space.presets)
         # A value is taken as it is: only the other sections of its preset apply.
         others = {name: section for name, section in space.presets[preset].items() if name != "space"}
         _merge(settings, {"space": {"name": space.name} | (plain(space) if space.name in SPACES else {})} | others)
+
+
+def _check_preset(preset: str, presets: Mapping[str, object]) -> None:
+    if preset not in presets:
+        raise unknown("preset", preset, presets)
 
 
 def _add_method(settings: Plain, method: str | Method | None, preset: str) -> None:

@@ -2,16 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from poise.data.augmentation import Augmentation, Draws
 from poise.data.images import Images
+from poise.data.normalised import Normalised
 from poise.errors import Refused
 
-__all__ = ["Augmentation", "Batches"]
+__all__ = ["Augmentation", "Batches", "Feed"]
+
+Passing = Generator[tuple[Tensor, Tensor], None, None]
+"""Batches ``(images, labels)``, one after the other. Close it if it is not passed through to its end."""
+
+
+class Feed(Protocol):
+    """What feeds a training or an evaluation: images in memory (`Batches`), or from a disk (`StreamedBatches`).
+
+    A batch is ``(images [batch, channels, height, width], labels [batch] int64)``, normalised and on the device.
+    """
+
+    batch_size: int
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
+        """Shuffled and augmented batches, from batch ``start`` on: the same whatever ``start`` is."""
+        ...
+
+    def ordered(self) -> Passing:
+        """Every image once, in order and not augmented; the last batch may be smaller."""
+        ...
+
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """The first images, in order and not augmented, however many a batch has."""
+        ...
 
 
 class Batches:
@@ -43,32 +73,24 @@ class Batches:
             raise Refused(f"batch size is {batch_size}, expected at least 1")
         if not len(images) or (drop_last and len(images) < batch_size):
             raise Refused(f"{len(images)} images do not fill one batch of {batch_size}; lower the batch size")
-        if len(mean) != images.channels or len(std) != images.channels:
-            raise Refused(
-                f"mean has {len(mean)} and std {len(std)} numbers, expected {images.channels}, one per channel"
-            )
-        if not all(value > 0 for value in std):
-            raise Refused(f"std is {tuple(std)}, expected numbers above 0")
+        unit = 255.0 if images.pixels.dtype == torch.uint8 else 1.0
+        self._normalised = Normalised(
+            images.channels, mean, std, unit, device=device, dtype=dtype, channels_last=channels_last
+        )
         augmentation.check(images.size)
         self.batch_size = batch_size
         self.augmentation = augmentation
         self._size = images.size
         self._drop_last = drop_last
-        self._channels_last = channels_last
-        self._dtype = dtype
         self._pixels = images.pixels.to(device).permute(0, 2, 3, 1).contiguous()  # [n, height, width, channels]
         self._labels = images.labels.to(device)
-        unit = 255.0 if images.pixels.dtype == torch.uint8 else 1.0
-        exact = torch.promote_types(dtype, torch.float32)  # half precision is rounded to once, at the end
-        self._mean = torch.tensor([value * unit for value in mean], dtype=exact, device=device)
-        self._std = torch.tensor([value * unit for value in std], dtype=exact, device=device)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         whole, rest = divmod(len(self._labels), self.batch_size)
         return whole + (rest > 0 and not self._drop_last)
 
-    def epoch(self, generator: torch.Generator, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
         """Shuffled and augmented batches, from batch ``start`` on.
 
         The generator advances by the same amount whatever ``start`` is, and at once: first the order of the images is
@@ -81,20 +103,18 @@ class Batches:
         seeds = torch.randint(2**62, (len(self),), generator=generator, device=generator.device).tolist()
         return self._augmented(order, seeds, start, generator.device)
 
-    def ordered(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def ordered(self) -> Passing:
         """Every image once, in order and not augmented; the last batch may be smaller."""
         for pixels, labels in zip(
             torch.split(self._pixels, self.batch_size), torch.split(self._labels, self.batch_size), strict=True
         ):
-            yield self._finished(self._normalised(pixels)), labels
+            yield self._normalised.finished(self._normalised(pixels)), labels
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """The first images, in order and not augmented, however many a batch has."""
-        return self._finished(self._normalised(self._pixels[:count])), self._labels[:count]
+        return self._normalised.finished(self._normalised(self._pixels[:count])), self._labels[:count]
 
-    def _augmented(
-        self, order: Tensor, seeds: list[int], start: int, chance: torch.device
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def _augmented(self, order: Tensor, seeds: list[int], start: int, chance: torch.device) -> Passing:
         for number in range(start, len(seeds)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
             private = torch.Generator(chance).manual_seed(seeds[number])
@@ -102,12 +122,7 @@ class Batches:
             index, *moved = torch.stack((chosen, *drawn)).to(self._labels.device).unbind()  # one transfer
             draws = Draws(*moved)
             images = self._normalised(self.augmentation.take(self._pixels, index, draws))
-            yield self._finished(self.augmentation.cut_out(images, draws)), self._labels.index_select(0, index)
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self._mean.dtype, copy=True).sub_(self._mean).div_(self._std)
-
-    def _finished(self, images: Tensor) -> Tensor:
-        """``[batch, height, width, channels]`` -> ``[batch, channels, height, width]`` in the layout asked for."""
-        images = images.to(self._dtype).permute(0, 3, 1, 2)
-        return images if self._channels_last else images.contiguous()
+            yield (
+                self._normalised.finished(self.augmentation.cut_out(images, draws)),
+                self._labels.index_select(0, index),
+            )

@@ -40,10 +40,12 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class Encoded:
-    """An image not yet decoded: the name that an error shows, and how to open it (reading its header only)."""
+    """An image not yet decoded: the name that an error shows, how to open it (reading its header only), and how many
+    bytes its file has; 0 if it has none."""
 
     name: str
     open: Callable[[], Image.Image]
+    length: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Skipped(NamedTuple):
 
 def from_file(name: str, path: Path) -> Encoded:
     """An image in a file of its own."""
-    return Encoded(name, lambda: Image.open(path, formats=FORMATS))
+    return Encoded(name, lambda: Image.open(path, formats=FORMATS), lambda: path.stat().st_size)
 
 
 def from_bytes(name: str, content: object) -> Encoded:
@@ -77,7 +79,7 @@ def from_bytes(name: str, content: object) -> Encoded:
             raise Refused(f"{name} has no image bytes (found {type(content).__name__})")
         return Image.open(io.BytesIO(content), formats=FORMATS)
 
-    return Encoded(name, opened)
+    return Encoded(name, opened, lambda: len(content) if isinstance(content, bytes) else 0)
 
 
 def form_of(items: Iterable[Encoded], where: str) -> Form:
@@ -86,7 +88,7 @@ def form_of(items: Iterable[Encoded], where: str) -> Form:
     An unreadable image has no say here; it is refused when it is decoded. Raises `Refused` if none can be read.
     """
     first: tuple[int, int, str] | None = None
-    with _quiet():
+    with quiet():
         for item in items:
             try:
                 with item.open() as image:
@@ -146,7 +148,7 @@ def _in_chunks(
     rows: list[int], fetch: Callable[[list[int]], list[Encoded]], work: Callable[[int, list[Encoded]], None]
 ) -> None:
     """Call ``work(start, images of rows[start : start + CHUNK])`` for all rows, in threads."""
-    with _quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         try:
             chunks = range(0, len(rows), CHUNK)
             jobs = [pool.submit(work, start, fetch(rows[start : start + CHUNK])) for start in chunks]
@@ -158,7 +160,7 @@ def _in_chunks(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence Pillow's warnings: what they are about is either harmless here or refused."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
@@ -172,13 +174,21 @@ def _check_pixels(image: Image.Image) -> None:
 
 
 def _decoded(item: Encoded, form: Form, size: int | None) -> NDArray[np.uint8]:
+    def sized(image: Image.Image) -> NDArray[np.uint8]:
+        if not size and image.size != (form.width, form.height):
+            raise mixed_sizes(form, item.name, image.height, image.width)
+        return np.asarray(_resized(image, size) if size else image)
+
+    return picture(item, form.channels, sized)
+
+
+def picture(item: Encoded, channels: int, use: Callable[[Image.Image], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """``use(image)``, of the image in the mode for so many channels. Raises `Refused`, naming it, if it cannot be
+    read."""
     try:
         with item.open() as image:
             _check_pixels(image)
-            if not size and image.size != (form.width, form.height):
-                raise mixed_sizes(form, item.name, image.height, image.width)
-            image = _in_mode(image, "L" if form.channels == 1 else "RGB")
-            return np.asarray(_resized(image, size) if size else image)
+            return use(_in_mode(image, "L" if channels == 1 else "RGB"))
     except Refused:
         raise
     except UNREADABLE as error:
@@ -189,7 +199,7 @@ def mixed_sizes(form: Form, name: str, height: int, width: int) -> Refused:
     """The refusal of images whose sizes differ."""
     return Refused(
         f"images differ in size: {form.example} is {form.width}x{form.height}, {name} is {width}x{height} "
-        "(width x height); pass data.size to resize them"
+        "(width x height); pass data.size to resize them, or for a training data.streaming=true"
     )
 
 

@@ -48,7 +48,7 @@ class EncodedPart:
     fetch: Callable[[list[int]], list[Encoded]]
 
     def form(self) -> Form:
-        return form_of(self._all(), self.where)
+        return form_of(self.all(), self.where)
 
     def pixels(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
         if form.floating or form.channels not in (1, 3):
@@ -56,8 +56,7 @@ class EncodedPart:
         return decode(rows.tolist(), self.fetch, form, size)
 
     def select(self, rows: Tensor) -> EncodedPart:
-        chosen, fetch = rows.tolist(), self.fetch
-        return EncodedPart(self.where, self.labels[rows], lambda wanted: fetch([chosen[row] for row in wanted]))
+        return EncodedPart(self.where, self.labels[rows], _Chosen(self.fetch, rows.tolist()))
 
     def readable(self) -> tuple[EncodedPart, list[Skipped]]:
         bad = unreadable(list(range(len(self.labels))), self.fetch)
@@ -66,9 +65,21 @@ class EncodedPart:
         good = torch.tensor([row for row in range(len(self.labels)) if row not in bad], dtype=torch.int64)
         return self.select(good), list(bad.values())
 
-    def _all(self) -> Iterator[Encoded]:
+    def all(self) -> Iterator[Encoded]:
+        """The images one after the other, not decoded."""
         for start in range(0, len(self.labels), CHUNK):
             yield from self.fetch(list(range(start, min(start + CHUNK, len(self.labels)))))
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """Some rows of what ``fetch`` gives; a value that can be sent to another process if that one is."""
+
+    fetch: Callable[[list[int]], list[Encoded]]
+    rows: list[int]
+
+    def __call__(self, wanted: list[int]) -> list[Encoded]:
+        return self.fetch([self.rows[row] for row in wanted])
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ from torch import Tensor
 from poise.data.decode import MAX_PIXELS, Form, Skipped
 from poise.data.images import Images
 from poise.data.labels import check_classes, check_test, check_training
-from poise.data.parts import Part
+from poise.data.parts import EncodedPart, Part
 from poise.data.splits import stratified_holdout
+from poise.data.streaming import Streamed
 from poise.errors import Refused, unknown
 
 HOLDOUT = 0.2  # of the images, where a source has no test split of its own
@@ -61,6 +62,16 @@ class SplitSource:
             raise Refused(f"indices span {int(rows.min())}..{int(rows.max())}, expected 0..{count - 1}")
         _check_memory(len(rows), self._form, size)
         return Images(part.pixels(rows, self._form, size), part.labels[rows], self.classes)
+
+    def streamed(self, split: str) -> Streamed:
+        """The images of a split, to be read from where they are, each when it is needed.
+
+        Raises `Refused` if there is no such split, or it holds numbers, no encoded images.
+        """
+        part = self._part(split)
+        if not isinstance(part, EncodedPart):
+            raise Refused(f"{self.name} holds no image files to stream; set data.streaming=false")
+        return Streamed(part, self.classes, self._form.channels)
 
     def without_bad_images(self) -> SplitSource:
         """The same source, less the images that cannot be read; ``skipped`` lists them, with the reason.
@@ -109,7 +120,7 @@ def _check_memory(count: int, form: Form, size: int | None) -> None:
     if hasattr(os, "sysconf") and needed > (memory := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
         raise Refused(
             f"{count} images of {width}x{height} need {needed / 2**30:.0f} GiB, this machine has "
-            f"{memory / 2**30:.0f} GiB; pass a smaller data.size"
+            f"{memory / 2**30:.0f} GiB; pass a smaller data.size, or for a training data.streaming=true"
         )
 
 

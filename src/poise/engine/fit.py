@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from poise.data.batches import Batches
+from poise.data.batches import Feed
 from poise.engine.device import Place
 from poise.engine.loss import BatchLoss
 from poise.engine.memory import freed_bytes
@@ -77,7 +77,7 @@ def search_step(searcher: Searcher) -> Step:
     return Step("search.batch_size", searcher.training.batch_size, searcher.place, forward, weights)
 
 
-def training_step(network: nn.Module, settings: TrainSettings, batches: Batches, place: Place) -> Step:
+def training_step(network: nn.Module, settings: TrainSettings, batches: Feed, place: Place) -> Step:
     """The step of a retraining, in its last epoch, when drop-path is at its strongest. ``network`` is moved to its
     place."""
     step = Forward(place.put(network), settings, place)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -84,7 +84,7 @@ class SearchSettings(AugmentSettings):
 
 
 class RetrainWeightSettings(WeightSettings):
-    """SGD for retraining: the cosine ends at 0."""
+    """SGD for retraining: the learning rate ends at 0."""
 
     final_learning_rate: NotNegative = 0.0
 
@@ -92,6 +92,9 @@ class RetrainWeightSettings(WeightSettings):
 class TrainSettings(AugmentSettings):
     """Retraining of a discrete network from scratch, on the whole training split."""
 
+    form: Literal["cifar", "imagenet"] | None = None
+    """The form of the networks, for spaces that have several: `imagenet` halves the image three times before the first
+    cell. None: the space's own."""
     channels: Size | None = None
     """None: the space's published size."""
     cells: Size | None = None
@@ -102,4 +105,18 @@ class TrainSettings(AugmentSettings):
     auxiliary: NotNegative = 0.4
     """The weight of the auxiliary head's loss; 0: no head."""
     label_smoothing: Share = 0.0
+    schedule: Literal["cosine", "linear", "exponential"] = "cosine"
+    """How the learning rate goes from its start to its end over the epochs."""
+    warm_up: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 0
+    """Epochs in which the learning rate rises linearly to its start; the schedule counts them too."""
+    crop_area: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of streamed images, the least share that a random crop covers. None: 0.08, as published."""
+    colour_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of streamed images, how much brightness, contrast and saturation vary at random; the hue by half as much."""
     weights: RetrainWeightSettings = RetrainWeightSettings()
+
+    @model_validator(mode="after")
+    def _a_schedule_that_exists(self) -> Self:
+        if self.schedule == "exponential" and not self.weights.final_learning_rate:
+            raise ValueError("an exponential schedule never reaches 0; set train.weights.final_learning_rate")
+        return self

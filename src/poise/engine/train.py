@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, cast
 
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.data.batches import Batches
+from poise.data.batches import Feed
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
-from poise.engine.search import cosine
+from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
@@ -52,7 +53,7 @@ class Forward(nn.Module):
 def train(
     network: nn.Module,
     settings: TrainSettings,
-    batches: Batches,
+    batches: Feed,
     place: Place,
     seed: int,
     listen: Listener = ignore,
@@ -61,7 +62,7 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place, from the keeper's start on; returns one record per epoch.
 
-    SGD with a cosine learning rate, clipped gradients, drop-path growing linearly to ``settings.drop_path``, and the
+    SGD with a scheduled learning rate, clipped gradients, drop-path growing linearly to ``settings.drop_path``, and the
     auxiliary head's loss times ``settings.auxiliary`` (Liu et al., DARTS, arXiv:1806.09055, appendix A).
 
     Raises:
@@ -87,27 +88,30 @@ def train(
     listen(Started("train", settings.epochs * steps, len(history) * steps + first))
     for epoch in range(len(history), settings.epochs):
         start = time.perf_counter() - spent
-        now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
+        now = rate * learning_rate(settings, epoch)
         for group in optimizer.param_groups:
             group["lr"] = now
         drop = settings.drop_path * epoch / settings.epochs
-        for step, (images, labels) in enumerate(batches.epoch(stream(seed, "train order", epoch), first), start=first):
-            with seeded(seed_of(seed, "train", epoch, step), place.device):
-                logits, loss, total = forward(images, labels, drop)
-            optimizer.zero_grad()
-            cast(Any, total).backward()
-            gradients = {name: value.grad for name, value in named.items() if value.grad is not None}
-            norm = nn.utils.get_total_norm(gradients.values())
-            advice = f"try a smaller train.weights.learning_rate (now {now:.4g}), or --on-nan rollback"
-            check_finite(total, norm, partial(dict, gradients), f"step {step} of epoch {epoch} of the training", advice)
-            nn.utils.clip_grads_with_norm_(parameters, weights.clip, norm)
-            optimizer.step()
-            losses.append(loss.detach())
-            correct.append((logits.detach().argmax(dim=1) == labels).sum())
-            listen(Stepped("train", epoch * steps + step + 1))
+        with closing(batches.epoch(stream(seed, "train order", epoch), first)) as passing:
+            for step, (images, labels) in enumerate(passing, start=first):
+                with seeded(seed_of(seed, "train", epoch, step), place.device):
+                    logits, loss, total = forward(images, labels, drop)
+                optimizer.zero_grad()
+                cast(Any, total).backward()
+                gradients = {name: value.grad for name, value in named.items() if value.grad is not None}
+                norm = nn.utils.get_total_norm(gradients.values())
+                advice = f"try a smaller train.weights.learning_rate (now {now:.4g}), or --on-nan rollback"
+                check_finite(
+                    total, norm, partial(dict, gradients), f"step {step} of epoch {epoch} of the training", advice
+                )
+                nn.utils.clip_grads_with_norm_(parameters, weights.clip, norm)
+                optimizer.step()
+                losses.append(loss.detach())
+                correct.append((logits.detach().argmax(dim=1) == labels).sum())
+                listen(Stepped("train", epoch * steps + step + 1))
 
-            facts = {"step": step + 1, "history": history}
-            keeper.visit(partial(_state, network, optimizer, named, facts, losses, correct, start))
+                facts = {"step": step + 1, "history": history}
+                keeper.visit(partial(_state, network, optimizer, named, facts, losses, correct, start))
         mean_loss = float(torch.stack(losses).mean())
         record = {
             "epoch": epoch,
@@ -163,14 +167,15 @@ def _restore(
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Batches, place: Place) -> dict[str, float]:
+def evaluate(network: nn.Module, batches: Feed, place: Place) -> dict[str, float]:
     """``accuracy`` in [0, 1] and mean ``loss`` of a network, in evaluation mode, over all images."""
     network.eval()
     correct, loss, images = 0, 0.0, 0
-    for batch, labels in batches.ordered():
-        with place.autocast():
-            logits: Tensor = network(batch)
-        loss += float(F.cross_entropy(place.float(logits), labels, reduction="sum"))
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        images += len(labels)
+    with closing(batches.ordered()) as passing:
+        for batch, labels in passing:
+            with place.autocast():
+                logits: Tensor = network(batch)
+            loss += float(F.cross_entropy(place.float(logits), labels, reduction="sum"))
+            correct += int((logits.argmax(dim=1) == labels).sum())
+            images += len(labels)
     return {"accuracy": correct / images, "loss": loss / images}

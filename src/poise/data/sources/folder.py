@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -75,10 +76,17 @@ def _part(folder_of_classes: Path, classes: tuple[str, ...], root: Path) -> Enco
         files += found
         labels += [classes.index(folder.name)] * len(found)
 
-    def fetch(rows: list[int]) -> list[Encoded]:
-        return [from_file(str(files[row]), files[row]) for row in rows]
+    return EncodedPart(str(folder_of_classes), torch.tensor(labels, dtype=torch.int64), _Files(files))
 
-    return EncodedPart(str(folder_of_classes), torch.tensor(labels, dtype=torch.int64), fetch)
+
+@dataclass(frozen=True, eq=False)
+class _Files:
+    """Image files by their number; a value that can be sent to another process."""
+
+    paths: list[Path]
+
+    def __call__(self, rows: list[int]) -> list[Encoded]:
+        return [from_file(str(self.paths[row]), self.paths[row]) for row in rows]
 
 
 def _files(folder: Path, root: Path) -> list[Path]:

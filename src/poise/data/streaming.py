@@ -1,0 +1,250 @@
+"""Images that stay where they are until they are needed: read, decoded and cropped by processes beside the training."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import multiprocessing
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from poise.data.augmentation import Augmentation
+from poise.data.batches import Passing
+from poise.data.crops import Middle, RandomPart
+from poise.data.decode import picture, quiet
+from poise.data.images import Images
+from poise.data.normalised import Normalised
+from poise.data.parts import EncodedPart
+from poise.errors import Refused
+
+WORKERS = 2
+"""Processes that decode, unless asked otherwise."""
+
+PR_SET_PDEATHSIG = 1
+"""Number of an option of prctl(2): the signal that a process gets when its parent ends."""
+
+SAMPLE = 1024
+"""Images that mean and standard deviation are taken from."""
+
+
+class Cropped(Protocol):
+    """An image of any size, and a seed, to pixels ``[size, size, channels]``."""
+
+    def __call__(self, image: Image.Image, seed: int) -> NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """The images of one split, still encoded, and of any size; with ``channels`` 1 or 3 once they are decoded."""
+
+    part: EncodedPart
+    classes: tuple[str, ...]
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.part.labels)
+
+    def statistics(self, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel, of values in 0..1, of the middles of `SAMPLE` evenly spaced
+        images, or of all if there are no more."""
+        count = min(SAMPLE, len(self))
+        rows = [len(self) * index // count for index in range(count)]
+        pixels = np.stack([self.pixels([(row, 0)], Middle(size))[0] for row in rows])
+        images = Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.part.labels[rows], self.classes)
+        return images.statistics()
+
+    def pixels(self, keys: Sequence[tuple[int, int]], use: Cropped) -> NDArray[np.uint8]:
+        """The images of ``(row, seed)`` pairs, cropped: ``[n, size, size, channels]``. Raises `Refused`, naming it, for
+        an image that cannot be read."""
+        with quiet():
+            items = self.part.fetch([row for row, _ in keys])
+            return np.stack(
+                [
+                    picture(item, self.channels, partial(use, seed=seed))
+                    for item, (_, seed) in zip(items, keys, strict=True)
+                ]
+            )
+
+
+def streamed_fingerprint(*splits: Streamed) -> str:
+    """SHA-256 of class names, labels and the lengths of all files, in their order: no image is read, and it does not
+    matter where the files are."""
+    whole = sha256()
+    for split in splits:
+        whole.update(json.dumps(["streamed", len(split), split.channels, split.classes]).encode("utf-8"))
+        whole.update(split.part.labels.numpy().tobytes())
+        whole.update(np.fromiter((item.length() for item in split.part.all()), np.int64).tobytes())
+    return whole.hexdigest()
+
+
+class StreamedBatches:
+    """Normalised batches of streamed images, as `Batches` of images in memory: ``(value / 255 - mean) / std``.
+
+    An image's crop is drawn from a seed of its own, and seeds and order from the generator given, so that neither the
+    number of workers nor the batch that an epoch begins with changes a bit of any batch.
+
+    Args:
+        images: one split.
+        batch_size: images per batch.
+        part: what training sees of an image.
+        cutout: see `Augmentation`.
+        workers: processes that read and decode; 0: none, it is done in between.
+        drop_last: whether an epoch leaves out a last batch that is not full.
+    """
+
+    def __init__(
+        self, images: Streamed, batch_size: int, *, part: RandomPart, mean: Sequence[float], std: Sequence[float],
+        device: torch.device | str, dtype: torch.dtype = torch.float32, cutout: int = 0, workers: int = WORKERS,
+        drop_last: bool = True,
+    ) -> None:  # fmt: skip
+        if batch_size < 1:
+            raise Refused(f"batch size is {batch_size}, expected at least 1")
+        if not len(images) or (drop_last and len(images) < batch_size):
+            raise Refused(f"{len(images)} images do not fill one batch of {batch_size}; lower the batch size")
+        self.batch_size = batch_size
+        self._images = images
+        self._part = part
+        self._cutout = Augmentation(cutout=cutout)
+        self._cutout.check((part.size, part.size))
+        self._normalised = Normalised(images.channels, mean, std, 255.0, device=device, dtype=dtype)
+        self._device = device
+        self._workers = workers
+        self._drop_last = drop_last
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(len(self._images), self.batch_size)
+        return whole + (rest > 0 and not self._drop_last)
+
+    def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
+        """Shuffled and augmented batches, from batch ``start`` on; those before it are not read.
+
+        The generator advances by the same amount whatever ``start`` is, and at once. Raises `Refused` for a start
+        outside ``0..len(self)``.
+        """
+        if not 0 <= start <= len(self):
+            raise Refused(f"start is batch {start}, expected 0..{len(self)}")
+        order = torch.randperm(len(self._images), generator=generator)
+        seeds = torch.randint(2**62, (len(self._images),), generator=generator)
+        first, last = start * self.batch_size, len(self) * self.batch_size
+        return self._passing(_Plan(order[first:last], seeds, self.batch_size), self._part, self._cutout)
+
+    def ordered(self) -> Passing:
+        """The middle of every image once, in order; the last batch may be smaller."""
+        everything = torch.arange(len(self._images))
+        return self._passing(_Plan(everything, torch.zeros_like(everything), self.batch_size), self._middle)
+
+    def first(self, count: int) -> tuple[Tensor, Tensor]:
+        """The middles of the first images, however many a batch has."""
+        rows = list(range(min(count, len(self._images))))
+        pixels = self._images.pixels([(row, 0) for row in rows], self._middle)
+        return self._finished(pixels), self._images.part.labels[rows].to(self._device)
+
+    @property
+    def _middle(self) -> Middle:
+        return Middle(self._part.size)
+
+    def _passing(self, plan: _Plan, use: Cropped, cutout: Augmentation | None = None) -> Passing:
+        loader = DataLoader(
+            _Reading(self._images, use),
+            batch_sampler=plan,
+            num_workers=self._workers,
+            collate_fn=_as_it_is,
+            worker_init_fn=_begin,
+            multiprocessing_context=_context() if self._workers else None,
+            generator=torch.Generator(),  # it draws a seed that nobody uses; not from the run's own generator
+        )
+        for keys, pixels in zip(plan, loader, strict=True):
+            if isinstance(pixels, str):
+                raise Refused(pixels)
+            yield (
+                self._finished(pixels, keys[0][1], cutout),
+                self._images.part.labels[[row for row, _ in keys]].to(self._device),
+            )
+
+    def _finished(self, pixels: NDArray[np.uint8], seed: int = 0, cutout: Augmentation | None = None) -> Tensor:
+        images = self._normalised(torch.from_numpy(pixels).to(self._device))
+        if cutout is not None and cutout.cutout:
+            draws = cutout.draw(len(images), (images.shape[1], images.shape[2]), torch.Generator().manual_seed(seed))
+            images = cutout.cut_out(images, type(draws)(*(each.to(self._device) for each in draws)))
+        return self._normalised.finished(images)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Which images an epoch reads, batch by batch, each with its seed."""
+
+    order: Tensor
+    seeds: Tensor
+    batch_size: int
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for start in range(0, len(self.order), self.batch_size):
+            rows = self.order[start : start + self.batch_size]
+            yield list(zip(rows.tolist(), self.seeds[rows].tolist(), strict=True))
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+
+class _Reading(Dataset[Any]):
+    """What a worker does: a batch of keys to pixels, or to the words of a refusal.
+
+    Pixels travel as NumPy arrays, which go through a pipe: tensors would need shared memory, of which containers often
+    have little.
+    """
+
+    def __init__(self, images: Streamed, use: Cropped) -> None:
+        self._images = images
+        self._use = use
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> NDArray[np.uint8] | str:
+        try:
+            return self._images.pixels(keys, self._use)
+        except Refused as refusal:
+            return str(refusal)  # an error would arrive with the worker's traceback in it
+
+
+def _as_it_is(found: Any) -> Any:
+    return found
+
+
+def _begin(worker: int) -> None:
+    """A worker hears no signals: who asks a run to stop often asks all its processes, and the run ends its workers once
+    it has saved its state. No worker outlives a run that is killed: it holds the run's lock as well."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _context() -> Any:
+    """Forked workers start at once and share what is read already; elsewhere, what the system has."""
+    return multiprocessing.get_context("fork" if sys.platform.startswith("linux") else None)
+
+
+@contextmanager
+def workers_explained() -> Iterator[None]:
+    """Turn the sudden end of a worker, which is noticed anywhere, into a `Refused`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise Refused(
+            "a process that reads images was ended from outside, perhaps for want of memory; what was checkpointed is "
+            "whole, so the run can go on; data.workers sets how many there are"
+        ) from None
