@@ -15,7 +15,7 @@ from torch import nn
 
 import poise
 from poise.bench.protocol import PROTOCOLS
-from poise.config import PRESETS, RunSettings, resolve
+from poise.config import RunSettings, resolve
 from poise.data.source import SOURCES
 from poise.engine.settings import Settings
 from poise.methods.method import Method
@@ -203,10 +203,10 @@ def presets() -> str:
     for name, cls in SPACES.items():
         by_presets.setdefault(repr(cls.presets), []).append(name)
     for names in by_presets.values():
-        values = {preset: flat(SPACES[names[0]].presets[preset]) for preset in PRESETS}
-        keys = dict.fromkeys(key for preset in PRESETS for key in values[preset])
-        rows = [[code(key), *(values[preset].get(key, "") for preset in PRESETS)] for key in keys]
-        parts.append(table([", ".join(map(code, names)), *map(code, PRESETS)], rows))
+        values = {preset: flat(found) for preset, found in SPACES[names[0]].presets.items()}
+        keys = dict.fromkeys(key for preset in values for key in values[preset])
+        rows = [[code(key), *(values[preset].get(key, "") for preset in values)] for key in keys]
+        parts.append(table([", ".join(map(code, names)), *map(code, values)], rows))
     return "\n".join(parts)
 
 

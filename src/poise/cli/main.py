@@ -147,7 +147,7 @@ def _show_selected(run: Path, found: Any) -> None:
 def train(
     what: Annotated[Path, typer.Argument(help="The folder of a search, or a genotype file.")],
     data: Data = None,
-    preset: Preset = None,
+    preset: Annotated[str | None, typer.Option(help="demo, small, paper, or for cell networks imagenet.")] = None,
     channels: Annotated[int | None, typer.Option(help="Channels of the first cells.")] = None,
     cells: Annotated[int | None, typer.Option(help="Number of cells (per stage, for NAS-Bench-201).")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,

@@ -20,7 +20,12 @@ class DataSettings(Settings):
 
     source: str = "digits"
     size: Size | None = None
-    """Resize every image to this height and width; None: as they are, which must then be one size."""
+    """Resize every image to this height and width; None: as they are, which must then be one size. Of streamed images,
+    the height and width of the crop."""
+    streaming: bool = False
+    """For retraining: read and decode every image when it is needed, instead of holding all in memory."""
+    workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    """Processes that read and decode streamed images; None: 2; 0: the run itself does it."""
     search_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The share of the training split that trains weights; the rest trains alphas."""
     split_file: Path | None = None

@@ -80,6 +80,8 @@ class Preparation:
     @staticmethod
     def of(settings: RunSettings, data: Any = None, space: Space | None = None) -> Preparation:
         """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name."""
+        if settings.data.streaming:
+            raise Refused("a search holds its images in memory; data.streaming is for poise train, so set it to false")
         method = settings.build_method()
         space = method.space(space or settings.build_space())
         groups = space.groups

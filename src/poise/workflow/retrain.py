@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings, dump, override, resolve
-from poise.data import Augmentation, Batches, Images, Source, fingerprint, open_source, overlap
+from poise.data import open_source
+from poise.data.batches import Feed
+from poise.data.streaming import workers_explained
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted, ignore
@@ -28,14 +30,16 @@ from poise.errors import Refused
 from poise.export.exports import EXPORTS
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
+from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Space, Task
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import augmentation_of, check_data, check_names, check_resuming, note_data
+from poise.workflow.prepare import check_data, check_resuming
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
 from poise.workflow.select import load_settings
 from poise.workflow.show import draw_training
+from poise.workflow.supply import Feeding, supply_of, testing_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class TrainedNetwork:
     history: Sequence[Mapping[str, Any]]
     result: Mapping[str, float]
     folder: Path | None
+    streamed: bool = False
+    """Whether it saw streamed images, so that tests show it their middles."""
 
     @property
     def complete(self) -> nn.Module:
@@ -133,40 +139,29 @@ def train_as(
         RunFolder.check(out, overwrite)
     form = base.train
     place = Place.open(base.device, base.precision)
-    source = open_source(data, skip_bad_images=base.data.skip_bad_images)
     space.check(genotype)
-    if source.has("test"):
-        source.labels("test")
-    images = source.load("train", size=base.data.size)
-    task = Task(images.channels, images.size, len(images.classes))
-    # What is wrong with the test split is said now, not after hours.
-    tested = _test_images(source, task, images.classes) if source.has("test") else None
-    note_data(source, listen)
-    shared = 0 if tested is None else overlap(images, tested)
-    if tested is not None and shared:
-        listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
-    mean, std = images.statistics()
-
-    def batches_of(count: int) -> Batches:
-        return Batches(
-            images, count, augmentation=augmentation_of(form, images), mean=mean, std=std, device=place.device,
-            dtype=place.dtype,
-        )  # fmt: skip
-
-    batches = batches_of(form.batch_size)
+    check_form(space, form.form)
+    supply = supply_of(base, data, place, listen)
+    task = supply.task
+    batches = supply.training(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
-        network = space.network(genotype, task, channels=form.channels, cells=form.cells, auxiliary=form.auxiliary > 0)
+        network = network_of(
+            space, genotype, task, form=form.form, channels=form.channels, cells=form.cells,
+            auxiliary=form.auxiliary > 0,
+        )  # fmt: skip
     if auto_batch:
         base = fitting(base, training_step(network, form, batches, place), listen)
         form = base.train
-        batches = batches_of(form.batch_size)
+        batches = supply.training(form.batch_size)
     base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
-    trained = TrainedNetwork(network, genotype, task, images.classes, mean, std, [], {}, out)
+    trained = TrainedNetwork(
+        network, genotype, task, supply.classes, supply.mean, supply.std, [], {}, out, base.data.streaming
+    )
     if out is None:
-        with memory_explained(training_step(network, form, batches, place)):
+        with workers_explained(), memory_explained(training_step(network, form, batches, place)):
             history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
-        return replace(trained, history=history, result=_result(trained, tested, place, form.batch_size))
-    seen = fingerprint(images, *([] if tested is None else [tested]))
+        return replace(trained, history=history, result=_result(trained, supply.testing, place, form.batch_size))
+    seen = supply.fingerprint()
     with locked(out):
         if resume:
             folder = RunFolder.proceed(out, "train", dump(base))
@@ -180,17 +175,17 @@ def train_as(
             return load_network(folder.path)
         history = _train(trained, base, batches, place, folder, listen, watch)
         _save(folder, trained, space, base)  # before anything else can go wrong
-        result = _result(trained, tested, place, form.batch_size)
+        result = _result(trained, supply.testing, place, form.batch_size)
         folder.write("result.json", json.dumps(result, indent=2))
         folder.checkpoints.clear()
     return replace(trained, history=history, result=result)
 
 
-def _result(trained: TrainedNetwork, tested: Images | None, place: Place, batch_size: int) -> dict[str, float]:
+def _result(trained: TrainedNetwork, testing: Feeding | None, place: Place, batch_size: int) -> dict[str, float]:
     """What is known of a trained network; how it does on the test split, where there is one."""
     result: dict[str, float] = {"parameters": trained.parameters}
-    if tested is not None:
-        measured = _measure(trained, tested, place, batch_size)
+    if testing is not None:
+        measured = _measure(trained, testing(batch_size), place)
         result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
     return result
 
@@ -216,7 +211,7 @@ def _read(
 
 
 def _train(
-    trained: TrainedNetwork, settings: RunSettings, batches: Batches, place: Place, folder: RunFolder,
+    trained: TrainedNetwork, settings: RunSettings, batches: Feed, place: Place, folder: RunFolder,
     listen: Listener, watch: Watch,
 ) -> list[dict[str, Any]]:  # fmt: skip
     start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
@@ -228,34 +223,22 @@ def _train(
         with recorded(folder, "train", len(start.facts.get("history", [])), listen) as keep:
             return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper, rate)
 
-    with memory_explained(training_step(trained.network, settings.train, batches, place)):
+    with workers_explained(), memory_explained(training_step(trained.network, settings.train, batches, place)):
         return persevere(work, folder, start, listen, watch)
 
 
-def _test_images(source: Source, task: Task, classes: Sequence[str]) -> Images:
-    """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
-    fits = source.load("test", torch.tensor([0])).size == task.size
-    images = source.load("test", size=None if fits else task.size[0])
-    check_names(images.classes, classes, "the network")
-    if images.channels != task.channels:
-        raise Refused(f"the network takes {task.channels} channels, the test images have {images.channels}")
-    return images
-
-
-def _measure(trained: TrainedNetwork, images: Images, place: Place, batch_size: int) -> dict[str, float]:
+def _measure(trained: TrainedNetwork, batches: Feed, place: Place) -> dict[str, float]:
     """Accuracy and loss on the test split."""
-    batches = Batches(
-        images, batch_size, augmentation=Augmentation(), mean=trained.mean, std=trained.std, device=place.device,
-        dtype=place.dtype, drop_last=False,
-    )  # fmt: skip
     place.put(trained.network)
-    return run_evaluation(trained.network, batches, place)
+    with workers_explained():
+        return run_evaluation(trained.network, batches, place)
 
 
 def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
     form = settings.train
     about = {
         "space": space.name,
+        "form": form.form,
         "channels": form.channels,
         "cells": form.cells,
         "auxiliary": form.auxiliary > 0,
@@ -264,6 +247,7 @@ def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: Ru
         "classes": list(trained.classes),
         "mean": list(trained.mean),
         "std": list(trained.std),
+        "streamed": trained.streamed,
     }
     folder.save_tensors("network.safetensors", trained.network.state_dict())
     folder.write("network.json", json.dumps(about, indent=2))
@@ -284,12 +268,14 @@ def load_network(run: str | Path) -> TrainedNetwork:
         classes = tuple(str(name) for name in about["classes"])
         mean, std = (tuple(float(value) for value in about[name]) for name in ("mean", "std"))
         form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
+        named, streamed = about.get("form"), bool(about.get("streamed", False))  # older networks have neither
     except (KeyError, TypeError, ValueError, IndexError):
         raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
-    network = space.network(genotype, task, **form)
+    network = network_of(space, genotype, task, form=named, **form)
     network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
     result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
-    return TrainedNetwork(network.eval(), genotype, task, classes, mean, std, folder.history(), result, folder.path)
+    history = folder.history()
+    return TrainedNetwork(network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed)
 
 
 def source_of(run: str | Path) -> str:
@@ -313,8 +299,11 @@ def evaluate(
     source = open_source(data)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
-    images = _test_images(source, trained.task, trained.classes)
-    return _measure(trained, images, Place.open(device, precision), batch_size)
+    place = Place.open(device, precision)
+    testing = testing_of(
+        source, trained.task, trained.classes, trained.mean, trained.std, place, streamed=trained.streamed
+    )
+    return _measure(trained, testing(batch_size), place)
 
 
 def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:
