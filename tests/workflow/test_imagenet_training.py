@@ -14,10 +14,16 @@ from PIL import Image
 
 import poise
 from poise.config import resolve
+from poise.data.crops import RandomPart
+from poise.data.split_source import SplitSource
+from poise.data.streaming import StreamedBatches
+from poise.engine.device import Place
+from poise.engine.events import ignore
 from poise.engine.keeper import Watch
 from poise.export.exports import lean
 from poise.export.python import source_text
 from poise.workflow.retrain import source_of
+from poise.workflow.supply import supply_of
 
 GENOTYPE = poise.Genotype.parse(
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('max_pool_3x3', 0), ('dil_conv_3x3', 2),"
@@ -200,3 +206,18 @@ def test_spaces_without_forms_say_so(photos: Path) -> None:
 def test_mixed_sizes_in_memory_point_here(photos: Path) -> None:
     with pytest.raises(poise.Refused, match=r"images differ in size.*data\.streaming=true"):
         poise.train(GENOTYPE, photos, preset="demo")
+
+
+def test_what_is_set_reaches_the_crops(photos: Path) -> None:
+    own = {"train.crop_area": 0.3, "train.colour_jitter": 0.2, "train.flip": False, "train.cutout": 5}
+    settings = resolve(space="darts", preset="imagenet", overrides=list((TINY | own).items()))
+    place = Place.open("cpu")
+    supply = supply_of(settings, photos, place, ignore)
+    source = poise.open_source(photos)
+    assert isinstance(source, SplitSource)
+    expected = StreamedBatches(
+        source.streamed("train"), 4, part=RandomPart(32, 0.3, False, 0.2), mean=supply.mean, std=supply.std,
+        device="cpu", cutout=5, workers=0,
+    )  # fmt: skip
+    found, wanted = (next(made.epoch(torch.Generator().manual_seed(0)))[0] for made in (supply.training(4), expected))
+    assert torch.equal(found, wanted)
