@@ -173,7 +173,7 @@ def measure(
             for group in groups
         },
         tuple(
-            Check(genotype.choices, seconds, fixed + factor * part)
+            Check({group: dict(rows) for group, rows in genotype.choices.items()}, seconds, fixed + factor * part)
             for genotype, seconds, part in zip(genotypes, measured, sums, strict=True)
         ),
     )
