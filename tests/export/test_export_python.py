@@ -52,7 +52,8 @@ def test_outputs_without_poise(trained, tmp_path):
     assert difference.abs().max() < 1e-6
     classes, notation, image = json.loads(run.stdout)
     assert tuple(classes) == NASTY
-    assert notation.startswith("|nor_conv_3x3~0|" if genotype is BENCH else "Genotype(normal=[('sep_conv_3x3'")
+    notations = {"nasbench201": "|nor_conv_3x3~0|", "mobile": '{"format": "poise.genotype"'}
+    assert notation.startswith(notations.get(genotype.space, "Genotype(normal=[('sep_conv_3x3'"))
     assert image == [3, 16, 16]
 
 
