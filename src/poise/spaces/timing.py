@@ -211,7 +211,7 @@ def _sample(costs: Costs, draw: random.Random) -> list[Kept]:
             kept[group.name] = tuple(rows)
         return kept
 
-    ends: list[Callable[[float], float] | None] = [lambda value: value, lambda value: -value]
+    ends: list[Callable[[float], float] | None] = [lambda value: -value, lambda value: value]
     return [choice(better) for better in (*ends, *[None] * (NETWORKS - 2))]
 
 
