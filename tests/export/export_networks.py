@@ -31,13 +31,23 @@ BENCH = Genotype.parse(
 SHOT = Genotype.parse(  # vertices of 2, 1, 1 and 1 channels: two edges take the first channel of two
     "010110001101000010000001000001000000 input,conv3x3-bn-relu,maxpool3x3,conv1x1-bn-relu,conv3x3-bn-relu,output"
 )
-GENOTYPES = {"darts": DARTS, "fair": FAIR, "nasbench201": BENCH, "nasbench1shot1": SHOT}
+MOBILE = Genotype(
+    "mobile",
+    {
+        "first": dict.fromkeys(("1", "3", "7", "11", "15", "19"), ("mb_conv_5x5_e3",)),
+        "rest": {
+            str(row): ("mb_conv_3x3_e6",) if row in (2, 5) else ("skip_connect",)
+            for row in (2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18)
+        },
+    },
+)
+GENOTYPES = {"darts": DARTS, "fair": FAIR, "nasbench201": BENCH, "nasbench1shot1": SHOT, "mobile": MOBILE}
 
 
 def network(genotype: Genotype, auxiliary: bool = False) -> nn.Module:
     """A normalised network of the genotype in eval mode, every parameter and statistic random."""
     torch.manual_seed(0)
-    cells = {"nasbench201": 1}.get(genotype.space, 4)
+    cells = {"nasbench201": 1, "mobile": None}.get(genotype.space, 4)
     found = SPACES[genotype.space]().network(genotype, TASK, channels=4, cells=cells, auxiliary=auxiliary)
     for layer in found.modules():
         if isinstance(layer, nn.BatchNorm2d):

@@ -52,7 +52,9 @@ def test_outputs_without_poise(trained, tmp_path):
     assert difference.abs().max() < 1e-6
     classes, notation, image = json.loads(run.stdout)
     assert tuple(classes) == NASTY
-    heads = {"nasbench201": "|nor_conv_3x3~0|", "nasbench1shot1-2": "010110001101"}
+    heads = {
+        "nasbench201": "|nor_conv_3x3~0|", "nasbench1shot1-2": "010110001101", "mobile": '{"format": "poise.genotype"',
+    }  # fmt: skip
     assert notation.startswith(heads.get(genotype.space, "Genotype(normal=[('sep_conv_3x3'"))
     assert image == [3, 16, 16]
 

@@ -14,7 +14,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Task
 from poise.spaces.latency import Check, Form, LatencyTable, read_table
-from poise.spaces.space import genotype_of
+from poise.spaces.space import genotype_of, kept_of
 from poise.spaces.timing import compare, fit, measure, medians, network_seconds
 from poise.supernet.groups import decided
 
@@ -131,6 +131,11 @@ def test_a_table_has_every_candidate_of_the_space() -> None:
     assert torch.equal(values[:, 0], torch.zeros(6, dtype=torch.float64)), "none takes no time"
     assert (values[:, 1:] > 0).all()
     assert len(found.checks) == 8
+    for check in found.checks:
+        kept = kept_of(Genotype("nasbench201", check.choices), SPACE.groups)
+        assert costs.of(kept) == pytest.approx(check.predicted, rel=1e-9)
+        assert check.measured > 0
+    assert [check.predicted for check in found.checks[:2]] == pytest.approx([low, high], rel=1e-9)
     assert found.device["threads"] == torch.get_num_threads()
     assert set(found.device) == {"device", "name", "torch", "threads", "clock"}
 

@@ -6,12 +6,14 @@ import random
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Task
 from poise.spaces.counting import cost_of, count
-from poise.spaces.mobile_network import MobileNetwork, strides
+from poise.spaces.mobile_network import MOBILE_OPERATIONS, MobileNetwork, strides
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import Kept, one_hot
 
@@ -118,6 +120,35 @@ def test_a_layer_is_the_weighted_sum_of_its_candidates() -> None:
     for layer, modules in enumerate(supernet.layers, start=1):
         x = sum(p * module(x) for p, module in zip(rows[layer], modules.children(), strict=True))
     torch.testing.assert_close(supernet(images, mixture), supernet.classifier(supernet.head(x).mean(dim=(2, 3))))
+
+
+@pytest.mark.parametrize(("stride", "outputs"), [(1, 3), (1, 5), (2, 3)])
+def test_a_bottleneck_by_hand(stride: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    block = MOBILE_OPERATIONS["mb_conv_5x5_e6"](3, outputs, stride, True).double()
+    x = 20 * torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    w = dict(block.named_parameters())
+    assert set(w) == {f"{part}.conv.weight" for part in ("expand", "depthwise", "project")}
+
+    def norm(y: torch.Tensor) -> torch.Tensor:
+        mean, var = y.mean(dim=(0, 2, 3), keepdim=True), y.var(dim=(0, 2, 3), unbiased=False, keepdim=True)
+        return 4 * (y - mean) / (var + 1e-5).sqrt() if y.shape[1] == 18 else (y - mean) / (var + 1e-5).sqrt()
+
+    for part in (block.expand, block.depthwise):  # so that what exceeds 6 is many
+        part.norm = nn.Sequential(part.norm, Times(4.0))
+    y = norm(F.conv2d(x, w["expand.conv.weight"])).clamp(0, 6)
+    y = norm(F.conv2d(y, w["depthwise.conv.weight"], stride=stride, padding=2, groups=18)).clamp(0, 6)
+    y = norm(F.conv2d(y, w["project.conv.weight"]))
+    torch.testing.assert_close(block(x), x + y if (stride, outputs) == (1, 3) else y)
+
+
+class Times(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
 
 
 def test_drop_path_leaves_bottlenecks_out() -> None:

@@ -17,6 +17,7 @@ from poise.engine.run import RunFolder
 from poise.spaces import SPACES, Task
 from poise.spaces.counting import cost_of, count
 from poise.spaces.latency import read_table
+from poise.workflow.costing import load_cost
 
 TINY: dict[str, Any] = {
     "space.channels": 2,
@@ -61,6 +62,10 @@ def test_a_search_ends_within_a_tenth_of_its_target(tmp_path: Path) -> None:
     assert abs(course[-1] - TARGET.value) < abs(start - TARGET.value)
     poise.select(tmp_path / "run", "magnitude")
     assert folder.read_json("cost.json")["true"] == cost_of(SPACE, folder.genotype(), TASK, "macs", 4, 1)
+    for damaged in ("{", "{}", json.dumps(cost | {"true": "1"}), json.dumps(cost | {"metric": "money"})):
+        (folder.path / "cost.json").write_text(damaged)
+        with pytest.raises(poise.Refused, match=r"cost.json is damaged"):
+            load_cost(folder)
     trained = poise.train(found)
     assert trained.result["macs"] == true
 

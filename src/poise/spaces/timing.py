@@ -173,7 +173,7 @@ def measure(
             for group in groups
         },
         tuple(
-            Check(genotype.choices, seconds, fixed + factor * part)
+            Check({group: dict(rows) for group, rows in genotype.choices.items()}, seconds, fixed + factor * part)
             for genotype, seconds, part in zip(genotypes, measured, sums, strict=True)
         ),
     )
@@ -211,7 +211,7 @@ def _sample(costs: Costs, draw: random.Random) -> list[Kept]:
             kept[group.name] = tuple(rows)
         return kept
 
-    ends: list[Callable[[float], float] | None] = [lambda value: value, lambda value: -value]
+    ends: list[Callable[[float], float] | None] = [lambda value: -value, lambda value: value]
     return [choice(better) for better in (*ends, *[None] * (NETWORKS - 2))]
 
 

@@ -19,7 +19,7 @@ from poise.spaces.counting import Costed, cost_of
 from poise.spaces.latency import LatencyTable, check_own_form, read_table
 from poise.spaces.space import Space, Task, kept_of
 from poise.spaces.timing import ROUNDS, about, compare, measure
-from poise.supernet.costs import readable
+from poise.supernet.costs import METRICS, readable
 from poise.workflow.prepare import Preparation
 
 FILE = "cost.json"
@@ -84,8 +84,9 @@ def load_cost(folder: RunFolder) -> dict[str, Any] | None:
     if not (folder.path / FILE).is_file():
         return None
     found = folder.read_json(FILE)
-    numbers = ("target", "expected", "summed", "macs", "parameters")
-    if not isinstance(found.get("metric"), str) or not all(isinstance(found.get(n), (int, float)) for n in numbers):
+    numbers = [found.get(name) for name in ("target", "expected", "summed", "macs", "parameters")]
+    measured = [found[name] for name in ("true", "measured") if found.get(name) is not None]
+    if str(found.get("metric")) not in METRICS or not all(isinstance(n, (int, float)) for n in [*numbers, *measured]):
         raise Refused(f"{folder.path / FILE} is damaged: it does not describe a cost")
     return found
 

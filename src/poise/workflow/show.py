@@ -67,7 +67,9 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
     if found is None:
         return []
     names = ("target", "expected", "summed", "true") if found["metric"] == "latency" else ("target", "expected", "true")
-    rows = [(name, "not measured" if found[name] is None else readable(found["metric"], found[name])) for name in names]
+    rows = [
+        (name, "not measured" if found.get(name) is None else readable(found["metric"], found[name])) for name in names
+    ]
     rows += [(name, readable(name, found[name])) for name in ("macs", "parameters") if name != found["metric"]]
     labels = {"true": "measured" if found["metric"] == "latency" else "true", "summed": "by the table"}
     return [result_table([(f"{found['metric']} {labels.get(n, n)}" if n in names else n, text) for n, text in rows])]
