@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from poise.engine.device import Place
 from poise.engine.streams import seeded
 from poise.methods.slots import Loss
-from poise.selection.edits import Edits
 from poise.supernet.groups import Mixture
 from poise.supernet.inputs import Answer, Carries
 
@@ -97,12 +96,12 @@ class BatchLoss:
         return found if isinstance(found, Answer) else Answer(found)
 
 
-class CompletedLoss:
-    """A loss of a part of the mixture: the other groups are as given."""
+class ChangedLoss:
+    """A loss of mixtures before a change: of a part that others complete, or before a selection's edits."""
 
-    def __init__(self, loss: Loss, others: Mixture) -> None:
+    def __init__(self, loss: Loss, change: Callable[[Mixture], Mixture]) -> None:
         self._loss = loss
-        self._others = others
+        self._change = change
 
     def __call__(
         self,
@@ -112,28 +111,7 @@ class CompletedLoss:
         track: bool = False,
         exact: bool = False,
     ) -> Tensor:
-        return self._loss({**mixture, **self._others}, weights, track=track, exact=exact)
+        return self._loss(self._change(mixture), weights, track=track, exact=exact)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
-        return self._loss.evaluation({**mixture, **self._others})
-
-
-class EditedLoss:
-    """A loss of mixtures before a selection's edits: what is decided stays so, however it is perturbed."""
-
-    def __init__(self, loss: Loss, edits: Edits) -> None:
-        self._loss = loss
-        self._edits = edits
-
-    def __call__(
-        self,
-        mixture: Mixture,
-        weights: Mapping[str, Tensor] | None = None,
-        *,
-        track: bool = False,
-        exact: bool = False,
-    ) -> Tensor:
-        return self._loss(self._edits.apply(mixture), weights, track=track, exact=exact)
-
-    def evaluation(self, mixture: Mixture) -> Tensor:
-        return self._loss.evaluation(self._edits.apply(mixture))
+        return self._loss.evaluation(self._change(mixture))

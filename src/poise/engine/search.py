@@ -17,7 +17,7 @@ from poise.engine.device import Place
 from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
-from poise.engine.loss import BatchLoss, CompletedLoss, EditedLoss
+from poise.engine.loss import BatchLoss, ChangedLoss
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
 from poise.engine.streams import at_stage, seed_of, stream
@@ -279,14 +279,15 @@ class Searcher:
         relaxation, edits = self.method.relaxation, self.edits
         clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
         generator = stream(self.seed, "perturbation", *step.key)
-        loss: Loss = EditedLoss(training, edits) if edits else training
         chosen = {group.name: clean[group.name] for group in decided(self.groups)}
         others = {name: values for name, values in clean.items() if name not in chosen}
-        if others:
-            loss = CompletedLoss(loss, others)
-        mixture = {**self.method.perturbation(chosen, loss, relaxation, step.progress, generator), **others}
-        if edits:
-            mixture = edits.apply(mixture)
+
+        def whole(part: Mixture) -> Mixture:
+            completed = {**part, **others}
+            return edits.apply(completed) if edits else completed
+
+        loss: Loss = ChangedLoss(training, whole) if edits or others else training
+        mixture = whole(self.method.perturbation(chosen, loss, relaxation, step.progress, generator))
         found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
         # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
         norm = nn.utils.get_total_norm(found.weights.values())
