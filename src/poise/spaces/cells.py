@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from poise.spaces.execution import Source, mixed_node, preprocess
+from poise.spaces.execution import Source, preprocess
 from poise.spaces.network import reductions
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
-from poise.spaces.partial import edge_groups, joined, past, seen
+from poise.spaces.partial import edge_groups, partial_node, seen
 from poise.spaces.space import Task
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
 
@@ -91,14 +91,12 @@ class MixedCell(nn.Module):
         sources = [Source(seen(x, self.mixed), self.stride, self.training, skip_dropout) for x in nodes]
         edges = list(self.edges.children())
         for rows in INCOMING:
-            own = mixture[rows[0] : rows[-1] + 1]
-            if weights is not None:
-                own = own * weights[rows[0] : rows[-1] + 1, None]
-            node = mixed_node([(edges[row], sources[EDGES[row][0]]) for row in rows], own)
-            if self.partial > 1:
-                assert weights is not None
-                rests = [past(nodes[EDGES[row][0]][:, self.mixed :], self._stride(row)) for row in rows]
-                node = joined(node, rests, weights[rows[0] : rows[-1] + 1], self.partial)
+            entering = slice(rows[0], rows[-1] + 1)
+            node = partial_node(
+                [(edges[row], sources[EDGES[row][0]]) for row in rows],
+                [(nodes[EDGES[row][0]], self._stride(row)) for row in rows],
+                mixture[entering], None if weights is None else weights[entering], self.partial,
+            )  # fmt: skip
             nodes.append(node)
             sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
         return torch.cat(nodes[2:], dim=1)

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.counting import Everything
-from poise.spaces.execution import Source, mixed_node
+from poise.spaces.execution import Source
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
-from poise.spaces.partial import check_partial, edge_groups, joined, seen
+from poise.spaces.partial import check_partial, edge_groups, partial_node, seen
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, Row, decided, row_weights
 
@@ -88,14 +88,11 @@ class MixedCell(nn.Module):
         sources = [Source(seen(x, self.mixed), 1, self.training, skip_dropout)]
         edges = list(self.edges.children())
         for rows in INCOMING:
-            own = mixture[rows[0] : rows[-1] + 1]
-            if weights is not None:
-                own = own * weights[rows[0] : rows[-1] + 1, None]
-            node = mixed_node([(edges[row], sources[EDGES[row][0]]) for row in rows], own)
-            if self.partial > 1:
-                assert weights is not None
-                rests = [nodes[EDGES[row][0]][:, self.mixed :] for row in rows]
-                node = joined(node, rests, weights[rows[0] : rows[-1] + 1], self.partial)
+            entering = slice(rows[0], rows[-1] + 1)
+            node = partial_node(
+                [(edges[row], sources[EDGES[row][0]]) for row in rows], [(nodes[EDGES[row][0]], 1) for row in rows],
+                mixture[entering], None if weights is None else weights[entering], self.partial,
+            )  # fmt: skip
             nodes.append(node)
             sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
         return nodes[-1]

@@ -17,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.errors import Refused, shown
+from poise.spaces.execution import Source, mixed_node
 from poise.supernet.groups import ChoiceGroup, Row
 
 
@@ -76,3 +77,27 @@ def joined(mixed: Tensor, rests: Sequence[Tensor], weights: Tensor, parts: int) 
     """
     rest = sum((weight * x for weight, x in zip(weights[1:], rests[1:], strict=True)), start=weights[0] * rests[0])
     return shuffle(torch.cat([mixed, rest], dim=1), parts)
+
+
+def partial_node(
+    edges: Sequence[tuple[nn.ModuleDict, Source]],
+    inputs: Sequence[tuple[Tensor, int]],
+    mixture: Tensor,
+    weights: Tensor | None,
+    parts: int,
+) -> Tensor:
+    """A node of a mixed cell: what `joined` makes of the mixtures and the rests of the edges that enter it; the
+    mixtures' sum alone where ``parts`` is 1.
+
+    Args:
+        edges: the operations of every edge, and what they see.
+        inputs: for every edge the whole of its input, and its stride.
+        mixture: ``p``, ``[edges, candidates]``.
+        weights: ``β``, ``[edges]``; None only where ``parts`` is 1.
+        parts: K.
+    """
+    if weights is None:
+        return mixed_node(edges, mixture)
+    mixed = mixed_node(edges, mixture * weights[:, None])
+    rests = [past(x[:, x.shape[1] // parts :], stride) for x, stride in inputs]
+    return joined(mixed, rests, weights, parts)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from poise.config import RunSettings, dump, override
+from poise.config import RunSettings, override
 from poise.data import Text, TextBatches, TextSource
 from poise.data.text import text_fingerprint
 from poise.engine.checkpoint import NOWHERE, State
@@ -26,7 +26,7 @@ from poise.genotype import Genotype
 from poise.spaces.space import SPACES, Space, TextTask
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import check_data
+from poise.workflow.prepare import training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_training
@@ -102,13 +102,7 @@ def train_language_as(
         return replace(trained, history=history, result=_result(trained, valid, test, base, place))
     seen = text_fingerprint(training, valid, *([] if test is None else [test]))
     with locked(out):
-        if resume:
-            folder = RunFolder.proceed(out, "train", dump(base))
-            check_data(folder, seen, base, listen)
-            if folder.genotype() != genotype:
-                raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
-        else:
-            folder = RunFolder.create(out, "train", dump(base), seen, overwrite, {"genotype.json": genotype.to_json()})
+        folder = training_folder(out, base, genotype, seen, resume, overwrite, listen)
         if (folder.path / "result.json").is_file():
             folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
             return load_language(folder)

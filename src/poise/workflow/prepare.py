@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poise.config.settings import RunSettings
+from poise.config import RunSettings, dump
 from poise.data.batched import Batched
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
@@ -22,6 +22,7 @@ from poise.engine.search import Searcher
 from poise.engine.stages import Stage
 from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused
+from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
@@ -58,6 +59,20 @@ def check_data(folder: RunFolder, data: str, settings: RunSettings, listen: List
     if settings.data.source != "python":
         raise Refused(f"{changed}; put it back as it was, or start the run again with --overwrite")
     listen(Noted(f"{changed}, so the result will not be that of a run that was never stopped"))
+
+
+def training_folder(
+    out: Path, base: RunSettings, genotype: Genotype, data: str, resume: bool, overwrite: bool, listen: Listener
+) -> RunFolder:
+    """The folder of a training on the data of this fingerprint: begun, or gone on with. Raises `Refused` if it is of
+    another one."""
+    if not resume:
+        return RunFolder.create(out, "train", dump(base), data, overwrite, {"genotype.json": genotype.to_json()})
+    folder = RunFolder.proceed(out, "train", dump(base))
+    check_data(folder, data, base, listen)
+    if folder.genotype() != genotype:
+        raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
+    return folder
 
 
 @dataclass(frozen=True)

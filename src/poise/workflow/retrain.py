@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from poise.config import RunSettings, dump, override, resolve
+from poise.config import RunSettings, override, resolve
 from poise.data.batched import Batched
 from poise.data.streaming import workers_explained
 from poise.engine.checkpoint import NOWHERE, State
@@ -36,7 +36,7 @@ from poise.workflow.images import ImageMaterial, open_images
 from poise.workflow.language import TrainedLanguageModel, evaluate_language, load_language, train_language_as
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import check_data, check_resuming
+from poise.workflow.prepare import check_resuming, training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
@@ -174,13 +174,7 @@ def train_as(
         return replace(trained, history=history, result=result)
     seen = supply.fingerprint()
     with locked(out):
-        if resume:
-            folder = RunFolder.proceed(out, "train", dump(base))
-            check_data(folder, seen, base, listen)
-            if folder.genotype() != genotype:
-                raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
-        else:
-            folder = RunFolder.create(out, "train", dump(base), seen, overwrite, {"genotype.json": genotype.to_json()})
+        folder = training_folder(out, base, genotype, seen, resume, overwrite, listen)
         if (folder.path / "result.json").is_file():
             folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
             return load_network(folder.path)
