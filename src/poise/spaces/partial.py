@@ -80,7 +80,7 @@ def joined(mixed: Tensor, rests: Sequence[Tensor], weights: Tensor, parts: int) 
 
 
 def partial_node(
-    edges: Sequence[tuple[nn.ModuleDict, Source]],
+    edges: Sequence[tuple[nn.Module, Source]],
     inputs: Sequence[tuple[Tensor, int]],
     mixture: Tensor,
     weights: Tensor | None,
