@@ -12,6 +12,21 @@ import typer
 
 from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, say
+from poise.cli.looking import diagnose, list_, measure_latency, show
+from poise.cli.options import (
+    AutoBatch,
+    Data,
+    Device,
+    Every,
+    OnNan,
+    Out,
+    Overwrite,
+    Precision,
+    Preset,
+    Resume,
+    Seed,
+    Set,
+)
 from poise.errors import Refused, Stopped, printable, unknown
 
 app = typer.Typer(
@@ -22,26 +37,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-Data = Annotated[
-    str | None,
-    typer.Option(help="digits, hf:owner/name, .npz, .parquet, or a folder of images or text. See: poise list data"),
-]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: name=value, such as search.epochs=3.")
-]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str | None, typer.Option(help="32, 64 or bf16-mixed.")]
-Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
-Out = Annotated[Path | None, typer.Option(help="The folder of the run.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace the run that is in the folder.")]
-Resume = Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")]
-Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
-OnNan = Annotated[
-    str, typer.Option(help="What to do when numbers are no longer finite: stop, or rollback (at most 3 times).")
-]
-AutoBatch = Annotated[bool, typer.Option("--auto-batch", help="Use a smaller batch where it would not fit.")]
-Preset = Annotated[str | None, typer.Option(help="demo, small or paper.")]
 
 
 @app.command()
@@ -265,88 +260,9 @@ def export(
         say(f"wrote {file}")
 
 
-@app.command()
-def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of a trained network.")]) -> None:
-    """A run's genotype, cells as pictures, curves, results."""
-    from poise.engine.run import RunFolder
-    from poise.workflow.show import pictures, run_tables, show_search, training_tables
-
-    if RunFolder.kind_of(run) == "train":
-        folder = RunFolder.open(run, "train")
-        console.print(training_tables(folder))
-    else:
-        folder = RunFolder.open(run, "search")
-        space = show_search(folder)
-        console.print(run_tables(folder, space))
-        say(space.describe(folder.genotype()))
-    for picture in pictures(folder):
-        say(f"see {picture}")
-
-
-@app.command()
-def diagnose(
-    run: Annotated[Path, typer.Argument(help="The folder of a search.")],
-    only: Annotated[
-        str | None, typer.Option(help="Some of them, with commas between. See: poise list diagnostics")
-    ] = None,
-    data: Data = None,
-    device: Device = None,
-    batches: Annotated[int, typer.Option(help="Batches of the search half that the landscape is measured on.")] = 2,
-) -> None:
-    """What the alphas of a finished search rest on: eigenvalues, landscape, discretisation, alignment, saturation."""
-    from poise.cli.progress import Reporter
-    from poise.report.diagnosis import diagnosis_table
-    from poise.workflow.diagnose import diagnose as work
-
-    names = [name.strip() for name in only.split(",")] if only is not None else []
-    with Reporter(console) as listen:
-        found = work(run, names, data=data, device=device, batches=batches, listen=listen)
-    console.print(diagnosis_table(found.numbers))
-    for file in found.files:
-        say(f"wrote {file}")
-
-
-@app.command()
-def measure_latency(
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("latency.json"),
-    space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
-    preset: Preset = None,
-    size: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 32,
-    image_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
-    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 10,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 30,
-    set_: Set = None,
-    device: Device = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
-) -> None:
-    """Measure how long a space's candidates take on this device, for poise search --target-latency."""
-    from poise.cli.progress import Reporter
-    from poise.config import parse_override, resolve
-    from poise.spaces.space import Task
-    from poise.workflow.costing import measure_latency as work
-    from poise.workflow.costing import new_file
-
-    overrides = [parse_override(text) for text in set_ or []]
-    settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
-    file = new_file(out, overwrite)
-    with Reporter(console) as listen:
-        table = work(settings, Task(image_channels, (size, size), classes), rounds=rounds, listen=listen)
-    file.write_text(table.to_json())
-    say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
-
-
-@app.command("list")
-def list_(
-    what: Annotated[
-        str, typer.Argument(help="methods, slots, spaces, systems, selections, data, diagnostics or exports.")
-    ],
-) -> None:
-    """What exists."""
-    from poise.report.catalogue import catalogue
-
-    console.print(catalogue(what))
-
-
+for command in (show, diagnose, measure_latency):
+    app.command()(command)
+app.command("list")(list_)
 app.add_typer(bench, name="bench")
 
 

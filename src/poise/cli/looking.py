@@ -1,0 +1,89 @@
+"""The commands that look and measure: show, diagnose, measure-latency, list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poise.cli.console import console, say
+from poise.cli.options import Data, Device, Preset, Set
+
+
+def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of a trained network.")]) -> None:
+    """A run's genotype, cells as pictures, curves, results."""
+    from poise.engine.run import RunFolder
+    from poise.workflow.show import pictures, run_tables, show_search, training_tables
+
+    if RunFolder.kind_of(run) == "train":
+        folder = RunFolder.open(run, "train")
+        console.print(training_tables(folder))
+    else:
+        folder = RunFolder.open(run, "search")
+        space = show_search(folder)
+        console.print(run_tables(folder, space))
+        say(space.describe(folder.genotype()))
+    for picture in pictures(folder):
+        say(f"see {picture}")
+
+
+def diagnose(
+    run: Annotated[Path, typer.Argument(help="The folder of a search.")],
+    only: Annotated[
+        str | None, typer.Option(help="Some of them, with commas between. See: poise list diagnostics")
+    ] = None,
+    data: Data = None,
+    device: Device = None,
+    batches: Annotated[int, typer.Option(help="Batches of the search half that the landscape is measured on.")] = 2,
+) -> None:
+    """What the alphas of a finished search rest on: eigenvalues, landscape, discretisation, alignment, saturation."""
+    from poise.cli.progress import Reporter
+    from poise.report.diagnosis import diagnosis_table
+    from poise.workflow.diagnose import diagnose as work
+
+    names = [name.strip() for name in only.split(",")] if only is not None else []
+    with Reporter(console) as listen:
+        found = work(run, names, data=data, device=device, batches=batches, listen=listen)
+    console.print(diagnosis_table(found.numbers))
+    for file in found.files:
+        say(f"wrote {file}")
+
+
+def measure_latency(
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("latency.json"),
+    space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
+    preset: Preset = None,
+    size: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 32,
+    image_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
+    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 30,
+    set_: Set = None,
+    device: Device = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+) -> None:
+    """Measure how long a space's candidates take on this device, for poise search --target-latency."""
+    from poise.cli.progress import Reporter
+    from poise.config import parse_override, resolve
+    from poise.spaces.space import Task
+    from poise.workflow.costing import measure_latency as work
+    from poise.workflow.costing import new_file
+
+    overrides = [parse_override(text) for text in set_ or []]
+    settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
+    file = new_file(out, overwrite)
+    with Reporter(console) as listen:
+        table = work(settings, Task(image_channels, (size, size), classes), rounds=rounds, listen=listen)
+    file.write_text(table.to_json())
+    say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
+
+
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="methods, slots, spaces, systems, selections, data, diagnostics or exports.")
+    ],
+) -> None:
+    """What exists."""
+    from poise.report.catalogue import catalogue
+
+    console.print(catalogue(what))
