@@ -97,7 +97,7 @@ def test_retraining_from_a_genotype_file_in_any_notation(poise: Poise, images: P
         ("spaces", SPACES),
         ("selections", SELECTIONS),
         ("slots", ["relaxation=", "adversarial"]),
-        ("systems", ["base pc-darts", "--set perturbation=random"]),
+        ("systems", ["base pc-darts", "no cure", "sdarts-adv"]),
         ("data", ["digits", "hf:owner/name"]),
         ("exports", ["onnx", "python", "safetensors"]),
     ],

@@ -183,7 +183,7 @@ def failing(error: Exception) -> Any:
 def test_running_out_of_memory_says_what_fits(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "persevere", failing(error))
+    monkeypatch.setattr(search.Searcher, "epoch", failing(error))
     with pytest.raises(poise.Refused, match=r"out of memory at search.batch_size 64: .*search.batch_size"):
         search.run(settings(), out=tmp_path / "run")
 

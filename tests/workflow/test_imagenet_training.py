@@ -80,7 +80,7 @@ def test_a_run_says_what_it_is(whole: Any) -> None:
     assert about["channels"] == 4
     assert [record["learning_rate"] for record in whole.history] == pytest.approx([0.1, 0.2])
     assert whole.network.arguments["form"] == "imagenet"
-    assert set(whole.result) == {"parameters", "test_accuracy", "test_loss"}
+    assert set(whole.result) == {"parameters", "macs", "test_accuracy", "test_loss"}
     measured = {"accuracy": whole.result["test_accuracy"], "loss": whole.result["test_loss"]}
     assert poise.evaluate(whole.folder, source_of(whole.folder), batch_size=4) == measured
 

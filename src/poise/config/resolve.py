@@ -153,7 +153,7 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
 
 
 def _check_preset(preset: str, presets: Mapping[str, object]) -> None:
-    if preset not in presets:
+    if preset not in list(presets):  # what a file says need not be a text, nor hashable
         raise unknown("preset", preset, presets)
 
 

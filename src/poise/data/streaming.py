@@ -35,6 +35,8 @@ WORKERS = 2
 
 PR_SET_PDEATHSIG = 1
 """Number of an option of prctl(2): the signal that a process gets when its parent ends."""
+ASKING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that ask a run to stop."""
 
 SAMPLE = 1024
 """Images that mean and standard deviation are taken from."""
@@ -171,7 +173,9 @@ class StreamedBatches:
             multiprocessing_context=_context() if self._workers else None,
             generator=torch.Generator(),  # it draws a seed that nobody uses; not from the run's own generator
         )
-        for keys, pixels in zip(plan, loader, strict=True):
+        with _unheard():  # what a worker begins with it keeps
+            loaded = iter(loader)
+        for keys, pixels in zip(plan, loaded, strict=True):
             if isinstance(pixels, str):
                 raise Refused(pixels)
             yield (
@@ -226,10 +230,23 @@ def _as_it_is(found: Any) -> Any:
     return found
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Signals that ask to stop wait outside."""
+    if not hasattr(signal, "pthread_sigmask"):  # there are no such signals either
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(worker: int) -> None:
     """A worker hears no signals: who asks a run to stop often asks all its processes, and the run ends its workers once
     it has saved its state. No worker outlives a run that is killed: it holds the run's lock as well."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -149,8 +149,10 @@ class Recurrent:
         self.check(genotype)
         units = PUBLISHED_UNITS if channels is None else channels
         check_positive(channels=units)
-        if cells is not None or auxiliary:
-            raise Refused("a recurrent network has one cell and no auxiliary head; leave train.cells and auxiliary out")
+        if cells is not None:
+            raise Refused(f"a recurrent network has one cell; leave train.cells out, got {cells}")
+        if auxiliary:
+            raise Refused("a recurrent network has no auxiliary head; set train.auxiliary to 0")
         rows = genotype.choices[GROUP]
         nodes = [
             [(name, state) for state in range(node) for name in rows.get(f"{state}->{node}", ())]
