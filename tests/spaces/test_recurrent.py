@@ -267,5 +267,5 @@ def test_what_makes_no_sense_is_refused() -> None:
         Noise(slowness=-1)
     with pytest.raises(Refused, match=r"use search\.batch_size 2 or more"):
         Recurrent().supernet(TextTask(10, 1))
-    with pytest.raises(Refused, match="one cell; leave train.cells out, got 2"):
+    with pytest.raises(Refused, match=r"one cell; leave train\.cells out, got 2"):
         Recurrent().network(Genotype.parse(PUBLISHED), TASK, cells=2)

@@ -22,6 +22,7 @@ from poise.engine.events import ignore
 from poise.engine.keeper import Watch
 from poise.export.exports import lean
 from poise.export.python import source_text
+from poise.spaces import SPACES
 from poise.workflow.retrain import source_of
 from poise.workflow.supply import supply_of
 
@@ -221,3 +222,15 @@ def test_what_is_set_reaches_the_crops(photos: Path) -> None:
     )  # fmt: skip
     found, wanted = (next(made.epoch(torch.Generator().manual_seed(0)))[0] for made in (supply.training(4), expected))
     assert torch.equal(found, wanted)
+
+
+def test_mobile_networks_are_trained_from_photographs_too(photos: Path) -> None:
+    """Their strides go with the size of the image, so they need no form."""
+    rows = {group.name: {row.name: (row.candidates[0],) for row in group.rows} for group in SPACES["mobile"]().groups}  # type: ignore[call-arg]
+    settings = {"data.size": 32, "train.channels": 4, "train.epochs": 1, "train.batch_size": 4, "train.warm_up": 0}
+    found = poise.train(poise.Genotype("mobile", rows), photos, preset="imagenet", settings=settings)
+    assert found.streamed
+    assert found.task.size == (32, 32)
+    assert 0 <= found.result["test_accuracy"] <= 1
+    published = resolve(space="mobile", preset="imagenet")
+    assert (published.data.size, published.data.streaming, published.train.form) == (224, True, None)

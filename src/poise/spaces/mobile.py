@@ -63,6 +63,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "search": {"epochs": 50, "batch_size": 64},
         "train": {"channels": 32, "epochs": 250, "batch_size": 256, "drop_path": 0.2, **RETRAIN},
     },
+    "imagenet": {
+        "data": {"streaming": True, "size": 224},
+        "space": {"channels": 32},
+        "search": {"epochs": 50, "batch_size": 64},
+        "train": {
+            "channels": 32,
+            "epochs": 250,
+            "batch_size": 256,
+            "drop_path": 0.2,
+            "flip": True,
+            "colour_jitter": 0.4,
+            "warm_up": 5,
+            **RETRAIN,
+        },
+    },
 }
 
 
