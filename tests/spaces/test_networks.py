@@ -240,3 +240,27 @@ def test_the_form_to_retrain_has_affine_norms_and_bare_pools(name: str) -> None:
     if "pool" in name:
         assert not norms
         assert sum(isinstance(norm, nn.BatchNorm2d) for norm in searching.modules()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "leads"),
+    [
+        ("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|", True),
+        ("|skip_connect~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|avg_pool_3x3~2|", True),
+        ("|none~0|+|nor_conv_1x1~0|nor_conv_3x3~1|+|none~0|nor_conv_3x3~1|none~2|", False),
+        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|none~0|none~1|none~2|", False),
+        ("|none~0|+|none~0|skip_connect~1|+|none~0|skip_connect~1|skip_connect~2|", False),
+    ],
+)
+def test_a_bench_cell_that_no_path_leads_through_is_doubted(text: str, leads: bool) -> None:
+    """And it is one whose network's answer is the same whatever the image."""
+    genotype = Genotype.parse(text)
+    doubt = NasBench201().doubt(genotype)
+    assert (doubt is None) == leads
+    assert leads or "without=[none]" in str(doubt)
+    torch.manual_seed(0)
+    network = NasBench201().network(genotype, Task(3, (8, 8), 4), channels=4, cells=1).double()
+    cell = next(part for part in network.cells if type(part).__name__ != "ResidualReduction")
+    images = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad((cell(images) ** 2).sum() + 0 * images.sum(), images)
+    assert bool(gradient.abs().max() > 1e-9) == leads

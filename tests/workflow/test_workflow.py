@@ -12,8 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import poise
+from poise.config import resolve
 from poise.data import Images, open_source
 from poise.engine.events import EpochEnded, Event, Noted
+from poise.workflow.prepare import Preparation
+from poise.workflow.search import choose
 
 TINY: dict[str, Any] = {"search.epochs": 2, "search.images_per_half": 64, "search.batch_size": 32}
 SMALL_NET = {"train.channels": 2, "train.cells": 3, "train.epochs": 1, "train.drop_path": 0.0}
@@ -277,3 +280,14 @@ def test_what_is_left_out_or_seen_twice_is_said(tmp_path: Path) -> None:
     )
     assert any("3 of 20 test images are also in the training split" in note for note in notes)
     assert any("1 images could not be read" in note and "broken.png" in note for note in notes)
+
+
+def test_a_selection_says_that_no_path_leads_through_its_cell() -> None:
+    prepared = Preparation.of(resolve(space="nasbench201", method="darts", preset="demo", data="digits"))
+    (group,) = prepared.groups
+    for favourite, said in ((group.rows[0].candidates.index("none"), 1), (3, 0)):
+        alphas = torch.zeros(group.shape)
+        alphas[:, favourite] = 1
+        heard: list[Any] = []
+        choose(prepared, {"cell": alphas}, None, heard.append)
+        assert [note.message.startswith("no path leads through the cell") for note in heard] == [True] * said

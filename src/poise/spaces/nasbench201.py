@@ -190,6 +190,16 @@ class NasBench201:
         """At most one operation per edge; an edge left out is ``none``."""
         check_choices(genotype, self.name, (self._group(),))
 
+    def doubt(self, genotype: Genotype) -> str | None:
+        """The benchmark has cells whose output does not depend on their input; methods find them by ``none``."""
+        reached = {0}
+        for source, target in EDGES:  # in the order of their targets
+            if source in reached and genotype.choices["cell"].get(f"{source}->{target}"):
+                reached.add(target)
+        if 3 in reached:
+            return None
+        return "no path leads through the cell that was found, so its network cannot learn; try --set without=[none]"
+
     def network(
         self,
         genotype: Genotype,

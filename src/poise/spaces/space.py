@@ -105,6 +105,15 @@ class Space(Protocol):
         ...
 
 
+@runtime_checkable
+class Doubting(Protocol):
+    """A space with genotypes that are valid and yet nobody wants. One without such needs no such method."""
+
+    def doubt(self, genotype: Genotype) -> str | None:
+        """What is wrong with a valid genotype, and what to do; None: nothing."""
+        ...
+
+
 def genotype_of(space: str, kept: Kept, groups: Sequence[ChoiceGroup]) -> Genotype:
     """The genotype that keeps the given candidates; ``none`` is written as keeping nothing."""
     choices = {}

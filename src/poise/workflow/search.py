@@ -32,7 +32,7 @@ from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.methods.slots import Progress
 from poise.spaces.custom import ModuleSpace, with_choices_made
-from poise.spaces.space import Space, genotype_of
+from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.costs import CostTarget
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.costing import load_cost, report_cost, save_cost
@@ -280,6 +280,9 @@ def choose(
     )
     genotype = genotype_of(space.name, method.selection(trained), prepared.groups)
     space.check(genotype)
+    doubt = space.doubt(genotype) if isinstance(space, Doubting) else None
+    if doubt:
+        listen(Noted(doubt))
     return genotype
 
 
