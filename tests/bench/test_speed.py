@@ -64,6 +64,8 @@ def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_refusals() -> None:
     with pytest.raises(Refused, match="rounds"):
         speed(SPACES["s2"](), rounds=0)
+    with pytest.raises(Refused, match="speed is measured on images; space 'recurrent' is for text"):
+        speed(SPACES["recurrent"]())
     with pytest.raises(Refused, match="no textbook version"):
         Textbook(torch.nn.Linear(1, 1))
 

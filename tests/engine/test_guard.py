@@ -37,6 +37,9 @@ def test_the_skip_guard_by_hand(action: Any) -> None:
     assert fired.warning is not None
     assert "after epoch 3 skip connections lead 60% of the choices (limit: 50%)" in fired.warning
     assert fired.keep == (4 if action == "warn" else 3), "the last epoch that was well"
+    later = guard(records(0.0, 0.0, 0.5, 0.6)[2:]).warning
+    assert later is not None
+    assert "after epoch 4 skip" in later, "counted through, in a later stage too"
     assert fired.stop == (action == "stop")
     assert guard(records(0.9, 0.8)).keep == (1 if action == "warn" else 0)
 

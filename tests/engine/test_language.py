@@ -203,3 +203,11 @@ def test_memory_is_measured_without_a_trace() -> None:
     step = text_step(net, settings(), text_batches(600, TRAINING, 1, columns=12), SINGLE)
     assert measure(step).per_image > 0
     assert all(torch.equal(value, before[name]) for name, value in net.named_parameters())
+
+
+def test_the_learning_rate_follows_the_schedule_that_is_set() -> None:
+    texts = text_batches(60, TRAINING, 1), text_batches(30, TRAINING, 2, vary=False)
+    weights = {"momentum": 0.0, "learning_rate": 2.0, "final_learning_rate": 0.0}
+    form = settings(epochs=4, schedule="linear", warm_up=2, weights=weights)
+    history = train_text(network(NOISY), form, *texts, SINGLE, 3)
+    assert [record["learning_rate"] for record in history] == pytest.approx([1.0, 2.0, 1.0, 0.5])

@@ -9,7 +9,7 @@ import torch
 
 from poise.errors import Refused
 from poise.methods import Blank, CostTarget, ExpectedCost, Method, Sum, ZeroOne, aimed, darts_pt, fair_darts, poise
-from poise.selection import Budget, PerturbationRule
+from poise.selection import Budget, Magnitude, PerturbationRule
 from poise.supernet.costs import Costs
 from poise.supernet.groups import ChoiceGroup, Row
 
@@ -66,6 +66,10 @@ def test_a_method_takes_aim() -> None:
     assert aimed(poise(), target).penalty == ExpectedCost(20.0)
     assert aimed(fair, CostTarget("parameters", 7.0)).penalty == Sum((ZeroOne(), ExpectedCost(7.0, "parameters")))
     assert aimed(darts_pt(), target).selection == PerturbationRule()
+    own = Method(penalty=ExpectedCost(1.0, weight=5.0), selection=Budget(1.0, tolerance=0.02))
+    assert aimed(own, target).penalty == ExpectedCost(20.0, weight=5.0), "only the target is the command line's"
+    assert aimed(own, target).selection == Budget(20.0, tolerance=0.02)
+    assert aimed(Method(selection=Magnitude(skips=2)), target).selection == Budget(20.0, skips=2)
     assert (fair.cost_target, Method().cost_target) == (target, None)
     known = fair.bound(lambda _: COSTS)
     assert known.cost_target == target

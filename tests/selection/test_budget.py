@@ -123,3 +123,32 @@ def test_refusals() -> None:
         Budget(1.0).bound(lambda target: costs)
     with pytest.raises(Refused, match="bind the method first"):
         Budget(1.0)(Fake({}, GROUPS))
+
+
+SKIPS = ChoiceGroup(
+    "cell", 3, tuple(Row(f"{s}->2", ("none", "skip_connect", "a", "b")) for s in range(3)), nodes=((0, 1, 2),), inputs=2
+)
+
+
+def skipping(**settings: Any) -> tuple[Kept, list[str]]:
+    """Skip connections are by far the strongest, and cost nothing; ``a`` costs 10 and ``b`` 40."""
+    values = {"cell": torch.tensor([[0.0, 0.7, 0.2, 0.1], [0.0, 0.6, 0.3, 0.1], [0.0, 0.5, 0.1, 0.4]]).double()}
+    costs = Costs("macs", 50.0, (SKIPS,), {"cell": torch.tensor([[0.0, 0.0, 10.0, 40.0]] * 3).double()})
+    return chosen(Budget(100, tolerance=0.5, **settings), values, costs, (SKIPS,))
+
+
+def test_a_limit_of_skip_connections_holds_within_the_budget() -> None:
+    assert skipping() == ({"cell": ((1,), (1,), ())}, [])
+    # Of the two that are kept the second is the weaker: without it the third one's, and then its ``b``.
+    assert skipping(skips=1) == ({"cell": ((1,), (), (3,))}, [])
+    assert skipping(skips=0) == ({"cell": ((), (2,), (3,))}, [])
+
+
+def test_more_skip_connections_than_the_limit_stay_where_nothing_else_fits() -> None:
+    values = {"cell": torch.tensor([[0.0, 0.5, 0.3, 0.2]] * 3).double()}
+    costs = Costs("macs", 50.0, (SKIPS,), {"cell": torch.tensor([[0.0, 0.0, 100.0, 100.0]] * 3).double()})
+    kept, notes = chosen(Budget(50, tolerance=0.1, skips=0), values, costs, (SKIPS,))
+    assert sum(indices == (1,) for indices in kept["cell"]) == 2
+    assert notes == ["cell keeps 2 skip connections, for want of anything else"]
+    with pytest.raises(Refused, match="at least 0, got -1"):
+        Budget(50, skips=-1)

@@ -15,11 +15,14 @@ from poise.config import RunSettings, override, resolve
 from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.run import RunFolder
+from poise.engine.stages import Stage
 from poise.report.cell import cell_figure
 from poise.report.tables import history_table
 from poise.spaces import SPACES
 from poise.supernet.choice import Choice
-from poise.workflow.search import dry_run
+from poise.workflow.diagnose import _of_result
+from poise.workflow.prepare import Preparation
+from poise.workflow.search import clone, dry_run
 from poise.workflow.show import show_search
 
 TINY: dict[str, Any] = {
@@ -116,3 +119,48 @@ def test_what_has_no_depth_is_refused_before_data_is_read() -> None:
         poise.search("no such data", space="darts", method="p-darts", settings={"search.epochs": 2})
     with pytest.raises(poise.Refused, match=r"method\.curriculum\.deeper"):
         poise.search("no such data", space="darts", method="p-darts", settings={"curriculum.deeper": [0, 1.5, 2]})
+
+
+def test_diagnostics_see_the_last_stage(found: poise.SearchResult) -> None:
+    assert found.folder is not None
+    saved, at_hand = (poise.diagnose(run, ["discretisation"]).numbers for run in (found.folder, found))
+    assert saved["discretisation/loss"] == at_hand["discretisation/loss"] > 0
+    searcher = _of_result(found, None, None)
+    assert (searcher.stage, searcher.groups) == (2, found.space.groups)
+    assert clone(searcher).stage == 2, "what a selection tunes is of the same stage"
+
+
+def test_the_runs_own_rule_keeps_its_settings(found: poise.SearchResult) -> None:
+    assert found.folder is not None
+    again = poise.select(found.folder, "magnitude")
+    assert again.settings.method["selection"] == {"kind": "magnitude", "skips": 2}
+    assert again.genotype == found.genotype
+    other = poise.select(found.folder, "threshold")
+    assert other.settings.method["selection"]["kind"] == "threshold"
+
+
+def test_a_target_that_is_out_of_reach_in_a_later_stage_stops_nothing() -> None:
+    """Only the whole space says what is feasible."""
+    sizes = {"space.channels": 4, "space.cells": 1, "train.channels": 8, "train.cells": 1, "search.epochs": 3}
+
+    def prepared(target: float) -> Preparation:
+        aim = poise.CostTarget("parameters", target)
+        settings = resolve(
+            space="nasbench201", method="p-darts", data="digits", overrides=list(sizes.items()), cost_target=aim
+        )
+        return Preparation.of(settings)
+
+    whole = prepared(20_000)
+    low, high = whole.bound_method.penalty.costs.range()  # type: ignore[attr-defined]
+    assert low < 20_000 < high
+    left = {row.name: ("none", "skip_connect") for row in whole.groups[0].rows}
+    stage = whole.at(Stage(1, {"cell": left}))
+    costs = stage.bound_method.penalty.costs  # type: ignore[attr-defined]
+    assert costs.range()[1] < 20_000
+    with pytest.raises(poise.Refused, match="no network here costs"):
+        _ = prepared(2 * high).bound_method
+
+
+def test_a_form_that_the_space_lacks_is_refused_before_the_search() -> None:
+    with pytest.raises(poise.Refused, match="one form only"):
+        poise.search("digits", space="nasbench201", method="darts", settings={"train.form": "imagenet"})

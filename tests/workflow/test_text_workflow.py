@@ -174,7 +174,14 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
     refused("'recurrent' is for text, but digits holds images; pass a folder with train.txt", "digits")
     with pytest.raises(poise.Refused, match="'darts' is for images, but text is text; a space for text is 'recurrent'"):
         poise.search(folder, space="darts", method="darts")
-    for name, value in (("search.cutout", 4), ("data.size", 8), ("search.images_per_half", 10), ("train.flip", True)):
+    for name, value in (
+        ("search.cutout", 4),
+        ("data.size", 8),
+        ("search.images_per_half", 10),
+        ("train.flip", True),
+        ("train.colour_jitter", 0.4),
+        ("data.workers", 1),
+    ):
         refused(rf"{name} means nothing here: space 'recurrent' is for text", folder, settings={name: value})
     with pytest.raises(poise.Refused, match=r"search.text means nothing here: space 'darts' is for images"):
         poise.search("digits", space="darts", settings={"search.text.sequence": 10})

@@ -31,7 +31,7 @@ from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.rule import eligible
-from poise.spaces.space import Space, Task, check_positive
+from poise.spaces.space import Space, Task, check_positive, task_kind
 
 CLASSES = 10
 DECISION_BATCHES = 2
@@ -197,6 +197,8 @@ def speed(
         tell: hears what is going on.
     """
     check_positive(batch_size=batch_size, image_size=image_size, rounds=rounds)
+    if task_kind(space) is not Task:
+        raise Refused(f"speed is measured on images; space {space.name!r} is for text")
     place = Place.open(device, precision)
     images = random_images(batch_size, image_size)
     names = [name for name in (methods or tuple(METHODS)) if METHODS[name]]

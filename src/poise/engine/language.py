@@ -34,7 +34,7 @@ from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
-from poise.engine.search import cosine
+from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
@@ -195,11 +195,11 @@ def train_text(
     first, spent = found.facts.get("step", 0), found.facts.get("seconds", 0.0)
     if found.tensors:
         trainer.restore(found)
-    steps, weights = len(training), settings.weights
+    steps = len(training)
     listen(Started("train", settings.epochs * steps, len(history) * steps + first))
     for epoch in range(len(history), settings.epochs):
         start = time.perf_counter() - spent
-        now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
+        now = rate * learning_rate(settings, epoch)
 
         def visit(step: int, start: float = start) -> None:
             keeper.visit(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from poise.methods.expected_cost import ExpectedCost
 from poise.methods.method import Method
 from poise.methods.penalty import NoPenalty, Sum
 from poise.selection.budget import Budget
+from poise.selection.magnitude import Magnitude
 from poise.selection.rule import measures
 from poise.supernet.costs import CostTarget
 
@@ -15,8 +17,9 @@ from poise.supernet.costs import CostTarget
 def aimed(method: Method, target: CostTarget) -> Method:
     """The method aimed at a cost.
 
-    `ExpectedCost` is added to its penalties (one that is there is replaced). A selection that goes by the alphas alone
-    becomes `Budget`. One that measures the supernet stays as it is: it knows no target, so only the penalty acts.
+    `ExpectedCost` is added to its penalties; one that is there gets the target and keeps its weight. A selection that
+    goes by the alphas alone becomes `Budget`, with `Magnitude`'s limit of skip connections; a `Budget` that is there
+    keeps its tolerance. One that measures the supernet stays as it is: it knows no target, so only the penalty acts.
 
     Example:
         >>> from poise.methods import CostTarget, aimed, fair_darts
@@ -25,8 +28,12 @@ def aimed(method: Method, target: CostTarget) -> Method:
     """
     old = method.penalty.terms if isinstance(method.penalty, Sum) else (method.penalty,)
     terms = tuple(term for term in old if not isinstance(term, (ExpectedCost, NoPenalty)))
-    cost = ExpectedCost(target.value, target.metric, table=target.table)
+    aim: dict[str, Any] = {"target": target.value, "metric": target.metric, "table": target.table}
+    given = next((term for term in old if isinstance(term, ExpectedCost)), ExpectedCost(**aim))
+    cost = replace(given, **aim)
     selection = method.selection
-    if not measures(selection):
-        selection = Budget(target.value, target.metric, table=target.table)
+    if isinstance(selection, Budget):
+        selection = replace(selection, **aim)
+    elif not measures(selection):
+        selection = Budget(**aim, skips=selection.skips if isinstance(selection, Magnitude) else None)
     return replace(method, penalty=Sum((*terms, cost)) if terms else cost, selection=selection)

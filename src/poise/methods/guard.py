@@ -59,10 +59,10 @@ class SkipGuard:
         if all(well):
             return Verdict(last)
         fired = well.index(False)
-        share = history[fired]["skip_share"]
+        share, epoch = history[fired]["skip_share"], history[fired].get("epoch", fired) + 1
         return _verdict(
             self.action, last, next((number for number in range(last, -1, -1) if well[number]), 0),
-            f"after epoch {fired + 1} skip connections lead {share:.0%} of the choices (limit: {self.limit:.0%})",
+            f"after epoch {epoch} skip connections lead {share:.0%} of the choices (limit: {self.limit:.0%})",
         )  # fmt: skip
 
 
@@ -101,9 +101,10 @@ class EigenvalueGuard:
         for t in range(self.window, len(smooth)):
             before = smooth[t - self.window]
             if before < self.ratio * smooth[t]:
+                epoch = history[t].get("epoch", t) + 1
                 return _verdict(
                     self.action, last, t - self.window,
-                    f"within {self.window} epochs, up to epoch {t + 1}, the dominant eigenvalue of the alphas' Hessian "
+                    f"within {self.window} epochs, up to epoch {epoch}, the dominant eigenvalue of the alphas' Hessian "
                     f"has grown from {before:.3g} to {smooth[t]:.3g} (mean of {self.window} epochs)",
                 )  # fmt: skip
         return Verdict(last)

@@ -129,8 +129,10 @@ def systems_table() -> RenderableType:
     found = Matrix.of(spaces)
     parts: list[RenderableType] = []
     for base in bases():
-        heads = ("space", *("no cure" if cure == PLAIN else cure for cure in CURES))
-        marks = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False, title=f"base {base}", title_justify="left")
+        marks = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"base {base}", title_justify="left")
+        marks.add_column("space", no_wrap=True, min_width=max(map(len, spaces)))
+        for cure in CURES:
+            marks.add_column("no cure" if cure == PLAIN else cure, overflow="fold")
         for row in found.rows(base, spaces):
             marks.add_row(*row)
         parts.append(marks)

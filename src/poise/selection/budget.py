@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.selection.rule import Trained, selects
+from poise.selection.rule import Trained, selects, skips_kept, weakest_skip
 from poise.supernet.costs import Costs, CostsOf, CostTarget, decisions, keepable, readable
 from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
 
@@ -39,12 +39,14 @@ class Budget:
         metric: ``macs``, ``parameters`` or ``latency``.
         tolerance: how far below the target the network may stay, as a share.
         table: the file of `poise measure-latency`, for ``latency``.
+        skips: the most skip connections in a cell, as of `Magnitude`; None: any number.
     """
 
     target: float
     metric: str = "macs"
     tolerance: float = 0.1
     table: str | None = None
+    skips: int | None = None
     kind: ClassVar[str] = "budget"
     measures: ClassVar[bool] = False
 
@@ -52,6 +54,8 @@ class Budget:
         CostTarget(self.metric, self.target, self.table)
         if not 0 < self.tolerance < 1:
             raise Refused(f"the tolerance of the budget is a share, between 0 and 1, got {self.tolerance}")
+        if self.skips is not None and self.skips < 0:
+            raise Refused(f"the most skip connections of a cell are at least 0, got {self.skips}")
 
     @property
     def cost_target(self) -> CostTarget:
@@ -94,7 +98,7 @@ class KnownBudget:
 
     def __call__(self, trained: Trained) -> Kept:
         target = self.rule.target
-        kept = within(trained.groups, trained.probabilities(), self.costs, target, self.rule.tolerance)
+        kept = self._within(trained)
         cost = self.costs.of(kept)
         if not (1 - self.rule.tolerance) * target <= cost <= target:
             metric = self.rule.metric
@@ -102,6 +106,25 @@ class KnownBudget:
                 f"no choice found within {self.rule.tolerance:.0%} below the target {readable(metric, target)}; "
                 f"the nearest has {readable(metric, cost)}"
             )
+        return kept
+
+    def _within(self, trained: Trained) -> Kept:
+        """The strongest choice in the window; while a cell has too many skip connections, without the weakest."""
+        groups, values = trained.groups, {name: p.clone() for name, p in trained.probabilities().items()}
+        while True:
+            kept = within(groups, values, self.costs, self.rule.target, self.rule.tolerance)
+            place = None
+            for group in decided(groups):
+                if self.rule.skips is not None and group.aligned and place is None:
+                    place = weakest_skip(group, groups, values, kept[group.name], self.rule.skips)
+                    if place is not None:
+                        values[group.name][place] = 0
+            if place is None:
+                break
+        for group in decided(groups):
+            left = len(skips_kept(group, kept[group.name]))
+            if self.rule.skips is not None and group.aligned and left > self.rule.skips:
+                trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
         return kept
 
 

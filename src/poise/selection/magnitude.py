@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.selection.rule import Trained, eligible, selects, strongest_rows
-from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
+from poise.selection.rule import Trained, eligible, selects, skips_kept, strongest_rows, weakest_skip
+from poise.supernet.groups import ChoiceGroup, Kept, decided
 
 Rows = tuple[tuple[int, ...], ...]
 """For every row of a group the candidates that it keeps."""
@@ -82,16 +82,8 @@ def _limited(
 ) -> tuple[Rows, int]:
     """The rows with at most ``most`` skip connections, as far as that goes, and how many there are."""
     values = {**probabilities, group.name: probabilities[group.name].clone()}
-    own, weights = values[group.name], row_weights(group, groups, values)
-    scale = own.new_ones(len(group.rows)) if weights is None else weights
-    while True:
+    rows = _derived(group, groups, values)
+    while (place := weakest_skip(group, groups, values, rows, most)) is not None:
+        values[group.name][place] = 0
         rows = _derived(group, groups, values)
-        places = [(row, kept) for row, found in enumerate(rows) for kept in found if _is_skip(group, row, kept)]
-        weak = [place for place in places if own[place] > 0]
-        if len(places) <= most or not weak:
-            return rows, len(places)
-        own[min(weak, key=lambda place: float(own[place] * scale[place[0]]))] = 0
-
-
-def _is_skip(group: ChoiceGroup, row: int, candidate: int) -> bool:
-    return group.rows[row].candidates[candidate] == "skip_connect"
+    return rows, len(skips_kept(group, rows))

@@ -110,3 +110,27 @@ def strongest_rows(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilit
     for rows in group.nodes:
         kept.update(sorted(rows, key=lambda row: -strength[row])[: group.inputs])
     return kept
+
+
+def skips_kept(group: ChoiceGroup, rows: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The (row, candidate) of every skip connection that these rows keep."""
+    kept = ((row, index) for row, indices in enumerate(rows) for index in indices)
+    return [(row, index) for row, index in kept if group.rows[row].candidates[index] == "skip_connect"]
+
+
+def weakest_skip(
+    group: ChoiceGroup,
+    groups: Sequence[ChoiceGroup],
+    probabilities: Mapping[str, Tensor],
+    rows: Sequence[Sequence[int]],
+    most: int,
+) -> tuple[int, int] | None:
+    """Of more than ``most`` skip connections that are kept the weakest, to be forbidden next; None if there are no
+    more, or all of them are kept for want of anything else: with a weight of 0."""
+    own, weights = probabilities[group.name], row_weights(group, groups, probabilities)
+    kept = skips_kept(group, rows)
+    weak = [place for place in kept if own[place] > 0]
+    if len(kept) <= most or not weak:
+        return None
+    scale = own.new_ones(len(group.rows)) if weights is None else weights
+    return min(weak, key=lambda place: float(own[place] * scale[place[0]]))

@@ -73,12 +73,14 @@ class Costs:
         fixed: what every network costs.
         groups: the groups that genotypes decide.
         candidates: group -> ``[rows, candidates]`` float64, what each candidate costs in all layers of its group.
+        narrowed: whether these are what a stage of a search has left of the space's candidates.
     """
 
     metric: str
     fixed: float
     groups: tuple[ChoiceGroup, ...]
     candidates: Mapping[str, Tensor]
+    narrowed: bool = False
 
     def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """``E[cost]`` of relaxed alphas, group -> ``[rows, candidates]``; see the top of this file."""
@@ -112,9 +114,10 @@ class Costs:
         return low, high
 
     def check(self, target: float) -> None:
-        """Raise `Refused` for a target that no network of the space meets."""
+        """Raise `Refused` for a target that no network of the space meets. That is settled before a search begins: what
+        a later stage has left may not reach it, and then the nearest network has to do."""
         low, high = self.range()
-        if not low <= target <= high:
+        if not self.narrowed and not low <= target <= high:
             raise Refused(
                 f"no network here costs {readable(self.metric, target)} ({METRICS[self.metric]}): the cheapest has "
                 f"{readable(self.metric, low)}, the dearest {readable(self.metric, high)}; choose a target between"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from poise.diagnostics.diagnostic import BATCHES, DIAGNOSTICS, Diagnostic, Findi
 from poise.engine.events import Listener, Noted, Started, Stepped, ignore
 from poise.engine.run import DIAGNOSIS, RunFolder
 from poise.engine.search import Searcher
+from poise.engine.stages import Stage
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.report.diagnosis import numbers_text
@@ -25,6 +26,7 @@ from poise.spaces.space import kept_of
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import SearchResult
 from poise.workflow.select import load_settings
+from poise.workflow.stages import at_the_end, stage_count
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _of_folder(folder: RunFolder, data: Any, device: str | None, listen: Listene
         if not (folder.path / name).is_file():
             raise Refused(f"{folder.path} holds no {name}: the run is not finished; poise resume {folder.path}")
     genotype = folder.genotype()
-    prepared = Preparation.of(settings, data)
+    prepared = at_the_end(folder, Preparation.of(settings, data))
     prepared.space.check(genotype)
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
     searcher = prepared.searcher(alphas)
@@ -161,6 +163,10 @@ def _of_result(result: SearchResult, data: Any, device: str | None) -> Searcher:
     if device is not None:
         settings = override(settings, [("device", device)])
     prepared = Preparation.of(settings, data, result.space)
+    last = stage_count(prepared) - 1
+    if last:  # the result's space is what the last stage searched
+        stage = Stage(last, {})
+        prepared = replace(prepared, space=result.space, groups=result.space.groups, stage=stage)
     return prepared.searcher(dict(result.alphas), dict(result.supernet.state_dict()))
 
 

@@ -107,10 +107,10 @@ class Preparation:
         if missing:
             names = ",".join([*settings.search.diagnostics, *missing])
             raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
+        check_form(first, settings.train.form)  # retraining must not fail after the search
         target = method.cost_target
         if target is not None:  # what is wrong is said before data is read
             costed(first)
-            check_form(first, settings.train.form)
             if target.table is not None:
                 check_own_form(settings.train.form)
                 read_table(Path(target.table))
@@ -168,8 +168,10 @@ class Preparation:
     def _costs(self, target: CostTarget) -> Costs:
         form = self.settings.train
         if countable(target):
-            return count(self.space, self.final_task, target.metric, form.channels, form.cells, form.form)
-        return read_table(Path(str(target.table))).costs(self.space, self.final_task, form.channels, form.cells)
+            found = count(self.space, self.final_task, target.metric, form.channels, form.cells, form.form)
+        else:
+            found = read_table(Path(str(target.table))).costs(self.space, self.final_task, form.channels, form.cells)
+        return replace(found, narrowed=self.stage.number > 0)
 
     @cached_property
     def bound_method(self) -> Method:

@@ -291,6 +291,7 @@ def clone(searcher: Searcher) -> Searcher:
     return Searcher(
         copy.deepcopy(searcher.supernet), searcher.groups, searcher.method, searcher.settings, searcher.training,
         searcher.searching, searcher.place, searcher.seed, {k: v.detach() for k, v in searcher.alphas.items()},
+        searcher.stage,
     )  # fmt: skip
 
 

@@ -93,7 +93,8 @@ def select(
     if rule is not None:
         if rule not in SELECTIONS:
             raise unknown("selection", rule, SELECTIONS)
-        overrides.insert(0, ("selection", rule))
+        if rule != load_settings(folder, []).method["selection"]["kind"]:  # the run's own rule keeps its settings
+            overrides.insert(0, ("selection", rule))
     found = load_settings(folder, overrides, device)
     prepared = at_the_end(folder, Preparation.of(found, data))
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}

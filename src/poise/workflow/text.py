@@ -17,7 +17,8 @@ from poise.supernet.inputs import SEARCH, TRAINING
 UNUSED = (
     "data.size", "data.search_fraction", "data.split_file", "data.skip_bad_images",
     *(f"{stage}.{name}" for stage in ("search", "train") for name in ("crop_padding", "flip", "cutout")),
-    "search.max_size", "search.images_per_half", "train.label_smoothing",
+    "search.max_size", "search.images_per_half", "train.label_smoothing", "train.form", "train.crop_area",
+    "train.colour_jitter", "data.streaming", "data.workers",
 )  # fmt: skip
 """Settings that mean nothing for text."""
 
