@@ -194,3 +194,21 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     found = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert 1 <= len(found) <= 2
     assert Checkpoints(tmp_path / "run" / "checkpoints").load(pytest.fail) is not None
+
+
+def test_a_training_goes_on_with_its_own_genotype_only(tmp_path: Path) -> None:
+    first, other = (
+        poise.Genotype.parse(f"|{name}~0|+|{name}~0|none~1|+|{name}~0|none~1|none~2|")
+        for name in ("skip_connect", "nor_conv_1x1")
+    )
+    settings = {"train.channels": 2, "train.cells": 1, "train.epochs": 1, "train.batch_size": 500}
+
+    def train(genotype: poise.Genotype) -> poise.TrainedNetwork:
+        return poise.train(
+            genotype, "digits", preset="demo", settings=settings, out=tmp_path / "net", resume=True, device="cpu"
+        )
+
+    found = train(first)
+    with pytest.raises(poise.Refused, match="trains another genotype; choose another folder, or pass --overwrite"):
+        train(other)
+    assert train(first).result == found.result

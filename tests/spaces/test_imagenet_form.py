@@ -15,8 +15,10 @@ from torch.overrides import TorchFunctionMode
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Darts, Task
+from poise.spaces.counting import cost_of, count
 from poise.spaces.forms import network_of
 from poise.spaces.network import AuxiliaryHead, CellNetwork
+from poise.spaces.space import kept_of
 from textbook.operations import (
     State,
     avg_pool,
@@ -224,3 +226,14 @@ def test_a_tiny_network_of_large_images_trains() -> None:
     images = torch.randn(4, 3, 224, 224).to(memory_format=torch.channels_last)
     network(images).sum().backward()
     assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in network.parameters())
+
+
+@pytest.mark.parametrize(("metric", "published"), [("macs", 529_911_552), ("parameters", 4_718_752)])
+def test_cost_targets_count_the_form_that_is_retrained(metric: str, published: int) -> None:
+    space, genotype = Darts(), Genotype.parse(DARTS_V2)
+    assert cost_of(space, genotype, IMAGENET, metric, form="imagenet") == published
+    summed = count(space, IMAGENET, metric, form="imagenet").of(kept_of(genotype, space.groups))
+    assert summed == pytest.approx(published, rel=1e-12)
+    assert cost_of(space, genotype, IMAGENET, metric) != published
+    with pytest.raises(Refused, match="one form only"):
+        count(SPACES["nasbench201"](), IMAGENET, metric, form="imagenet")  # type: ignore[call-arg]
