@@ -19,7 +19,8 @@ from poise.data.batches import Augmentation, Batches
 from poise.data.images import Images
 from poise.engine.divergence import Diverged
 from poise.engine.events import EpochEnded, Started, Stepped, ignore
-from poise.engine.search import Searcher, cosine, search
+from poise.engine.schedule import cosine
+from poise.engine.search import Searcher, search
 from poise.engine.statistics import mixture_statistics
 from poise.engine.streams import stream
 from poise.engine.trained import TrainedSupernet

@@ -11,7 +11,8 @@ from engine_support import SINGLE, TASK, batches, searcher, small_supernet
 from torch import Tensor, nn
 
 from poise.engine.events import EpochEnded, Noted, Started, Stepped
-from poise.engine.search import Searcher, cosine, search
+from poise.engine.schedule import cosine
+from poise.engine.search import Searcher, search
 from poise.engine.settings import SearchSettings
 from poise.engine.stages import Searched, Stage, search_in_stages
 from poise.errors import Refused

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from poise.engine.search import cosine
+import math
+
 from poise.engine.settings import TrainSettings
+
+
+def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
+    """``end + (start − end)·(1 + cos(π·epoch/epochs))/2``."""
+    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 def linear(start: float, end: float, epoch: int, epochs: int) -> float:

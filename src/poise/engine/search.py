@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, ChangedLoss
+from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
 from poise.engine.streams import at_stage, seed_of, stream
@@ -28,12 +28,6 @@ from poise.methods.slots import Descent, Loss, Progress, Reports
 from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
 from poise.supernet.inputs import pace_of
-
-
-def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
-    """``end + (start − end)·(1 + cos(π·epoch/epochs))/2``."""
-    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
 
 Gradients = Callable[[], Mapping[str, Tensor]]
 

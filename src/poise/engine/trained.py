@@ -14,7 +14,8 @@ from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import EpochEnded, Listener, Noted, Started, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss
-from poise.engine.search import Searcher, Sums, cosine
+from poise.engine.schedule import cosine
+from poise.engine.search import Searcher, Sums
 from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
 from poise.methods.slots import Progress, Relaxation

@@ -3,6 +3,7 @@
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.darts import Darts
 from poise.spaces.language import Noise
+from poise.spaces.mobile import Mobile
 from poise.spaces.nasbench1shot1 import NasBench1Shot1Space1, NasBench1Shot1Space2, NasBench1Shot1Space3
 from poise.spaces.nasbench201 import NasBench201
 from poise.spaces.recurrent import Recurrent
@@ -10,7 +11,7 @@ from poise.spaces.robust import S1, S2, S3, S4
 from poise.spaces.space import SPACES, Space, Task, TextTask
 
 darts, nasbench201, s1, s2, s3, s4 = Darts, NasBench201, S1, S2, S3, S4
-recurrent = Recurrent
+mobile, recurrent = Mobile, Recurrent
 
 __all__ = [
     "S1",
@@ -19,6 +20,7 @@ __all__ = [
     "S4",
     "SPACES",
     "Darts",
+    "Mobile",
     "ModuleSpace",
     "NasBench1Shot1Space1",
     "NasBench1Shot1Space2",
@@ -30,6 +32,7 @@ __all__ = [
     "Task",
     "TextTask",
     "darts",
+    "mobile",
     "nasbench201",
     "recurrent",
     "s1",
