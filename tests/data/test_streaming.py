@@ -7,6 +7,8 @@ import os
 import pickle
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,10 @@ def batches(images: Streamed, size: int = 4, **given: Any) -> StreamedBatches:
 
 def epoch(made: StreamedBatches, seed: int = 0, start: int = 0) -> list[tuple[Tensor, Tensor]]:
     return list(made.epoch(torch.Generator().manual_seed(seed), start))
+
+
+def children() -> set[int]:
+    return {child.pid for child in multiprocessing.active_children() if child.pid is not None}
 
 
 def same(found: Iterable[tuple[Tensor, Tensor]], expected: Iterable[tuple[Tensor, Tensor]]) -> None:
@@ -180,9 +186,11 @@ def test_an_unreadable_image_is_refused_by_name(photos: Path, tmp_path: Path, wo
     broken = tmp_path / "train" / "cat" / "04.png"
     broken.write_bytes(broken.read_bytes()[:60])
     source = opened(tmp_path)
+    before = children()
     with pytest.raises(Refused, match=r"^cannot read image .*04\.png: ") as caught:
         epoch(batches(source.streamed("train"), 1, workers=workers))
     assert "\n" not in str(caught.value)
+    assert not children() - before, "the workers ended with the epoch, though the error is still held"
     kept = source.without_bad_images()
     assert [bad.name for bad in kept.skipped] == [str(broken)]
     assert len(epoch(batches(kept.streamed("train"), 1, workers=workers))) == len(kept.labels("train"))
@@ -227,10 +235,6 @@ def test_senseless_batches_are_refused(photos: Path) -> None:
             batches(images, **wrong)  # type: ignore[arg-type]
 
 
-def children() -> set[int]:
-    return {child.pid for child in multiprocessing.active_children() if child.pid is not None}
-
-
 def test_workers_end_with_the_epoch_and_hear_no_signals(photos: Path) -> None:
     images = opened(photos).streamed("train")
     before = children()
@@ -243,7 +247,27 @@ def test_workers_end_with_the_epoch_and_hear_no_signals(photos: Path) -> None:
             os.kill(worker, number)
     assert len([next(passing) for _ in range(6)]) == 6
     passing.close()
-    assert children() == before
+    assert not children() & workers
+
+
+LEFT_OPEN = """
+import sys, torch
+from poise.data import open_source
+from poise.data.crops import RandomPart
+from poise.data.streaming import StreamedBatches
+
+images = open_source(sys.argv[1]).streamed("train")
+batches = StreamedBatches(images, 1, part=RandomPart(8), mean=(0.5,) * 3, std=(0.2,) * 3, device="cpu", workers=2)
+passing = batches.epoch(torch.Generator())
+print(len(next(passing)))
+"""
+
+
+def test_a_process_ends_though_an_epoch_is_left_open(photos: Path) -> None:
+    """As one that crashes with a traceback that holds it; the workers hear no signal to end."""
+    script = [sys.executable, "-c", LEFT_OPEN, str(photos)]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, check=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")
 
 
 def test_a_worker_that_is_killed_is_explained(photos: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import json
 import multiprocessing
@@ -174,14 +175,20 @@ class StreamedBatches:
             generator=torch.Generator(),  # it draws a seed that nobody uses; not from the run's own generator
         )
         with _unheard():  # what a worker begins with it keeps
-            loaded = iter(loader)
-        for keys, pixels in zip(plan, loaded, strict=True):
-            if isinstance(pixels, str):
-                raise Refused(pixels)
-            yield (
-                self._finished(pixels, keys[0][1], cutout),
-                self._images.part.labels[[row for row, _ in keys]].to(self._device),
-            )
+            held = [iter(loader)]
+        atexit.register(held.clear)  # or the interpreter would wait for workers that wait for it
+        try:
+            for keys in plan:
+                pixels = next(held[0])
+                if isinstance(pixels, str):
+                    raise Refused(pixels)
+                yield (
+                    self._finished(pixels, keys[0][1], cutout),
+                    self._images.part.labels[[row for row, _ in keys]].to(self._device),
+                )
+        finally:  # not when the last who holds an error lets go of its traceback
+            held.clear()
+            atexit.unregister(held.clear)
 
     def _finished(self, pixels: NDArray[np.uint8], seed: int = 0, cutout: Augmentation | None = None) -> Tensor:
         images = self._normalised(torch.from_numpy(pixels).to(self._device))
