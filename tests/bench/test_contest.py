@@ -118,6 +118,7 @@ def test_one_failure_stops_no_other(plugin: Path, tmp_path: Path) -> None:
     [
         (["--methods", "dart"], "unknown method 'dart'; did you mean 'darts'?"),
         (["--methods", "darts:alignment.strenth=1"], "unknown setting"),
+        (["--methods", "darts:search.diagnostics=[eigenvalue, eigen],fair-darts"], "unknown diagnostic 'eigen'"),
         (["--methods", "random:search.epochs=3"], "random takes no settings"),
         (["--methods", "darts,darts"], "the contestants of a bench differ"),
         (["--selections", "magnitud"], "did you mean 'magnitude'?"),

@@ -136,6 +136,37 @@ def test_values_are_taken_as_they_are() -> None:
     assert found.train.channels == 36
 
 
+class Louder(poise.methods.ZeroOne):
+    """Inherits a kind that names another class."""
+
+
+class Nameless:
+    """A slot's value without a kind."""
+
+
+class Deeper(poise.spaces.nasbench201):
+    """Inherits a name that names another space."""
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        (poise.Method(penalty=Louder()), r"penalty holds a Louder, .*@fills\(\"penalty\"\)"),
+        (poise.Method(penalty=poise.methods.Sum((poise.methods.ZeroOne(), Louder()))), "holds a Louder"),
+        (poise.Method(selection=Nameless()), r"selection holds a Nameless, .*@selects\(\)"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_no_configuration_can_name_is_refused(method: poise.Method, message: str) -> None:
+    """It would be replaced by its namesake."""
+    with pytest.raises(Refused, match=message):
+        resolve(method=method)
+
+
+def test_a_space_with_the_name_of_another_is_refused() -> None:
+    with pytest.raises(Refused, match="Deeper has another space's name, 'nasbench201'"):
+        resolve(space=Deeper())
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

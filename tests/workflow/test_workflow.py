@@ -15,6 +15,7 @@ import poise
 from poise.config import resolve
 from poise.data import Images, open_source
 from poise.engine.events import EpochEnded, Event, Noted
+from poise.errors import Refused
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import choose
 
@@ -271,15 +272,24 @@ def test_what_is_left_out_or_seen_twice_is_said(tmp_path: Path) -> None:
             folder = tmp_path / "data" / split / "ab"[index % 2]
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[index].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
-    (tmp_path / "data" / "train" / "a" / "broken.png").write_bytes(b"no image")
+    for split in ("train", "test"):
+        (tmp_path / "data" / split / "a" / "broken.png").write_bytes(b"no image")
     notes: list[str] = []
+
+    def listen(event: object) -> None:
+        notes.append(getattr(event, "message", ""))
+
     settings = SMALL_NET | {"train.batch_size": 8, "data.skip_bad_images": True}
     genotype = tiny().genotype
-    poise.train(
-        genotype, tmp_path / "data", settings=settings, listen=lambda event: notes.append(getattr(event, "message", ""))
-    )
+    poise.train(genotype, tmp_path / "data", settings=settings, out=tmp_path / "run", listen=listen)
     assert any("3 of 20 test images are also in the training split" in note for note in notes)
-    assert any("1 images could not be read" in note and "broken.png" in note for note in notes)
+    assert any("2 images could not be read" in note and "broken.png" in note for note in notes)
+    notes.clear()
+    measured = poise.evaluate(tmp_path / "run", tmp_path / "data", listen=listen)
+    assert measured["accuracy"] * 20 == pytest.approx(round(measured["accuracy"] * 20)), "of 20 images"
+    assert any("could not be read" in note and "broken.png" in note for note in notes), "left out, as in the training"
+    with pytest.raises(Refused, match=r"cannot read image .*broken\.png"):
+        poise.evaluate(tmp_path / "run", tmp_path / "data", skip_bad_images=False)
 
 
 def test_a_selection_says_that_no_path_leads_through_its_cell() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,7 +161,8 @@ def job(folder: Path, contestant: str, seed: int) -> None:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    """The parts of a text apart by commas; those inside brackets belong to a value, such as ``[0, 6, 12]``."""
+    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip())
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -234,13 +234,25 @@ def evaluate(
     data: Data = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+    skip_bad_images: Annotated[
+        bool | None, typer.Option(help="Leave out images that cannot be read; default: as it was trained.")
+    ] = None,
 ) -> None:
     """Accuracy and loss, and of a language model the perplexity, of a trained network on the test split."""
+    from poise.cli.progress import Reporter
     from poise.report.tables import result_table
     from poise.workflow.retrain import evaluate as work
     from poise.workflow.retrain import source_of
 
-    result = work(network, data if data is not None else source_of(network), device=device, precision=precision)
+    with Reporter(console) as listen:
+        result = work(
+            network,
+            data if data is not None else source_of(network),
+            device=device,
+            precision=precision,
+            skip_bad_images=skip_bad_images,
+            listen=listen,
+        )
     rows = [("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]
     if "perplexity" in result:
         rows.append(("perplexity", f"{result['perplexity']:.2f}"))

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from poise.config.reading import LARGEST, one_line, parse_yaml
 from poise.config.settings import RunSettings
-from poise.config.values import check_plain, first_problem, plain
+from poise.config.values import check_plain, check_registered, first_problem, plain
 from poise.engine.settings import Settings
 from poise.errors import Refused, shown, unknown
 from poise.methods.aiming import aimed
@@ -146,6 +146,10 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
         _merge(settings, {"space": {"name": name} | plain(cls())})
         _merge(settings, dict(cls.presets[preset]))
     else:
+        if space.name in SPACES and SPACES[space.name] is not type(space):
+            raise Refused(
+                f"{type(space).__name__} has another space's name, {space.name!r}: give the class a name of its own"
+            )
         _check_preset(preset, space.presets)
         # A value is taken as it is: only the other sections of its preset apply.
         others = {name: section for name, section in space.presets[preset].items() if name != "space"}
@@ -160,6 +164,7 @@ def _check_preset(preset: str, presets: Mapping[str, object]) -> None:
 def _add_method(settings: Plain, method: str | Method | None, preset: str, named: bool) -> None:
     """``named``: whether the space is one by name; one that is a value is taken as it is."""
     if isinstance(method, Method):
+        check_registered(method)
         settings["method"] = {"name": "custom"} | plain(method)
         return
     name = DEFAULT_METHOD if method is None else method

@@ -95,6 +95,21 @@ def build_slot(slot: str, value: Any) -> Any:
     return build(SLOTS[slot][value["kind"]], settings, f"method.{slot}")
 
 
+def check_registered(method: Method) -> None:
+    """Raise `Refused` where a slot holds what no configuration can name: written down and read again, the method would
+    be another one."""
+    for slot, kinds in SLOTS.items():
+        value = getattr(method, slot)
+        for part in value.terms if isinstance(value, Sum) else (value,):
+            kind = getattr(part, "kind", "")
+            if kind not in kinds or kinds[kind] is not type(part):
+                register = "@selects()" if slot == "selection" else f'@fills("{slot}")'
+                raise Refused(
+                    f"the slot {slot} holds a {type(part).__name__}, which is not registered: give the class a kind of "
+                    f"its own and decorate it with {register}"
+                )
+
+
 def build_method(values: Mapping[str, Any]) -> Method:
     """A `Method` from the plain form of its slots."""
     known = [field.name for field in fields(Method)]

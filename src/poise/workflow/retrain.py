@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings, override, resolve
+from poise.config.settings import DataSettings
 from poise.data.batched import Batched
 from poise.data.streaming import workers_explained
 from poise.engine.checkpoint import NOWHERE, State
@@ -36,7 +37,7 @@ from poise.workflow.images import ImageMaterial, open_images
 from poise.workflow.language import TrainedLanguageModel, evaluate_language, load_language, train_language_as
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import check_resuming, training_folder
+from poise.workflow.prepare import check_resuming, note_data, training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.search import SearchResult
@@ -288,16 +289,27 @@ def load_network(run: str | Path) -> TrainedNetwork | TrainedLanguageModel:
     return TrainedNetwork(network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed)
 
 
+def _data_settings(run: Path) -> DataSettings:
+    return resolve(file=RunFolder.open(run, "train").path / "config.yaml").data
+
+
 def source_of(run: str | Path) -> str:
     """The data that a saved network was trained on. Raises `Refused` if it came from Python."""
-    source = resolve(file=RunFolder.open(Path(run), "train").path / "config.yaml").data.source
+    source = _data_settings(Path(run)).source
     if source == "python":
         raise Refused(f"{run} was trained on data from Python; say where data is with --data")
     return source
 
 
 def evaluate(
-    what: Any, data: Any, *, device: str = "auto", precision: str = "32", batch_size: int = 256
+    what: Any,
+    data: Any,
+    *,
+    device: str = "auto",
+    precision: str = "32",
+    batch_size: int = 256,
+    skip_bad_images: bool | None = None,
+    listen: Listener = ignore,
 ) -> dict[str, float]:
     """``accuracy`` in [0, 1] and mean ``loss`` of a trained network on the test split; of a language model also the
     ``perplexity``.
@@ -305,17 +317,22 @@ def evaluate(
     Args:
         what: a `TrainedNetwork` or `TrainedLanguageModel`, or the folder of one.
         data: data with a test split.
+        skip_bad_images: leave out images that cannot be read; None: as it was when a network in a folder was trained.
+        listen: gets a note of what was left out.
     """
     trained = what if isinstance(what, TrainedNetwork | TrainedLanguageModel) else load_network(what)
     if isinstance(trained, TrainedLanguageModel):
         return evaluate_language(trained, data, Place.open(device, precision))
-    source = open_images(data, trained.genotype.space, False)
+    if skip_bad_images is None:
+        skip_bad_images = trained.folder is not None and _data_settings(trained.folder).skip_bad_images
+    source = open_images(data, trained.genotype.space, skip_bad_images)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
     place = Place.open(device, precision)
     testing = testing_of(
         source, trained.task, trained.classes, trained.mean, trained.std, place, streamed=trained.streamed
     )
+    note_data(source, listen)
     return _measure(trained, testing(batch_size), place)
 
 
