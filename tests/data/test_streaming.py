@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +26,8 @@ from torch import Tensor
 
 from poise.data import Images, open_source
 from poise.data.crops import Middle, RandomPart
+from poise.data.decode import Encoded, from_bytes
+from poise.data.sources.hub import TableCells
 from poise.data.split_source import SplitSource
 from poise.data.streaming import Streamed, StreamedBatches, streamed_fingerprint, workers_explained
 from poise.errors import Refused
@@ -67,6 +71,16 @@ def same(found: Iterable[tuple[Tensor, Tensor]], expected: Iterable[tuple[Tensor
     for (images, labels), (others, other_labels) in zip(found, expected, strict=True):
         assert torch.equal(images, others)
         assert torch.equal(labels, other_labels)
+
+
+class Told:
+    """Images from a list."""
+
+    def __init__(self, contents: list[bytes]) -> None:
+        self.contents = contents
+
+    def __call__(self, rows: list[int]) -> list[Encoded]:
+        return [from_bytes(str(row), self.contents[row]) for row in rows]
 
 
 def test_an_epoch_is_what_its_draws_say(photos: Path) -> None:
@@ -196,17 +210,48 @@ def test_an_unreadable_image_is_refused_by_name(photos: Path, tmp_path: Path, wo
     assert len(epoch(batches(kept.streamed("train"), 1, workers=workers))) == len(kept.labels("train"))
 
 
-def test_parquet_is_streamed_too(tmp_path: Path) -> None:
-    rows = [png(noise(9 + index, 12, seed=index)) for index in range(6)]
-    pq.write_table(pa.table({"image": pa.array(rows), "label": [0, 1] * 3}), tmp_path / "train.parquet")
-    pq.write_table(pa.table({"image": pa.array(rows[:2]), "label": [0, 1]}), tmp_path / "test.parquet")
-    source = opened(tmp_path)
-    images = source.streamed("train")
+@pytest.mark.parametrize("where", ["in memory", "mapped", "from the hub"])
+@pytest.mark.parametrize("struct", [False, True])
+def test_tables_are_streamed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, struct: bool) -> None:
+    """However many bytes they hold, and in other processes, where these are not forked."""
+    contents = [png(noise(9 + index, 12, seed=index)) for index in range(6)]
+    cells = [{"bytes": each, "path": "x.png"} for each in contents] if struct else contents
+    for start in (0, 3):
+        part = pa.table({"image": pa.array(cells[start : start + 3]), "label": [0, 1, 0]})
+        pq.write_table(part, tmp_path / f"train-{start}.parquet", row_group_size=2)
+    pq.write_table(pa.table({"image": pa.array(cells[:2]), "label": [0, 1]}), tmp_path / "test.parquet")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    if where == "mapped":
+        monkeypatch.setattr("poise.data.sources.parquet.HELD", 0)
+    images = opened(tmp_path).streamed("train")
+    if where == "from the hub":
+        files = [str(tmp_path / f"train-{start}.parquet") for start in (0, 3)]
+        table = datasets.Dataset.from_parquet(files).cast_column("image", datasets.Image(decode=False))
+        images = replace(images, part=replace(images.part, fetch=TableCells(table, "image", images.part.where)))
     assert images.channels == 1
     made = [batches(images, 2, mean=(0.5,), std=(0.2,), workers=workers) for workers in (0, 2)]
-    same(epoch(made[1]), epoch(made[0]))
-    assert epoch(made[0])[0][0].shape == (2, 1, 8, 8)
-    assert len(streamed_fingerprint(images)) == 64
+    found = epoch(made[0])
+    assert found[0][0].shape == (2, 1, 8, 8)
+    same(epoch(made[1]), found)
+    sent = pickle.loads(pickle.dumps(images))  # noqa: S301
+    same(epoch(batches(sent, 2, mean=(0.5,), std=(0.2,))), found)
+    for row in (4, 0):
+        (item,) = images.part.fetch([row])
+        assert (item.length(), item.name) == (len(contents[row]), f"row {row} of train-0.parquet .. train-3.parquet")
+    assert any((tmp_path / "cache").rglob("*.arrow")) == (where != "in memory")
+    same_as_files = streamed_fingerprint(replace(images, part=replace(images.part, fetch=Told(contents))))
+    assert streamed_fingerprint(images) == same_as_files
+
+
+def test_tables_that_cannot_be_mapped_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("poise.data.sources.parquet.HELD", 0)
+    for name, cell in (("a", b"x"), ("b", {"bytes": b"x", "path": ""})):
+        pq.write_table(
+            pa.table({"image": pa.array([cell] * 6), "label": [0, 1] * 3}), tmp_path / f"train-{name}.parquet"
+        )
+    with pytest.raises(Refused, match=r"^cannot read train-a.parquet .. train-b.parquet: [^\n]*$"):
+        opened(tmp_path).streamed("train")
 
 
 def test_folders_can_be_sent_to_other_processes(photos: Path) -> None:

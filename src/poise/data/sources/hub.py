@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,20 @@ def _part(split: Any, image: str, label: str, where: str) -> EncodedPart:
     import datasets
 
     encoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    return EncodedPart(where, as_labels(list(split[label]), where), TableCells(encoded, image, where))
 
-    def fetch(rows: list[int]) -> list[Encoded]:
-        cells = encoded[rows][image]
-        return [_encoded(f"row {row} of {where}", cell) for row, cell in zip(rows, cells, strict=True)]
 
-    return EncodedPart(where, as_labels(list(split[label]), where), fetch)
+@dataclass(frozen=True, eq=False)
+class TableCells:
+    """The encoded images of some rows of a ``datasets.Dataset``; a value that can be sent to another process."""
+
+    table: Any
+    column: str
+    where: str
+
+    def __call__(self, rows: list[int]) -> list[Encoded]:
+        cells = self.table[rows][self.column]
+        return [_encoded(f"row {row} of {self.where}", cell) for row, cell in zip(rows, cells, strict=True)]
 
 
 def _encoded(name: str, cell: Any) -> Encoded:

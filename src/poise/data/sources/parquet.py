@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ IMAGE_COLUMNS = ("img", "image", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 TEST_PREFIXES = ("test", "val")
 MAX_BYTES = 2**34  # of one column of one file, uncompressed: 16 GiB
+HELD = 2**30  # of the images of a split, encoded: 1 GiB
 
 
 @SOURCES.add("parquet")
@@ -68,34 +72,68 @@ def _part(files: list[Path]) -> EncodedPart:
     where = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
     images = _column(files[0], IMAGE_COLUMNS, "image")
     labels = _column(files[0], LABEL_COLUMNS, "label")
-    cache: list[pa.ChunkedArray] = []
-
-    def fetch(rows: list[int]) -> list[Encoded]:
-        if not cache:
-            cache.append(_read(files, images))
-        cells = cache[0].take(pa.array(rows, pa.int64())).to_pylist()
-        return [from_bytes(f"row {row} of {where}", cell) for row, cell in zip(rows, cells, strict=True)]
-
-    return EncodedPart(where, as_labels(_read(files, labels).to_pylist(), where), fetch)
+    return EncodedPart(where, as_labels(_read(files, labels).to_pylist(), where), _Cells(tuple(files), images, where))
 
 
-def _read(files: list[Path], column: str) -> pa.ChunkedArray:
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """The encoded images of some rows. Up to `HELD` bytes are held in memory; what is more is put once into a file that
+    is mapped into memory, in the cache of ``datasets``, since rows of a parquet file cannot be read one by one.
+
+    A value that can be sent to another process, which opens the files itself.
+    """
+
+    files: tuple[Path, ...]
+    column: str
+    where: str
+
+    def __call__(self, rows: list[int]) -> list[Encoded]:
+        cells = self._take(rows)
+        contents = (cell.get("bytes") if isinstance(cell, dict) else cell for cell in cells)
+        return [from_bytes(f"row {row} of {self.where}", each) for row, each in zip(rows, contents, strict=True)]
+
+    @cached_property
+    def _take(self) -> Callable[[list[int]], list[Any]]:
+        if sum(_opened(path, self.column)[1] for path in self.files) > HELD:
+            table = self._mapped()
+            return lambda rows: table[rows][self.column].to_pylist()
+        held = _read(self.files, self.column).combine_chunks()  # or every take would put all chunks together
+        return lambda rows: held.take(pa.array(rows, pa.int64())).to_pylist()
+
+    def _mapped(self) -> Any:
+        import datasets
+
+        try:
+            table = datasets.Dataset.from_parquet([str(path) for path in self.files], columns=[self.column])
+        except Exception as error:  # the library raises its own, Arrow's and the file system's errors alike
+            cause = str(error.__cause__ or error).splitlines()
+            raise Refused(f"cannot read {self.where}: {cause[0] if cause else type(error).__name__}") from error
+        return table.with_format("arrow")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_take"}
+
+
+def _read(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     chunks: list[pa.Array] = []
     for path in files:
-        if column not in _schema(path).names:
-            raise Refused(f"{path} has no column {column!r}, found {', '.join(_schema(path).names)}")
         try:
-            file = pq.ParquetFile(path)
-            _check_bytes(file, column, path)
-            read = file.read([column])[column]
+            read = _opened(path, column)[0].read([column])[column]
         except (OSError, pa.ArrowException) as error:
             raise Refused(f"cannot read {path}: {error}") from None
         chunks += [chunk.field("bytes") if pa.types.is_struct(chunk.type) else chunk for chunk in read.chunks]
     return pa.chunked_array(chunks) if chunks else pa.chunked_array([], pa.int64())
 
 
-def _check_bytes(file: Any, column: str, path: Path) -> None:
-    """Raises `Refused` if a column says that it unpacks to more than ``MAX_BYTES``."""
+def _opened(path: Path, column: str) -> tuple[Any, int]:
+    """A file, and how many bytes a column says that it unpacks to. Raises `Refused` if it has no such column, or one of
+    more than ``MAX_BYTES``."""
+    if column not in _schema(path).names:
+        raise Refused(f"{path} has no column {column!r}, found {', '.join(_schema(path).names)}")
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise Refused(f"cannot read {path}: {error}") from None
     total = 0
     for index in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(index)
@@ -103,6 +141,7 @@ def _check_bytes(file: Any, column: str, path: Path) -> None:
         total += sum(each.total_uncompressed_size for each in chunks if each.path_in_schema.split(".")[0] == column)
     if total > MAX_BYTES:
         raise Refused(f"{column!r} of {path} holds {total} bytes, more than the limit of {MAX_BYTES}")
+    return file, total
 
 
 def _schema(path: Path) -> Any:
