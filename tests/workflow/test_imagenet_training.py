@@ -18,7 +18,7 @@ from poise.data.crops import RandomPart
 from poise.data.split_source import SplitSource
 from poise.data.streaming import StreamedBatches
 from poise.engine.device import Place
-from poise.engine.events import ignore
+from poise.engine.events import EpochEnded, ignore
 from poise.engine.keeper import Watch
 from poise.export.exports import lean
 from poise.export.python import source_text
@@ -34,6 +34,7 @@ GENOTYPE = poise.Genotype.parse(
 )
 TINY: dict[str, Any] = {
     "data.size": 32, "train.channels": 4, "train.cells": 3, "train.epochs": 2, "train.batch_size": 4,
+    "train.warm_up": 0,
 }  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def test_a_run_says_what_it_is(whole: Any) -> None:
     about = json.loads((whole.folder / "network.json").read_text())
     assert (about["form"], about["streamed"], about["image_size"]) == ("imagenet", True, [32, 32])
     assert about["channels"] == 4
-    assert [record["learning_rate"] for record in whole.history] == pytest.approx([0.1, 0.2])
+    assert [record["learning_rate"] for record in whole.history] == pytest.approx([0.5, 0.25])
     assert whole.network.arguments["form"] == "imagenet"
     assert set(whole.result) == {"parameters", "macs", "test_accuracy", "test_loss"}
     measured = {"accuracy": whole.result["test_accuracy"], "loss": whole.result["test_loss"]}
@@ -191,6 +192,19 @@ def test_what_makes_no_sense_is_refused_in_one_line(photos: Path, settings: dict
 def test_only_encoded_images_are_streamed() -> None:
     with pytest.raises(poise.Refused, match="no image files to stream"):
         poise.train(GENOTYPE, "digits", preset="imagenet", settings=TINY)
+
+
+def test_a_test_image_that_cannot_be_read_is_found_before_the_training(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    broken = tmp_path / "photos" / "val" / "dog" / "03.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    heard: list[Any] = []
+    with pytest.raises(poise.Refused, match=r"^cannot read image .*03\.jpg: "):
+        trained(tmp_path / "photos", tmp_path / "run", listen=heard.append)
+    assert not any(isinstance(event, EpochEnded) for event in heard)
+    assert not (tmp_path / "run").exists(), "nothing to clear away before the next try"
+    found = trained(tmp_path / "photos", tmp_path / "run", {"data.skip_bad_images": True})
+    assert 4 * found.result["test_accuracy"] == round(4 * found.result["test_accuracy"]), "of 4 images"
 
 
 def test_a_search_does_not_stream(photos: Path) -> None:

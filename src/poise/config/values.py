@@ -78,7 +78,10 @@ def first_problem(error: ValidationError) -> str:
     """The first problem of a validation, in one line."""
     problem = error.errors(include_url=False)[0]
     place = one_line(".".join(str(part)[:80] for part in problem["loc"]))
-    text = f"{problem['msg']}, got {shown(problem.get('input'))}"
+    if problem["type"] == "value_error":  # of a validator of ours, which says all there is to say
+        text = str(problem["ctx"]["error"])
+    else:
+        text = f"{problem['msg']}, got {shown(problem.get('input'))}"
     return f"{place}: {text}" if place else text
 
 

@@ -137,6 +137,11 @@ class TrainSettings(AugmentSettings):
 
     @model_validator(mode="after")
     def _a_schedule_that_exists(self) -> Self:
+        if self.warm_up >= self.epochs:
+            raise ValueError(
+                f"{self.epochs} epochs are not more than train.warm_up, {self.warm_up}: the learning rate would never "
+                "fall; train longer, or with a shorter train.warm_up"
+            )
         if self.schedule == "exponential" and not self.weights.final_learning_rate:
             raise ValueError("an exponential schedule never reaches 0; set train.weights.final_learning_rate")
         return self

@@ -98,6 +98,8 @@ def _streamed_supply(settings: RunSettings, source: Source, place: Place, listen
     task = Task(images.channels, (data.size, data.size), len(images.classes))
     tested = _streamed(source, "test") if source.has("test") else None
     note_data(source, listen)
+    if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
+        _check_readable(tested, listen)
     mean, std = images.statistics(data.size)
     workers = WORKERS if data.workers is None else data.workers
     part = RandomPart(
@@ -116,6 +118,15 @@ def _streamed_supply(settings: RunSettings, source: Source, place: Place, listen
     testing = None if tested is None else _middles(tested, data.size, mean, std, place, workers)
     splits = [images] if tested is None else [images, tested]
     return Supply(task, images.classes, mean, std, training, testing, lambda: streamed_fingerprint(*splits))
+
+
+def _check_readable(tested: Streamed, listen: Listener) -> None:
+    """Raise `Refused` for test images that cannot be read: they are needed when the training is done."""
+    listen(Noted(f"looking whether all {len(tested):,} test images can be read"))
+    _, bad = tested.part.readable()
+    if bad:
+        more = f"; {len(bad)} test images in all" if len(bad) > 1 else ""
+        raise Refused(f"cannot read image {bad[0].name}: {bad[0].reason}{more}")
 
 
 def testing_of(
