@@ -11,6 +11,7 @@ import pytest
 from faults_support import PROJECTED, TINY, outcome, same, search
 
 import poise
+from poise.data import source_name
 from poise.engine.checkpoint import Checkpoints
 from poise.engine.keeper import Watch
 
@@ -148,6 +149,41 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     write(2)
     with pytest.raises(poise.Refused, match="not the same as when"):
         poise.resume(tmp_path / "net")
+
+
+def test_a_run_goes_on_from_anywhere_and_with_data_that_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = poise.open_source("digits").load("train")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    np.savez("data.npz", x_train=images.pixels[:, 0].numpy(), y_train=images.labels.numpy())
+    with pytest.raises(poise.Stopped):
+        poise.search("data.npz", space="nasbench201", settings=TINY, out="run", watch=Watch(asked=StopAfter(2)))
+    monkeypatch.chdir(tmp_path)
+    found = poise.resume("here/run")
+    assert isinstance(found, poise.SearchResult)
+    with pytest.raises(poise.Stopped):
+        poise.train("here/run", out="net", watch=Watch(asked=StopAfter(2)))
+    (tmp_path / "here" / "data.npz").rename(tmp_path / "moved.npz")
+    with pytest.raises(poise.Refused, match=r"no such file.*here/data\.npz"):
+        poise.resume("net")
+    trained = poise.resume("net", data="moved.npz")
+    assert isinstance(trained, poise.TrainedNetwork)
+    assert "test_accuracy" in trained.result
+
+
+def test_a_name_stays_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits/cat", "digits/dog", "pictures/cat"):
+        (tmp_path / name).mkdir(parents=True)
+    assert source_name("digits") == "digits", "what opens is the source, not the folder"
+    assert source_name("./digits") == str(tmp_path / "digits")
+    assert source_name(Path("pictures")) == str(tmp_path / "pictures")
+    assert [source_name(name) for name in ("hf:me/it", "gone.npz", "a\0b", 3)] == [
+        "hf:me/it",
+        "gone.npz",
+        "a\0b",
+        "python",
+    ]
 
 
 def test_resume_needs_the_folder_alone(tmp_path: Path) -> None:

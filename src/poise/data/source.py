@@ -94,9 +94,9 @@ def open_data(spec: object, *, skip_bad_images: bool = False) -> Source | TextSo
 def _opened(spec: object) -> Source | TextSource:
     if isinstance(spec, Source | TextSource):
         return spec
-    for kind in SOURCES.values():
-        if kind.matches(spec):
-            return kind.open(spec)
+    kind = _kind_of(spec)
+    if kind is not None:
+        return kind.open(spec)
     forms = [kind.form for kind in SOURCES.values()]
     path = path_of(spec)
     if path is None:
@@ -106,6 +106,25 @@ def _opened(spec: object) -> Source | TextSource:
     if len(path.parts) > 1:
         raise Refused(f"no such file or folder: {path}")
     raise unknown("data source", spec, forms)
+
+
+def source_name(spec: object) -> str:
+    """What a configuration says of data: ``python`` for what is neither text nor a path; a path that exists as an
+    absolute one, so that the run can be used from anywhere."""
+    if not isinstance(spec, str | Path):
+        return "python"
+    path = path_of(spec)
+    assert path is not None
+    try:
+        here = str(path.absolute()) if path.exists() else str(spec)
+    except (OSError, ValueError):  # no file can have that name
+        return str(spec)
+    # A folder that is called like a source is not meant by its name alone.
+    return here if _kind_of(here) is _kind_of(spec) else str(spec)
+
+
+def _kind_of(spec: object) -> SourceKind | None:
+    return next((kind for kind in SOURCES.values() if kind.matches(spec)), None)
 
 
 def path_of(spec: object) -> Path | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from poise.config import RunSettings, override
+from poise.config import RunSettings
 from poise.data import Text, TextBatches, TextSource
 from poise.data.text import text_fingerprint
 from poise.engine.checkpoint import NOWHERE, State
@@ -93,7 +93,6 @@ def train_language_as(
     if auto_batch:
         base = fitting(base, text_step(network, base.train, batches, place), listen)
         batches = _batches(training, base, place)
-    base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
     trained = TrainedLanguageModel(network, genotype, task, source.words, [], {}, out)
     if out is None:
         with memory_explained(text_step(network, base.train, batches, place)):

@@ -14,6 +14,7 @@ from torch import nn
 
 from poise.config import RunSettings, override, resolve
 from poise.config.settings import DataSettings
+from poise.data import source_name
 from poise.data.batched import Batched
 from poise.data.streaming import workers_explained
 from poise.engine.checkpoint import NOWHERE, State
@@ -112,6 +113,8 @@ def train(
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
     genotype, base, space = _read(what, space, preset, overrides, given)
+    if data is not None:
+        base = override(base, [("data.source", source_name(data))])
     folder = None if out is None else Path(out)
     return train_as(
         genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch,
@@ -132,7 +135,7 @@ def train_as(
     listen: Listener = ignore,
     watch: Watch = Watch(),
 ) -> TrainedNetwork | TrainedLanguageModel:
-    """`train` with its settings complete."""
+    """`train` with its settings complete; ``data`` where it is not, or no longer, what these say."""
     check_resuming(resume, out, overwrite, auto_batch)
     if data is None:
         if base.data.source == "python":
@@ -164,7 +167,6 @@ def train_as(
         base = fitting(base, training_step(network, form, batches, place), listen)
         form = base.train
         batches = supply.training(form.batch_size)
-    base = override(base, [("data.source", str(data) if isinstance(data, (str, Path)) else "python")])
     trained = TrainedNetwork(
         network, genotype, task, supply.classes, supply.mean, supply.std, [], {}, out, base.data.streaming
     )
