@@ -17,9 +17,11 @@ import poise
 from poise.cli.main import main
 from poise.cli.progress import epoch_line
 from poise.config import resolve
-from poise.data import TextSource
+from poise.data import TextBatches, TextSource
+from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Event
 from poise.engine.keeper import Watch
+from poise.engine.language import evaluate_text
 from poise.workflow.language import TrainedLanguageModel
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import dry_run
@@ -115,6 +117,10 @@ def test_retraining_learns_and_says_perplexities(trained: TrainedLanguageModel, 
     assert isinstance(loaded, TrainedLanguageModel)
     assert loaded.words == trained.words
     assert same_weights(loaded.network, trained.network)
+    for split, columns in (("valid", 10), ("test", 1)):  # as published
+        text = poise.data.open_data(folder).load(split)  # type: ignore[arg-type]
+        batches = TextBatches(text, columns, sequence=6, vary=False, device="cpu")
+        assert evaluate_text(loaded.network, batches, Place.open("cpu"))["loss"] == result[f"{split}_loss"]
     measured = poise.evaluate(trained.folder, folder)
     assert measured["perplexity"] == pytest.approx(poise.evaluate(loaded, folder)["perplexity"])
     assert measured["loss"] == pytest.approx(result["test_loss"], rel=0.05)  # in pieces of another length: same words
@@ -181,10 +187,13 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
         ("train.flip", True),
         ("train.colour_jitter", 0.4),
         ("data.workers", 1),
+        ("train.cells", 3),
     ):
         refused(rf"{name} means nothing here: space 'recurrent' is for text", folder, settings={name: value})
     with pytest.raises(poise.Refused, match=r"search.text means nothing here: space 'darts' is for images"):
         poise.search("digits", space="darts", settings={"search.text.sequence": 10})
+    refused(r"no drop-path; set train.drop_path to 0", folder, settings={"train.drop_path": 0.1})
+    refused(r"no auxiliary; set train.auxiliary to 0", folder, settings={"train.auxiliary": 0.4})
     refused("alignment=layer: .* at least 2 layers", folder, method="lambda-darts")
     refused("no cells with edges", folder, method="pc-darts")
     refused("words do not fill 300 columns", folder, settings={"search.batch_size": 300})
@@ -225,8 +234,10 @@ def test_the_search_does_not_read_the_test_text(folder: Path, tmp_path: Path) ->
 
     texts = {"train": lambda: sentences(200, 1), "valid": lambda: sentences(80, 2), "test": forbidden}
     search(TextSource("text", texts), settings={"search.epochs": 1})
-    settings = resolve(space="recurrent", preset="demo", overrides=list(SETTINGS.items()))
+    overrides = {**SETTINGS, "search.text.words": 70}
+    settings = resolve(space="recurrent", preset="demo", overrides=list(overrides.items()))
     prepared = Preparation.of(settings, TextSource("text", texts), SPACE)
+    assert [len(half) for half in prepared.halves] == [70, 70], "the first words of either text"
     assert prepared.task == poise.spaces.TextTask(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
 
 

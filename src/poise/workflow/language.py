@@ -30,7 +30,7 @@ from poise.workflow.prepare import training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_training
-from poise.workflow.text import UNUSED, beginning, open_text
+from poise.workflow.text import UNUSED, beginning, check_network, open_text
 
 COLUMNS = {"valid": 10, "test": 1}
 """Columns that a split is read in when it is measured, as published; the rest of its words is left out."""
@@ -61,9 +61,7 @@ class TrainedLanguageModel:
 def check_language(settings: RunSettings, space: Space) -> None:
     """Raise `Refused` for settings that mean nothing in the training of a language model."""
     check_settings(settings, UNUSED, f"space {space.name!r} is for text")
-    for name in ("drop_path", "auxiliary"):
-        if getattr(settings.train, name):
-            raise Refused(f"a recurrent network has no {name.replace('_', '-')}; set train.{name} to 0")
+    check_network(settings)
 
 
 def train_language_as(

@@ -18,9 +18,16 @@ UNUSED = (
     "data.size", "data.search_fraction", "data.split_file", "data.skip_bad_images",
     *(f"{stage}.{name}" for stage in ("search", "train") for name in ("crop_padding", "flip", "cutout")),
     "search.max_size", "search.images_per_half", "train.label_smoothing", "train.form", "train.crop_area",
-    "train.colour_jitter", "data.streaming", "data.workers",
+    "train.colour_jitter", "train.cells", "data.streaming", "data.workers",
 )  # fmt: skip
 """Settings that mean nothing for text."""
+
+
+def check_network(settings: RunSettings) -> None:
+    """Raise `Refused` for what no recurrent network has: a search says so as well, whose network will be trained."""
+    for name in ("drop_path", "auxiliary"):
+        if getattr(settings.train, name):
+            raise Refused(f"a recurrent network has no {name.replace('_', '-')}; set train.{name} to 0")
 
 
 def open_text(spec: object, space: str) -> TextSource:
@@ -51,6 +58,9 @@ class TextMaterial:
     unit: ClassVar[str] = "words"
     about: ClassVar[str] = "text"
     unused: ClassVar[tuple[str, ...]] = UNUSED
+
+    def __post_init__(self) -> None:
+        check_network(self.settings)
 
     @cached_property
     def source(self) -> TextSource:
