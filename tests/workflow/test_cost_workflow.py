@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,8 @@ from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.spaces import SPACES, Task
 from poise.spaces.counting import cost_of, count
-from poise.spaces.latency import read_table
-from poise.workflow.costing import load_cost
+from poise.spaces.latency import Form, LatencyTable, read_table
+from poise.workflow.costing import load_cost, new_file, save_table
 
 TINY: dict[str, Any] = {
     "space.channels": 2,
@@ -143,3 +146,35 @@ def _kept(run: Path) -> Any:
     from poise.spaces.space import kept_of
 
     return kept_of(RunFolder(run).genotype(), SPACE.groups)
+
+
+@contextmanager
+def no_room(most: int) -> Iterator[None]:
+    """Files cannot grow beyond so many bytes: writes fail as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_table_that_could_not_be_written_is_not_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    for place in ("/proc/x.json", str(tmp_path / "none" / "x.json"), str(tmp_path / "folder"), "x" * 300):
+        # Measuring would refuse this space.
+        assert command("measure-latency", "--space", "recurrent", "--out", place) == 2
+        assert f"cannot write {place[:50]}" in capsys.readouterr().err.replace("\n", "")
+    with pytest.raises(poise.Refused, match=r"cannot write .*x\.json: File too large"), no_room(1000):
+        new_file(tmp_path / "x.json", False)
+    assert new_file(tmp_path / "x.json", False) == tmp_path / "x.json"
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_disk_that_is_full_leaves_the_old_table_whole(tmp_path: Path) -> None:
+    table = LatencyTable(Form.of(SPACE, TASK, 4, 1), {}, 3, 7.0, {}, ())
+    save_table(tmp_path / "x.json", table)
+    with pytest.raises(poise.Refused, match=r"cannot write .*x\.json: File too large"), no_room(100):
+        save_table(tmp_path / "x.json", table)
+    assert read_table(tmp_path / "x.json") == table
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]

@@ -67,14 +67,14 @@ def measure_latency(
     from poise.config import parse_override, resolve
     from poise.spaces.space import Task
     from poise.workflow.costing import measure_latency as work
-    from poise.workflow.costing import new_file
+    from poise.workflow.costing import new_file, save_table
 
     overrides = [parse_override(text) for text in set_ or []]
     settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
     file = new_file(out, overwrite)
     with Reporter(console) as listen:
         table = work(settings, Task(image_channels, (size, size), classes), rounds=rounds, listen=listen)
-    file.write_text(table.to_json())
+    save_table(file, table)
     say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
 
 

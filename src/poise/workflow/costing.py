@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from poise.config import RunSettings
+from poise.config.reading import one_line
+from poise.engine.checkpoint import write_durably
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.run import RunFolder
@@ -23,6 +25,8 @@ from poise.supernet.costs import METRICS, readable
 from poise.workflow.prepare import Preparation
 
 FILE = "cost.json"
+TRIAL = 2**16
+"""Bytes that must fit where a latency table will be written; a large one has half as many."""
 
 
 def report_cost(
@@ -108,12 +112,34 @@ def network_macs(space: Space, genotype: Genotype, task: Task, settings: RunSett
 
 
 def new_file(path: Path, overwrite: bool) -> Path:
-    """The path of a file to write. Raises `Refused` if it is there already, or its folder is not."""
-    if path.exists() and not overwrite:
-        raise Refused(f"{path} exists; choose another file, or pass --overwrite")
-    if path.is_dir() or not path.parent.is_dir():
-        raise Refused(f"cannot write {path}: it is a folder, or lies in none that exists")
+    """The path of a table to write, as far as one can know before it is measured: as much is written next to it, and
+    removed. Raises `Refused` if it is there already, or cannot be written."""
+    try:
+        there = path.exists()
+        if there and not path.is_file():
+            raise Refused(f"cannot write {path}: it is no file")
+        if there and not overwrite:
+            raise Refused(f"{path} exists; choose another file, or pass --overwrite")
+        trial = path.with_name(f".{path.name}.trial")
+        try:
+            trial.write_bytes(bytes(TRIAL))
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritten(path, error) from None
     return path
+
+
+def save_table(path: Path, table: LatencyTable) -> None:
+    """Write a table, whole or not at all. Raises `Refused` if it cannot be written: what was there is whole then."""
+    try:
+        write_durably(path, table.to_json().encode("utf-8"))
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> Refused:
+    return Refused(f"cannot write {one_line(str(path), 400)}: {error.strerror or error}")
 
 
 def measure_latency(
