@@ -18,7 +18,7 @@ from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.counting import Costed, cost_of
-from poise.spaces.latency import LatencyTable, check_own_form, read_table
+from poise.spaces.latency import LatencyTable, check_own_form
 from poise.spaces.space import Space, Task, kept_of
 from poise.spaces.timing import ROUNDS, about, compare, measure
 from poise.supernet.costs import METRICS, readable
@@ -48,7 +48,7 @@ def report_cost(
     counted = {name: cost_of(space, genotype, task, name, *size) for name in ("macs", "parameters")}
     summed = costs.of(kept_of(genotype, prepared.groups))
     if metric == "latency":
-        true = _measured(Path(str(target.table)), space, genotype, task, prepared.place)
+        true = _measured(prepared.tables[str(target.table)], space, genotype, task, prepared.place)
     else:
         true = {"true": float(counted[metric])}
     expected = float(costs.expected(relaxed))
@@ -95,8 +95,9 @@ def load_cost(folder: RunFolder) -> dict[str, Any] | None:
     return found
 
 
-def _measured(path: Path, space: Space, genotype: Genotype, task: Task, place: Place) -> dict[str, float | None]:
-    table = read_table(path)
+def _measured(
+    table: LatencyTable, space: Space, genotype: Genotype, task: Task, place: Place
+) -> dict[str, float | None]:
     if {**table.device} != about(place.device):
         return {"true": None, "measured": None}
     seconds, speed = compare(table, space, genotype, task, place.device)

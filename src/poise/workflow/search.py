@@ -182,7 +182,7 @@ def run(
     resume = resume and RunFolder.kind_of(out) is not None
     if not resume:
         RunFolder.check(out, overwrite)
-    prepared = Preparation.of(settings, data, space)
+    prepared = Preparation.of(settings, data, space, RunFolder(out) if resume else None)
     searcher = prepared.searcher()
     note_data(prepared.source, listen)
     with locked(out):
@@ -190,7 +190,8 @@ def run(
             folder = RunFolder.proceed(out, "search", dump(settings))
             check_data(folder, prepared.fingerprint, settings, listen)
         else:
-            folder = RunFolder.create(out, "search", dump(settings), prepared.fingerprint, overwrite)
+            tables = prepared.tables.files()
+            folder = RunFolder.create(out, "search", dump(settings), prepared.fingerprint, overwrite, tables)
         return _run_in(folder, prepared, searcher, listen, watch)
 
 
