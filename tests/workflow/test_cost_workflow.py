@@ -15,6 +15,7 @@ import torch
 
 import poise
 from poise.cli.main import main
+from poise.config import resolve
 from poise.engine.events import Noted
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
@@ -22,7 +23,7 @@ from poise.spaces import SPACES, Task
 from poise.spaces.counting import cost_of, count
 from poise.spaces.latency import Form, LatencyTable, read_table
 from poise.spaces.space import kept_of
-from poise.workflow.costing import load_cost, new_file, save_table
+from poise.workflow.costing import load_cost, measured_size, new_file, save_table
 
 TINY: dict[str, Any] = {
     "space.channels": 2,
@@ -212,6 +213,21 @@ def test_a_run_that_was_killed_before_it_began_is_begun_again(tmp_path: Path) ->
 
 def _kept(run: Path) -> Any:
     return kept_of(RunFolder(run).genotype(), SPACE.groups)
+
+
+def test_images_are_measured_in_the_size_that_the_settings_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "latency.json"
+    measuring = ["measure-latency", "--space", "nasbench201", "--rounds", "1", "--out", str(table), "--overwrite"]
+    sizes = ["--set", "train.channels=2", "--set", "train.cells=1"]
+    set_to = ["--set", "data.size=16"]
+    for given, pixels in ((set_to, (16, 16)), ([*set_to, "--size", "16"], (16, 16)), (["--size", "8x12"], (8, 12))):
+        assert command(*measuring, *sizes, *given) == 0
+        assert read_table(table).form.image == (3, *pixels)
+    assert command(*measuring, *sizes, *set_to, "--size", "16x8") == 2
+    assert "the images are to be 16x8, but data.size is 16; give one of them" in capsys.readouterr().err
+    assert measured_size(resolve(space="nasbench201"), None) == (32, 32)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from poise.supernet.costs import METRICS, readable
 from poise.workflow.prepare import Preparation
 
 FILE = "cost.json"
+SIZE = (32, 32)
+"""Height and width of images that nothing is said about."""
 TRIAL = 2**16
 """Bytes that must fit where a latency table will be written; a large one has half as many."""
 
@@ -141,6 +143,16 @@ def save_table(path: Path, table: LatencyTable) -> None:
 
 def _unwritten(path: Path, error: OSError) -> Refused:
     return Refused(f"cannot write {one_line(str(path), 400)}: {error.strerror or error}")
+
+
+def measured_size(settings: RunSettings, given: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of the images to measure at: those given, else ``data.size``, else `SIZE`. Raises `Refused` if
+    the first two differ: a search with these settings would refuse the table."""
+    size = settings.data.size
+    own = None if size is None else (size, size)
+    if own is not None and given is not None and own != given:
+        raise Refused(f"the images are to be {given[0]}x{given[1]}, but data.size is {size}; give one of them")
+    return own or given or SIZE
 
 
 def measure_latency(
