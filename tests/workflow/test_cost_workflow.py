@@ -66,7 +66,13 @@ def test_a_search_ends_within_a_tenth_of_its_target(tmp_path: Path) -> None:
     assert course[-1] == pytest.approx(cost["expected"], rel=1e-4)
     start = float(COSTS.expected({"cell": torch.full((6, 5), 0.2, dtype=torch.float64)}))
     assert abs(course[-1] - TARGET.value) < abs(start - TARGET.value)
-    poise.select(tmp_path / "run", "magnitude")
+    told = [note for note in notes if "knows no target" in note]
+    poise.select(tmp_path / "run", listen=lambda e: told.append(e.message) if isinstance(e, Noted) else None)
+    assert not any("knows no target" in note for note in told)
+    poise.select(
+        tmp_path / "run", "magnitude", listen=lambda e: told.append(e.message) if isinstance(e, Noted) else None
+    )
+    assert any(note.startswith("selection=magnitude knows no target") for note in told)
     assert folder.read_json("cost.json")["true"] == cost_of(SPACE, folder.genotype(), TASK, "macs", 4, 1)
     for damaged in ("{", "{}", json.dumps(cost | {"true": "1"}), json.dumps(cost | {"metric": "money"})):
         (folder.path / "cost.json").write_text(damaged)
