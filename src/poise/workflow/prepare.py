@@ -19,7 +19,7 @@ from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
-from poise.engine.stages import Stage
+from poise.engine.stages import Stage, first_of
 from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused
 from poise.genotype import Genotype
@@ -110,9 +110,8 @@ class Preparation:
             raise Refused("a search holds its images in memory; data.streaming is for poise train, so set it to false")
         method = settings.build_method()
         whole = method.space(space or settings.build_space())
-        first: Space = method.curriculum.space(whole, 0, {})
+        first: Space = first_of(whole, method, settings.search.epochs)
         groups = first.groups
-        method.check(groups, settings.search.epochs)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
         if missing:
