@@ -68,11 +68,26 @@ def test_means_over_the_trainings_of_108_epochs(tmp_path: Path) -> None:
         (training(INCEPTION, (1, 1, 1, 1), operations=f"input,{C1},output"), "not a cell"),
         (training(INCEPTION, (1, 1, 1, 1), hash="0" * 32), "not the one that its hash"),
         (training(INCEPTION, (1, 1, 1, 1), epochs=12), "holds no training of 108 epochs"),
+        (training(INCEPTION, (1, 1, 1, 1.049)), "no training"),
+        (training(INCEPTION, (1, 1, -0.1, 1)), "no training"),
+        (training(INCEPTION, (1, float("nan"), 1, 1)), "no training"),
+        (training(INCEPTION, (-1, 1, 1, 1)), "no training"),
+        (training(INCEPTION, (float("inf"), 1, 1, 1)), "no training"),
     ],
 )
 def test_other_files_are_refused(data: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.tfrecord").write_bytes(data)
     with pytest.raises(Refused, match=message):
+        import_nasbench101(tmp_path / "a.tfrecord", tmp_path / "a.csv")
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_flipped_bit_of_the_data_is_refused(tmp_path: Path) -> None:
+    """In the base64 text, where another letter makes another, plausible number."""
+    good, other = training(INCEPTION, (1, 1, 0.9, 0.8)), training(INCEPTION, (1, 1, 0.9, 0.9))
+    place = next(index for index in range(12, len(good)) if good[index] != other[index])
+    (tmp_path / "a.tfrecord").write_bytes(other + good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+    with pytest.raises(Refused, match=r"record 1 of .* is damaged: its checksum does not agree"):
         import_nasbench101(tmp_path / "a.tfrecord", tmp_path / "a.csv")
     assert not (tmp_path / "a.csv").exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from poise.config import parse_target
-from poise.config.quantities import parse_count, parse_seconds
+from poise.config.quantities import parse_count, parse_seconds, parse_size
 from poise.errors import Refused
 from poise.supernet.costs import CostTarget
 
@@ -29,6 +29,13 @@ def test_no_counts(text: str) -> None:
 def test_no_times(text: str) -> None:
     with pytest.raises(Refused, match="such as 8ms; got"):
         parse_seconds(text, "--target-latency")
+
+
+def test_sizes() -> None:
+    assert [parse_size(text, "--size") for text in ("64", "48x64", "7×1")] == [(64, 64), (48, 64), (7, 1)]
+    for text in ("", "0", "0x3", "3x", "x3", "-3", "3x4x5", "3.5", "9" * 9, "64 pixels"):
+        with pytest.raises(Refused, match="--size takes a height and width in pixels, such as 64 or 48x64; got"):
+            parse_size(text, "--size")
 
 
 def test_zero_is_no_target() -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
 import pytest
 
 from poise.config import parse_override, resolve
+from poise.engine.stages import first_of
+from poise.errors import Refused
+from poise.methods.penalty import NoPenalty
 from poise.methods.preset import METHODS
 from poise.report.systems import CURES, Matrix, System, bases, systems
+from poise.spaces import SPACES
+from poise.supernet.groups import ChoiceGroup
+from poise.workflow.prepare import Preparation
 
 FOUND = list(systems())
 
@@ -40,3 +50,38 @@ def test_what_is_refused_is_numbered_by_its_reason() -> None:
     reason = system.refusal("s2")
     assert reason is not None
     assert reason.startswith("selection=magnitude: the alphas are never trained")
+
+
+def test_every_stage_is_asked_and_not_the_first_alone() -> None:
+    deep = "curriculum.deeper=[0, 6, 99999]"
+    for space in ("darts", "nasbench201"):
+        reason = System("p-darts", "deep", (deep,)).refusal(space)
+        assert reason is not None
+        assert reason.startswith("cells must be at most")
+    settings = resolve(space="darts", method="p-darts", overrides=[parse_override(deep)])
+    with pytest.raises(Refused, match="cells must be at most"):  # a search finds it out at once
+        Preparation.of(settings)
+
+
+def test_a_slot_is_asked_about_what_each_stage_has_left() -> None:
+    space: Any = SPACES["darts"]()
+    method = METHODS["p-darts"].build()  # its stages have 8, 5 and 3 candidates
+    for least in (3, 4, 6):
+        wanting = replace(method, penalty=Wants(least))
+        if least == 3:
+            assert first_of(space, wanting, 30).groups == space.groups
+        else:
+            with pytest.raises(Refused, match=rf"penalty=wants: {5 if least == 6 else 3} candidates are too few"):
+                first_of(space, wanting, 30)
+
+
+@dataclass(frozen=True)
+class Wants(NoPenalty):
+    """A penalty that makes no sense on few candidates."""
+
+    least: int = 0
+    kind: ClassVar[str] = "wants"
+
+    def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
+        found = min(group.shape[1] for group in groups)
+        return f"{found} candidates are too few" if found < self.least else None

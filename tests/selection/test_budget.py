@@ -95,6 +95,32 @@ def test_where_nothing_lies_in_the_window_the_nearest_is_taken_and_said() -> Non
         assert f"the nearest has {share}" in notes[0]
 
 
+def test_the_nearest_may_be_dearer_than_the_window() -> None:
+    group = free(["a", "b"], 1)
+    costs = Costs("macs", 0.0, (group,), {"cell": torch.tensor([[50.0, 111.0]], dtype=torch.float64)})
+    for target, index in ((100.0, 1), (85.0, 1), (80.5, 0), (80.0, 0), (60.0, 0)):  # at 80.5 both are as near
+        assert chosen(Budget(target), {"cell": [[0.9, 0.1]]}, costs, [group])[0] == {"cell": ((index,),)}
+
+
+def test_where_the_window_is_empty_none_of_all_choices_is_nearer() -> None:
+    """Whole numbers below `BUCKETS`: no two costs share a step, so that nothing is rounded."""
+    dearer, every = 0, every_choice()
+    for seed in range(200):
+        draw = torch.Generator().manual_seed(seed)
+        values = {g.name: torch.rand(g.shape, generator=draw, dtype=torch.float64) for g in GROUPS}
+        found = {g.name: torch.randint(1, 300, g.shape, generator=draw).double() for g in GROUPS}
+        costs = Costs("macs", 20.0, GROUPS, found)
+        totals = sorted({costs.of(kept) for kept in every})
+        gap, below = max((high - low, low) for low, high in itertools.pairwise(totals))
+        target = below + gap * (0.2 + 0.6 * float(torch.rand((), generator=draw)))
+        kept, notes = chosen(Budget(target, tolerance=1e-4), values, costs)
+        cost = costs.of(kept)
+        assert abs(cost - target) == pytest.approx(min(abs(total - target) for total in totals), abs=1e-6), seed
+        assert notes[0].startswith("no choice found")
+        dearer += cost > target
+    assert 50 < dearer < 150
+
+
 @pytest.mark.parametrize(("name", "sizes"), [("mobile", {}), ("darts", {"cells": 4}), ("nasbench201", {})])
 def test_targets_are_met_by_the_networks_themselves(name: str, sizes: dict[str, int]) -> None:
     space: Any = SPACES[name]().without(("none",))

@@ -3,7 +3,7 @@
 The layout, from the benchmark's public code: every record is JSON, ``[hash, epochs, adjacency, operations, metrics]``,
 one for each of three trainings of a cell; ``metrics`` is a protocol buffer in base64 whose field 1 holds evaluations
 (before training, half-way, at the end; each with training time and accuracies in fields 2 to 5) and whose field 2 is
-the number of parameters.
+the number of parameters. The checksums of all records are verified.
 
 Honestly: tested on small files written in this layout, and never run on the official file.
 """
@@ -83,6 +83,10 @@ def _add(found: dict[str, _Sums], data: bytes, what: str) -> None:
         evaluations = [dict(message(value)) for key, value in metrics if key == 1 and isinstance(value, bytes)]
         (parameters,) = (value for key, value in metrics if key == 2)
         numbers = {label: float(evaluations[2][key]) for key, label in EVALUATION.items()}
+        if not all(0 <= numbers[label] <= 1 for label in ("train", "validation", "test")):
+            raise ValueError("an accuracy is a share")
+        if not 0 <= numbers["seconds"] < float("inf"):
+            raise ValueError("a time is at least 0")
     except (ValueError, TypeError, KeyError, IndexError, RecursionError, binascii.Error) as error:
         raise Refused(f"{what} is no training of NAS-Bench-101 ({type(error).__name__})") from None
     if name not in found:

@@ -54,7 +54,9 @@ def measure_latency(
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("latency.json"),
     space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
     preset: Preset = None,
-    size: Annotated[int, typer.Option(min=1, help="Height and width of the images.")] = 32,
+    size: Annotated[
+        str | None, typer.Option(help="Height and width of the images, as 64 or 48x64. Default: data.size, or else 32.")
+    ] = None,
     image_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
     classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 10,
     rounds: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 30,
@@ -64,17 +66,18 @@ def measure_latency(
 ) -> None:
     """Measure how long a space's candidates take on this device, for poise search --target-latency."""
     from poise.cli.progress import Reporter
-    from poise.config import parse_override, resolve
+    from poise.config import parse_override, parse_size, resolve
     from poise.spaces.space import Task
     from poise.workflow.costing import measure_latency as work
-    from poise.workflow.costing import new_file
+    from poise.workflow.costing import measured_size, new_file, save_table
 
     overrides = [parse_override(text) for text in set_ or []]
     settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
+    pixels = measured_size(settings, None if size is None else parse_size(size, "--size"))
     file = new_file(out, overwrite)
     with Reporter(console) as listen:
-        table = work(settings, Task(image_channels, (size, size), classes), rounds=rounds, listen=listen)
-    file.write_text(table.to_json())
+        table = work(settings, Task(image_channels, pixels, classes), rounds=rounds, listen=listen)
+    save_table(file, table)
     say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
 
 

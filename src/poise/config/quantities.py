@@ -1,4 +1,4 @@
-"""Amounts with units, as people write them: ``300M``, ``8ms``."""
+"""Amounts with units and sizes, as people write them: ``300M``, ``8ms``, ``48x64``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ _COUNTS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "B": 1e9}
 _TIMES = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6}
 _FORM = re.compile(r"\s*(\d{1,15}(?:\.\d{0,15})?(?:[eE][+-]?\d{1,2})?)\s*([A-Za-zµμ]*)\s*")
 
+_SIZE = re.compile(r"([1-9]\d{0,5})(?:[x×]([1-9]\d{0,5}))?")
+
 
 def parse_count(text: str, what: str) -> float:
     """``300M`` -> 3e8: a number and nothing, k, M or G. Raises `Refused` for anything else."""
@@ -21,6 +23,14 @@ def parse_count(text: str, what: str) -> float:
 def parse_seconds(text: str, what: str) -> float:
     """``8ms`` -> 0.008: a number and s, ms or us. Raises `Refused` for anything else, also without a unit."""
     return _parse(text, what, _TIMES, "a number with s, ms or us, such as 8ms")
+
+
+def parse_size(text: str, what: str) -> tuple[int, int]:
+    """``64`` -> (64, 64), ``48x64`` -> (48, 64): height and width. Raises `Refused` for anything else, also for 0."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise Refused(f"{what} takes a height and width in pixels, such as 64 or 48x64; got {shown(text)}")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def _parse(text: str, what: str, units: dict[str, float], form: str) -> float:

@@ -30,6 +30,7 @@ CHECKPOINTS = "checkpoints"
 SELECTING = "selecting"
 SELECTION = "selection.json"
 STAGE = "stage.json"
+TABLES = "latency-tables.json"
 DIAGNOSIS = "diagnose.json"
 OWN_FILES = (
     "config.yaml",
@@ -45,12 +46,14 @@ OWN_FILES = (
     SELECTION,
     STAGE,
     DIAGNOSIS,
+    TABLES,
 )
 NOT_BEGUN = {
     LOCK,
     "run.json",
     "genotype.json",
-    *(f".{name}.new" for name in ("run.json", "genotype.json", "config.yaml")),
+    TABLES,
+    *(f".{name}.new" for name in ("run.json", "genotype.json", TABLES, "config.yaml")),
 }
 """What a run that was killed before it began leaves at most."""
 OWN_FOLDERS = ("figures", "tensorboard", CHECKPOINTS, SELECTING)

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from poise.engine.checkpoint import NOWHERE, State
@@ -56,6 +57,20 @@ class Stage:
         """The stage after this one, by the alphas, group -> ``[rows, candidates]``, that this one ended with."""
         probabilities = {name: method.relaxation(values.detach().cpu()) for name, values in alphas.items()}
         return Stage(self.number + 1, method.curriculum.keeps(probabilities, groups, self.number + 1))
+
+
+def first_of(whole: Any, method: Method, epochs: int) -> Any:
+    """What the first stage searches of the space. Raises `Refused` if the slots make no sense on what any stage
+    searches; of what a later one has left, a guess stands in: what equal alphas keep."""
+    stage = Stage()
+    first = searched = method.curriculum.space(whole, stage.number, stage.narrowing)
+    method.check(first.groups, epochs)
+    while stage.number + 1 < len(method.curriculum.stages(epochs)):
+        equal = {group.name: torch.zeros(group.shape) for group in searched.groups}
+        stage = stage.next(method, searched.groups, equal)
+        searched = method.curriculum.space(whole, stage.number, stage.narrowing)
+        method.check(searched.groups, epochs)
+    return first
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.config import parse_override, resolve
+from poise.engine.stages import first_of
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
@@ -53,8 +54,7 @@ class System:
         try:
             settings = resolve(space=space, method=self.base, preset="small", overrides=given)
             method = settings.build_method()
-            searched = method.curriculum.space(method.space(settings.build_space()), 0, {})
-            method.check(searched.groups, settings.search.epochs)
+            first_of(method.space(settings.build_space()), method, settings.search.epochs)
         except Refused as refused:
             return str(refused)
         return None

@@ -31,8 +31,8 @@ class Budget:
     Without a limit this is `Magnitude`'s choice: per node the ``inputs`` edges with the largest weights, on each the
     largest candidate; where rows are choices of their own the largest of each. With the limit it is a multiple-choice
     knapsack, solved by dynamic programming over the cost in ``BUCKETS`` steps: within a step the stronger choice
-    survives, with its exact cost. Where no choice lies in the window, the one nearest to the target is taken, with a
-    note.
+    survives, with its exact cost. Where no choice lies in the window, the one nearest to the target is taken, dearer or
+    cheaper, with a note: by the same programme, once more over all that could be nearer than the nearest so far.
 
     Args:
         target: multiply-adds, parameters, or seconds.
@@ -181,7 +181,22 @@ def _decisions(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor
 def _knapsack(found: Sequence[Decision], most: float, slack: float) -> list[int]:
     """For every decision the choice's index: the largest sum of strengths with ``most − slack <= Σ cost <= most``;
     if there is none, the sum of costs nearest to ``most``."""
-    step = max(most + slack, 1e-12) / BUCKETS
+    picked, cost = _strongest(found, most, slack, most)
+    if _inside(np.array(cost), most, slack):
+        return picked
+    distance = abs(cost - most)
+    other, cost = _strongest(found, most, slack, most + distance)  # the dearer ones that are as near
+    return other if abs(cost - most) < distance else picked
+
+
+def _inside(costs: np.ndarray, most: float, slack: float) -> np.ndarray:
+    found: np.ndarray = (costs <= most * (1 + 1e-12)) & (costs >= most - slack)
+    return found
+
+
+def _strongest(found: Sequence[Decision], most: float, slack: float, ceiling: float) -> tuple[list[int], float]:
+    """As `_knapsack`, with the cost: of sums up to the ``ceiling``, where there are any, else of the least one."""
+    step = max(ceiling, 1e-12) / BUCKETS
     strengths, costs = np.zeros(1), np.zeros(1)  # of the partial choices that survive, in the order of their cost
     history: list[tuple[np.ndarray, np.ndarray]] = []
     rest = sum(float(decision.costs.min()) for decision in found)
@@ -189,20 +204,21 @@ def _knapsack(found: Sequence[Decision], most: float, slack: float) -> list[int]
         rest -= float(decision.costs.min())
         strength = (strengths[:, None] + decision.strengths[None, :]).ravel()
         cost = (costs[:, None] + decision.costs[None, :]).ravel()
-        bucket = np.floor(cost / step).astype(np.int64)
+        allowed = np.flatnonzero(cost + rest <= ceiling * (1 + 1e-12))
+        if not len(allowed):
+            allowed = np.array([np.argmin(cost)])
+        bucket = np.floor(cost[allowed] / step).astype(np.int64)
         # The strongest of each bucket; of equals the cheaper, then the one that comes first.
-        order = np.lexsort((np.arange(len(cost)), cost, -strength, bucket))
+        order = np.lexsort((allowed, cost[allowed], -strength[allowed], bucket))
         first = np.ones(len(order), dtype=bool)
         first[1:] = bucket[order][1:] != bucket[order][:-1]
-        survivors = order[first]
-        reachable = cost[survivors] + rest <= most + slack
-        survivors = survivors[reachable] if reachable.any() else survivors[np.argmin(cost[survivors])][None]
+        survivors = allowed[order[first]]
         history.append((survivors // len(decision.costs), survivors % len(decision.costs)))
         strengths, costs = strength[survivors], cost[survivors]
-    inside = (costs <= most * (1 + 1e-12)) & (costs >= most - slack)
+    inside = _inside(costs, most, slack)
     best = int(np.argmax(np.where(inside, strengths, -np.inf))) if inside.any() else int(np.argmin(abs(costs - most)))
-    picked = []
+    picked, cost = [], float(costs[best])
     for before, choice in reversed(history):
         picked.append(int(choice[best]))
         best = int(before[best])
-    return picked[::-1]
+    return picked[::-1], cost

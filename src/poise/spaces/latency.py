@@ -115,13 +115,21 @@ def read_table(path: Path) -> LatencyTable:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "no file has that name"
         raise Refused(f"cannot read the latency table {path}: {reason}") from None
-    damaged = Refused(f"{path} is no latency table of poise, or damaged; write one with: poise measure-latency")
     try:
         value = json.loads(content) if len(content) <= LARGEST else None
+    except (ValueError, RecursionError):
+        value = None
+    return parse_table(value, str(path))
+
+
+def parse_table(value: Any, what: str) -> LatencyTable:
+    """A table from what its JSON says. Raises `Refused` if it is none, or damaged; ``what`` names it then."""
+    damaged = Refused(f"{what} is no latency table of poise, or damaged; write one with: poise measure-latency")
+    try:
         if not isinstance(value, dict) or value["format"] != FORMAT:
             raise damaged
         if value["version"] != VERSION:
-            raise Refused(f"{path} has version {shown(value['version'])} of latency tables; this poise reads {VERSION}")
+            raise Refused(f"{what} has version {shown(value['version'])} of latency tables; this poise reads {VERSION}")
         form = value["form"]
         channels, height, width = (_count(number) for number in form["image"])
         sizes = [None if form[name] is None else _count(form[name]) for name in ("channels", "cells")]

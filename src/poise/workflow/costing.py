@@ -10,19 +10,25 @@ from typing import Any
 from torch import Tensor
 
 from poise.config import RunSettings
+from poise.config.reading import one_line
+from poise.engine.checkpoint import write_durably
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.counting import Costed, cost_of
-from poise.spaces.latency import LatencyTable, check_own_form, read_table
+from poise.spaces.latency import LatencyTable, check_own_form
 from poise.spaces.space import Space, Task, kept_of
 from poise.spaces.timing import ROUNDS, about, compare, measure
 from poise.supernet.costs import METRICS, readable
 from poise.workflow.prepare import Preparation
 
 FILE = "cost.json"
+SIZE = (32, 32)
+"""Height and width of images that nothing is said about."""
+TRIAL = 2**16
+"""Bytes that must fit where a latency table will be written; a large one has half as many."""
 
 
 def report_cost(
@@ -44,7 +50,7 @@ def report_cost(
     counted = {name: cost_of(space, genotype, task, name, *size) for name in ("macs", "parameters")}
     summed = costs.of(kept_of(genotype, prepared.groups))
     if metric == "latency":
-        true = _measured(Path(str(target.table)), space, genotype, task, prepared.place)
+        true = _measured(prepared.tables[str(target.table)], space, genotype, task, prepared.place)
     else:
         true = {"true": float(counted[metric])}
     expected = float(costs.expected(relaxed))
@@ -91,8 +97,9 @@ def load_cost(folder: RunFolder) -> dict[str, Any] | None:
     return found
 
 
-def _measured(path: Path, space: Space, genotype: Genotype, task: Task, place: Place) -> dict[str, float | None]:
-    table = read_table(path)
+def _measured(
+    table: LatencyTable, space: Space, genotype: Genotype, task: Task, place: Place
+) -> dict[str, float | None]:
     if {**table.device} != about(place.device):
         return {"true": None, "measured": None}
     seconds, speed = compare(table, space, genotype, task, place.device)
@@ -108,12 +115,44 @@ def network_macs(space: Space, genotype: Genotype, task: Task, settings: RunSett
 
 
 def new_file(path: Path, overwrite: bool) -> Path:
-    """The path of a file to write. Raises `Refused` if it is there already, or its folder is not."""
-    if path.exists() and not overwrite:
-        raise Refused(f"{path} exists; choose another file, or pass --overwrite")
-    if path.is_dir() or not path.parent.is_dir():
-        raise Refused(f"cannot write {path}: it is a folder, or lies in none that exists")
+    """The path of a table to write, as far as one can know before it is measured: as much is written next to it, and
+    removed. Raises `Refused` if it is there already, or cannot be written."""
+    try:
+        there = path.exists()
+        if there and not path.is_file():
+            raise Refused(f"cannot write {path}: it is no file")
+        if there and not overwrite:
+            raise Refused(f"{path} exists; choose another file, or pass --overwrite")
+        trial = path.with_name(f".{path.name}.trial")
+        try:
+            trial.write_bytes(bytes(TRIAL))
+        finally:
+            trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _unwritten(path, error) from None
     return path
+
+
+def save_table(path: Path, table: LatencyTable) -> None:
+    """Write a table, whole or not at all. Raises `Refused` if it cannot be written: what was there is whole then."""
+    try:
+        write_durably(path, table.to_json().encode("utf-8"))
+    except OSError as error:
+        raise _unwritten(path, error) from None
+
+
+def _unwritten(path: Path, error: OSError) -> Refused:
+    return Refused(f"cannot write {one_line(str(path), 400)}: {error.strerror or error}")
+
+
+def measured_size(settings: RunSettings, given: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of the images to measure at: those given, else ``data.size``, else `SIZE`. Raises `Refused` if
+    the first two differ: a search with these settings would refuse the table."""
+    size = settings.data.size
+    own = None if size is None else (size, size)
+    if own is not None and given is not None and own != given:
+        raise Refused(f"the images are to be {given[0]}x{given[1]}, but data.size is {size}; give one of them")
+    return own or given or SIZE
 
 
 def measure_latency(

@@ -146,7 +146,7 @@ def _of_folder(folder: RunFolder, data: Any, device: str | None, listen: Listene
         if not (folder.path / name).is_file():
             raise Refused(f"{folder.path} holds no {name}: the run is not finished; poise resume {folder.path}")
     genotype = folder.genotype()
-    prepared = at_the_end(folder, Preparation.of(settings, data))
+    prepared = at_the_end(folder, Preparation.of(settings, data, priced=False))
     prepared.space.check(genotype)
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
     searcher = prepared.searcher(alphas)
@@ -162,7 +162,7 @@ def _of_result(result: SearchResult, data: Any, device: str | None) -> Searcher:
         raise Refused("the data of this search came from Python; pass it again as data=")
     if device is not None:
         settings = override(settings, [("device", device)])
-    prepared = Preparation.of(settings, data, result.space)
+    prepared = Preparation.of(settings, data, result.space, priced=False)
     last = stage_count(prepared) - 1
     if last:  # the result's space is what the last stage searched
         stage = Stage(last, {})

@@ -4,7 +4,7 @@ read."""
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
-from poise.engine.stages import Stage
+from poise.engine.stages import Stage, first_of
 from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
-from poise.spaces.latency import check_own_form, read_table
+from poise.spaces.latency import check_own_form
 from poise.spaces.space import AnyTask, Space, Task
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
 from poise.workflow.material import Material, material_of
+from poise.workflow.tables import Tables
 
 
 def note_data(source: Any, listen: Listener) -> None:
@@ -80,7 +81,8 @@ class Preparation:
     """What the settings of a search mean: values first, data when it is asked for.
 
     ``space`` is what ``stage`` of the method's curriculum searches of ``whole``, the space of the settings in the form
-    that the method searches; ``groups`` are its groups.
+    that the method searches; ``groups`` are its groups. ``tables`` are the latency tables that it goes by; not
+    ``priced``, the method does not get to know what networks cost.
     """
 
     settings: RunSettings
@@ -91,32 +93,40 @@ class Preparation:
     spec: Any
     whole: Space
     stage: Stage = Stage()
+    tables: Tables = field(default_factory=Tables)
+    priced: bool = True
 
     @staticmethod
-    def of(settings: RunSettings, data: Any = None, space: Space | None = None) -> Preparation:
-        """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name."""
+    def of(
+        settings: RunSettings,
+        data: Any = None,
+        space: Space | None = None,
+        folder: RunFolder | None = None,
+        priced: bool = True,
+    ) -> Preparation:
+        """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name;
+        ``folder`` is the run's, if it has begun; not ``priced``, what networks cost does not matter."""
         if settings.data.streaming:
             raise Refused("a search holds its images in memory; data.streaming is for poise train, so set it to false")
         method = settings.build_method()
         whole = method.space(space or settings.build_space())
-        first: Space = method.curriculum.space(whole, 0, {})
+        first: Space = first_of(whole, method, settings.search.epochs)
         groups = first.groups
-        method.check(groups, settings.search.epochs)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
         if missing:
             names = ",".join([*settings.search.diagnostics, *missing])
             raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
         check_form(first, settings.train.form)  # retraining must not fail after the search
-        target = method.cost_target
-        if target is not None:  # what is wrong is said before data is read
+        target, tables = method.cost_target, Tables(folder if priced else None)
+        if target is not None and priced:  # what is wrong is said before data is read
             costed(first)
             if target.table is not None:
                 check_own_form(settings.train.form)
-                read_table(Path(target.table))
+                _ = tables[target.table]
         place = Place.open(settings.device, settings.precision)
         spec = settings.data.source if data is None else data
-        found = Preparation(settings, method, first, groups, place, spec, whole)
+        found = Preparation(settings, method, first, groups, place, spec, whole, tables=tables, priced=priced)
         found.material  # noqa: B018 - refuses settings that mean nothing for such data
         return found
 
@@ -170,13 +180,14 @@ class Preparation:
         if countable(target):
             found = count(self.space, self.final_task, target.metric, form.channels, form.cells, form.form)
         else:
-            found = read_table(Path(str(target.table))).costs(self.space, self.final_task, form.channels, form.cells)
+            found = self.tables[str(target.table)].costs(self.space, self.final_task, form.channels, form.cells)
         return replace(found, narrowed=self.stage.number > 0)
 
     @cached_property
     def bound_method(self) -> Method:
         """The method, its slots knowing what networks cost. Raises `Refused` if no network meets its target."""
-        return self.method if self.method.cost_target is None else self.method.bound(self.costs)
+        aims = self.priced and self.method.cost_target is not None
+        return self.method.bound(self.costs) if aims else self.method
 
     @property
     def batches(self) -> tuple[Batched, Batched]:

@@ -34,7 +34,7 @@ from poise.methods.method import Method
 from poise.methods.slots import Progress
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
-from poise.supernet.costs import CostTarget
+from poise.supernet.costs import CostTarget, NeedsCosts
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.costing import load_cost, report_cost, save_cost
 from poise.workflow.memory import fitting, memory_explained
@@ -183,7 +183,7 @@ def run(
     resume = resume and RunFolder.kind_of(out) is not None
     if not resume:
         RunFolder.check(out, overwrite)
-    prepared = Preparation.of(settings, data, space)
+    prepared = Preparation.of(settings, data, space, RunFolder(out) if resume else None)
     searcher = prepared.searcher()
     note_data(prepared.source, listen)
     with locked(out):
@@ -191,7 +191,8 @@ def run(
             folder = RunFolder.proceed(out, "search", dump(settings))
             check_data(folder, prepared.fingerprint, settings, listen)
         else:
-            folder = RunFolder.create(out, "search", dump(settings), prepared.fingerprint, overwrite)
+            tables = prepared.tables.files()
+            folder = RunFolder.create(out, "search", dump(settings), prepared.fingerprint, overwrite, tables)
         return _run_in(folder, prepared, searcher, listen, watch)
 
 
@@ -279,7 +280,12 @@ def choose(
     trained = TrainedSupernet(
         space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, keeper
     )
-    genotype = genotype_of(space.name, method.selection(trained), prepared.groups)
+    target, rule = method.cost_target, method.selection
+    if target is not None and not isinstance(rule, NeedsCosts):
+        listen(
+            Noted(f"selection={rule.kind} knows no target, so the network may cost more or less than the target says")
+        )
+    genotype = genotype_of(space.name, rule(trained), prepared.groups)
     space.check(genotype)
     doubt = space.doubt(genotype) if isinstance(space, Doubting) else None
     if doubt:

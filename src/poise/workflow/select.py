@@ -96,7 +96,7 @@ def select(
         if rule != load_settings(folder, []).method["selection"]["kind"]:  # the run's own rule keeps its settings
             overrides.insert(0, ("selection", rule))
     found = load_settings(folder, overrides, device)
-    prepared = at_the_end(folder, Preparation.of(found, data))
+    prepared = at_the_end(folder, Preparation.of(found, data, folder=folder))
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
     alphas = folder.load_tensors("alphas.safetensors", shapes)
 

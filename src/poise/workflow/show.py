@@ -51,7 +51,8 @@ def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Pa
 
 def show_search(folder: RunFolder) -> Space:
     """Draw a search again; returns its space."""
-    prepared = at_the_end(folder, Preparation.of(resolve(file=folder.path / "config.yaml", device="cpu")))
+    settings = resolve(file=folder.path / "config.yaml", device="cpu")
+    prepared = at_the_end(folder, Preparation.of(settings, priced=False))
     draw_run(folder, prepared.space, prepared.method.relaxation)
     return prepared.space
 
