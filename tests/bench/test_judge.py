@@ -66,6 +66,12 @@ def test_tau_is_that_of_the_supernet_and_the_truth(table: Table) -> None:
     assert judge(result(BEST, ranking=[[text, 0.5, 1.0] for text, _, _ in ranked]), table, SMOKE).tau is None
 
 
+def test_more_seeds_than_can_be_counted_exactly(table: Table) -> None:
+    results = [result(text, name, seed) for name, text in (("darts", WORST), ("pc-darts", BEST)) for seed in range(25)]
+    best, _ = standings(results, table, SMOKE)
+    assert best.against_base == pytest.approx((1 / 100_001, 1 / 100_001))
+
+
 def test_standings(table: Table) -> None:
     found = standings(
         [
