@@ -112,7 +112,7 @@ def report(
     if rows := guard_rows(found.standings):
         console.print(rows_table(rows))
     if found.missing:
-        say(f"{found.missing} runs are missing")
+        say("1 result is missing" if found.missing == 1 else f"{found.missing} results are missing")
     for file in found.files:
         say(f"wrote {file}")
 
@@ -144,7 +144,7 @@ def import_(
 
 
 @bench.command(hidden=True)
-def job(folder: Path, contestant: str, seed: int) -> None:
+def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typer.Option()]) -> None:
     """One job of a bench."""
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
@@ -152,7 +152,7 @@ def job(folder: Path, contestant: str, seed: int) -> None:
     from poise.workflow.contest.job import perform
     from poise.workflow.contest.runner import job_of
 
-    runner, given = os.getppid(), job_of(folder, contestant, seed)
+    runner, given = os.getppid(), job_of(folder, contestant, seed, _names(selections))
     with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
         # A runner that was killed cannot tell its processes to stop: they see that it has gone.
         watch = Watch(asked=lambda: asked() or os.getppid() != runner)
