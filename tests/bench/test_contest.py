@@ -13,11 +13,13 @@ import pytest
 from contest_support import BEST, WORST, poise, start, write_plugin, write_table
 
 from poise.bench.result import Result, compact
+from poise.cli.main import app
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.workflow.contest.bench import bench_of, check_bench, missing, open_bench, read_bench, threads_each
 from poise.workflow.contest.report import report
 from poise.workflow.contest.runner import job_of
+from poise.workflow.contest.searching import MethodContestant
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,51 @@ def test_what_cannot_run_is_refused_before_anything_is_written(
     assert message in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "bench").exists()
+
+
+OWN_TABLE = f"genotype,c10_test_200\n{BEST},90\n"
+DARTS_TABLE = (
+    "genotype,a\n\"Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2,3,4,5], "
+    "reduce=[('max_pool_3x3', 0), ('skip_connect', 1)], reduce_concat=[2,3,4,5])\",1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--selections", "foo"], "unknown selection 'foo'"),
+        (["--out", "mine"], "mine holds something that is not a bench"),
+        (["--table", "nope.csv"], "no such file: nope.csv"),
+        (["--table", "darts.csv"], "the table is of space darts, not of 'nasbench201'"),
+        (["--table", "own.csv"], "unknown metric 'c100_test_200'"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_measured(
+    words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the words of the command line, where measuring would be an error."""
+    monkeypatch.setattr(MethodContestant, "seconds", measured)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.csv").write_text(OWN_TABLE)
+    (tmp_path / "darts.csv").write_text(DARTS_TABLE)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file.txt").write_text("mine")
+    with pytest.raises(Refused, match=message):
+        app(args=running(tmp_path / "bench", "darts", *words), standalone_mode=False)
+    assert not (tmp_path / "bench").exists()
+
+
+def measured(*given: object) -> None:
+    raise AssertionError("measured")
+
+
+def test_a_bench_that_was_changed_by_hand_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MethodContestant, "seconds", measured)
+    open_bench(tmp_path, bench(selections=("magnitud",)))
+    with pytest.raises(Refused, match="did you mean 'magnitude'"):
+        app(args=["resume", str(tmp_path)], standalone_mode=False)
 
 
 def bench(**changed: Any) -> Any:

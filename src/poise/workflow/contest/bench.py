@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from poise.bench.protocol import protocol
 from poise.bench.result import Result, read_result, safe
+from poise.bench.table import Table, open_table
 from poise.config.values import first_problem
 from poise.engine.lock import NAME as LOCK
 from poise.engine.run import RunFolder
@@ -137,6 +138,15 @@ def check_bench(folder: Path, bench: Bench) -> None:
     elif folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - {LOCK}):
         raise Refused(f"{folder} holds something that is not a bench; choose another folder")
     bench.check(folder)
+
+
+def truth_of(bench: Bench, table: str | Path) -> Table:
+    """Ground truth for what the bench searches. Raises `Refused` if the file holds none, of its space and metrics."""
+    rules = protocol(bench.protocol)
+    truth = open_table(table).of(rules.space)
+    for metric in (rules.metric, *rules.checks):
+        truth.column(metric)
+    return truth
 
 
 def open_bench(folder: Path, bench: Bench) -> None:

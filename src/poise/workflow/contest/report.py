@@ -9,7 +9,6 @@ from pathlib import Path
 
 from poise.bench.judge import Standing, standings
 from poise.bench.protocol import protocol
-from poise.bench.table import open_table
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.anytime import anytime_figure
@@ -17,7 +16,7 @@ from poise.report.contest import contest_dict, contest_markdown, rows_markdown
 from poise.report.guards import guard_dict, guard_rows, indicator_rows
 from poise.report.inside import inside_rows
 from poise.report.style import save_figure
-from poise.workflow.contest.bench import missing, read_bench, results_of
+from poise.workflow.contest.bench import missing, read_bench, results_of, truth_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
     where = table if table is not None else bench.table
     if where is None:
         raise Refused("a report needs ground truth; say where it is with --table")
-    truth = open_table(where).of(rules.space)
+    truth = truth_of(bench, where)
     results = results_of(folder)
     if not results:
         raise Refused(f"the bench at {folder} has no results yet")

@@ -158,7 +158,11 @@ def _last_line(log: Path) -> str:
 
 
 def estimate(bench: Bench, folder: Path) -> str:
-    """What is left to do and about how long it takes, from a few measured steps of every contestant."""
+    """What is left to do and about how long it takes, from a few measured steps of every contestant.
+
+    Raises `Refused` if the bench cannot run in this folder, before anything is measured.
+    """
+    check_bench(folder, bench)
     left = [job for job in bench.jobs(folder) if missing(job, folder)]
     seconds: dict[str, float] = {}
     before = torch.get_num_threads()
