@@ -159,7 +159,7 @@ DARTS_TABLE = (
     [
         (["--selections", "foo"], "unknown selection 'foo'"),
         (["--out", "mine"], "mine holds something that is not a bench"),
-        (["--table", "nope.csv"], "no such file: nope.csv"),
+        (["--table", "nope.csv"], "no such file: .*/nope.csv"),
         (["--table", "darts.csv"], "the table is of space darts, not of 'nasbench201'"),
         (["--table", "own.csv"], "unknown metric 'c100_test_200'"),
     ],
@@ -223,13 +223,13 @@ def test_a_bench_keeps_what_fixes_the_comparison(tmp_path: Path) -> None:
 def test_every_command_adds_to_what_is_asked_for(tmp_path: Path) -> None:
     """The two commands of docs/results.md, in short: not every contestant was asked for with every rule."""
     first = bench(
-        contestants=("darts", "random"), selections=("magnitude", "perturbation"), seeds=(0, 1), table="a.csv"
+        contestants=("darts", "random"), selections=("magnitude", "perturbation"), seeds=(0, 1), table="/a.csv"
     )
     second = bench(contestants=("poise", "random"), seeds=(0, 1, 2), at_once=2)
     for more in (first, first, second):
         open_bench(tmp_path, more)
     found = read_bench(tmp_path)
-    assert (found.table, found.at_once) == ("a.csv", 2)
+    assert (found.table, found.at_once) == ("/a.csv", 2)
     wanted = {
         *(f"darts--{rule}--seed-{seed}.json" for rule in ("magnitude", "perturbation") for seed in (0, 1)),
         *(f"{name}--seed-{seed}.json" for name in ("poise--magnitude", "random--own") for seed in (0, 1, 2)),
@@ -281,6 +281,34 @@ def test_a_bench_of_an_older_poise_is_read(tmp_path: Path) -> None:
     assert read_bench(tmp_path) == bench()
     open_bench(tmp_path, bench(seeds=(0, 4)))
     assert read_bench(tmp_path) == bench(seeds=(0, 4))
+
+
+def test_a_bench_goes_on_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is a path is written down as an absolute one; names are not, also where a folder happens to have one."""
+    for name in ("images/train/a", "digits/train/a", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "t.csv").write_text("")
+    monkeypatch.chdir(tmp_path)
+    given = bench(data="images", table="t.csv")
+    assert (given.data, given.table) == (str(tmp_path / "images"), str(tmp_path / "t.csv"))
+    assert bench(data="elsewhere/../images").data == given.data
+    for name in ("digits", "hf:owner/name", "absent"):
+        assert bench(data=name).data == name
+    open_bench(tmp_path / "new", given)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    found = read_bench(tmp_path / "new")
+    assert found == given
+    check_bench(tmp_path / "new", bench(data="../images"))
+
+    # One whose paths were written as typed goes on where it was started, as it was started.
+    monkeypatch.chdir(tmp_path)
+    old = given.model_copy(update={"data": "images"})
+    open_bench(tmp_path / "old", old)
+    check_bench(tmp_path / "old", given)
+    open_bench(tmp_path / "old", given)
+    assert read_bench(tmp_path / "old").data == "images"
+    with pytest.raises(Refused, match=r"has data images, not .*elsewhere"):
+        check_bench(tmp_path / "old", bench(data="elsewhere"))
 
 
 def test_threads_are_divided() -> None:

@@ -75,7 +75,7 @@ def run(
 
     given = bench_of(
         protocol=protocol, contestants=_names(methods), selections=_names(selections), seeds=_seeds(seeds), data=data,
-        device=device, precision=precision, table=None if table is None else str(table), at_once=jobs,
+        device=device, precision=precision, table=table, at_once=jobs,
     )  # fmt: skip
     check_bench(out, given)
     if given.table is not None:  # only to see that the report can be made

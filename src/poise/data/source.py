@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -106,6 +107,20 @@ def _opened(spec: object) -> Source | TextSource:
     if len(path.parts) > 1:
         raise Refused(f"no such file or folder: {path}")
     raise unknown("data source", spec, forms)
+
+
+def from_anywhere(spec: str) -> str:
+    """The same source for a process in another folder: a path to something that exists becomes an absolute one;
+    anything else stays as it is."""
+    path = path_of(spec)
+    if path is None or not os.path.exists(path):
+        return spec
+    absolute = os.path.abspath(path)
+    try:  # "digits" is no path, even where a folder has this name
+        kinds = [next((kind for kind in SOURCES.values() if kind.matches(text)), None) for text in (spec, absolute)]
+    except OSError:
+        return spec
+    return absolute if kinds[0] is kinds[1] else spec
 
 
 def path_of(spec: object) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from poise.bench.protocol import protocol
 from poise.bench.result import Result, read_result, safe
 from poise.bench.table import Table, open_table
 from poise.config.values import first_problem
+from poise.data.source import from_anywhere
 from poise.engine.lock import NAME as LOCK
 from poise.engine.run import RunFolder
 from poise.engine.settings import Settings, Size
@@ -75,7 +77,8 @@ class Bench(Settings):
             yield Job(rules, label, seed, tuple(selections), self.data, self.device, self.precision, work)
 
     def extended(self, more: Bench) -> Bench:
-        """With what ``more`` asks for; the table and the number of processes are its, if it has them."""
+        """With what ``more`` asks for; the table and the number of processes are its, if it has them. The data stays
+        as it is written, since searches that were begun go on with the same settings only."""
         kept = [request for request in self.requests if not any(map(request.within, more.requests))]
         new = [request for request in more.requests if not any(map(request.within, kept))]
         table = self.table if more.table is None else more.table
@@ -96,11 +99,16 @@ class Bench(Settings):
                 raise Refused(f"contestants {names[safe(label)]} and {label} would share a folder")
 
 
-def bench_of(*, contestants: Sequence[str], selections: Sequence[str], seeds: Sequence[int], **values: Any) -> Bench:
-    """A bench that asks for these. Raises `Refused` for one that makes no sense."""
+def bench_of(
+    *, contestants: Sequence[str], selections: Sequence[str], seeds: Sequence[int], data: str,
+    table: str | Path | None = None, **values: Any,
+) -> Bench:  # fmt: skip
+    """A bench that asks for these; paths become absolute, so that it can be gone on with from anywhere. Raises
+    `Refused` for one that makes no sense."""
     request = {"contestants": contestants, "selections": selections, "seeds": seeds}
+    places = {"data": from_anywhere(data), "table": None if table is None else os.path.abspath(table)}
     try:
-        return Bench.model_validate(values | {"requests": [request]})
+        return Bench.model_validate(values | places | {"requests": [request]})
     except ValidationError as error:
         raise Refused(first_problem(error)) from None
 
@@ -132,7 +140,7 @@ def check_bench(folder: Path, bench: Bench) -> None:
         before = read_bench(folder)
         for name in ("protocol", "data", "device", "precision"):
             old, new = getattr(before, name), getattr(bench, name)
-            if old != new:
+            if old != new and not (name == "data" and from_anywhere(old) == from_anywhere(new)):
                 raise Refused(f"the bench at {folder} has {name} {old}, not {new}; choose another folder")
         before.extended(bench).check_folders()
     elif folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - {LOCK}):
