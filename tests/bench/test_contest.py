@@ -324,3 +324,20 @@ def test_query(plugin: Path, table: Path) -> None:
     code, _, err = poise(plugin, "bench", "query", "|no~0|", "--table", str(table))
     assert code == 2
     assert len(err.splitlines()) == 1
+
+
+def test_query_of_a_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell with the smaller latency and loss is the best by them, once it is said that less is better."""
+    monkeypatch.setenv("COLUMNS", "120")
+    (tmp_path / "own.csv").write_text(f"genotype,score,loss,latency\n{WORST},1,0.5,2\n{BEST},3,1.5,4\n")
+
+    def ranks(*words: str) -> list[str]:
+        capsys.readouterr()
+        app(["bench", "query", WORST, "--table", str(tmp_path / "own.csv"), *words], standalone_mode=False)
+        lines = capsys.readouterr().out.splitlines()
+        return [line.split()[2] for line in lines if line.strip().startswith(("score", "loss", "latency"))]
+
+    assert ranks() == ["2", "2", "2"]
+    assert ranks("--lower", "loss", "--lower", "latency") == ["2", "1", "1"]
+    with pytest.raises(Refused, match="unknown metric 'latencies'; did you mean 'latency'"):
+        ranks("--lower", "latencies")

@@ -124,13 +124,16 @@ def report(
 def query(
     architecture: Annotated[str, typer.Argument(help="In the table's notation, or a genotype file.")],
     table: Annotated[Path, typer.Option(help="Ground truth.")],
+    lower: Annotated[
+        list[str] | None, typer.Option(help="A metric of your own table of which less is better; may be repeated.")
+    ] = None,
 ) -> None:
     """What a table knows of one architecture: true accuracies, rank, percentile, cost, latency."""
     from poise.bench.table import open_table
     from poise.engine.run import read_genotype
     from poise.report.contest import query_table
 
-    truth = open_table(table)
+    truth = open_table(table, lower=lower or ())
     is_file = "|" not in architecture and os.path.isfile(architecture)  # also where a text is too long for a name
     console.print(query_table(truth, read_genotype(Path(architecture)) if is_file else architecture))
 
