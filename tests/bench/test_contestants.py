@@ -6,14 +6,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from poise.bench.protocol import SMOKE
 from poise.config import resolve
 from poise.engine.events import ignore
 from poise.engine.keeper import Watch
 from poise.engine.streams import stream
+from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.workflow.contest.job import CONTESTANTS, Job
+from poise.workflow.contest.job import CONTESTANTS, Job, check
 from poise.workflow.contest.searching import _epochs, random_genotype
+from poise.workflow.contest.stopwatch import Stopwatch
 from poise.workflow.prepare import Preparation
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
@@ -39,6 +43,41 @@ def test_the_largest_has_the_most_weights_of_all_that_are_drawn(tmp_path: Path) 
     assert weights(found.genotype) == max(weights(genotype) for genotype in drawn)
     assert found.selection == ""
     assert len(found.epochs) == 0
+
+
+@pytest.mark.parametrize("setting", ["seed=7", " seed=7", "device=cpu", "precision=64", "data.size=8"])
+def test_no_contestant_sets_what_the_bench_fixes(setting: str, tmp_path: Path) -> None:
+    allowed = dataclasses.replace(job(tmp_path), contestant="darts:search.epochs=9")
+    check(allowed)
+    given = dataclasses.replace(job(tmp_path), contestant=f"darts:search.epochs=9:{setting}")
+    with pytest.raises(Refused, match=f"{setting.strip().partition('=')[0]} is fixed by the bench"):
+        check(given)
+
+
+@pytest.mark.parametrize("note", ["", "12.", "nan", "x", b"\xff"])
+def test_a_damaged_note_of_seconds_counts_as_none(note: str | bytes, tmp_path: Path) -> None:
+    path = tmp_path / "seconds"
+    path.write_bytes(note if isinstance(note, bytes) else note.encode())
+    kept = 12.0 if note == "12." else 0.0
+    assert kept <= Stopwatch(path).seconds < kept + 5
+
+
+def test_a_note_of_seconds_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one is not touched before the new one is whole, so a kill leaves one of them."""
+    path = tmp_path / "seconds"
+    path.write_text("40.0")
+
+    def killed(*names: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as at_the_end:
+        at_the_end.setattr("os.replace", killed)
+        with pytest.raises(KeyboardInterrupt), Stopwatch(path):
+            pass
+    assert path.read_text() == "40.0"
+    with Stopwatch(path):
+        pass
+    assert 40 <= float(path.read_text()) < 45
 
 
 def record(favourite: int, **more: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from contest_support import BEST, OPERATIONS, WORST, text_of, value_of
 
 from poise.bench.guarding import Watched, foresight, guards, replay, tally
-from poise.bench.judge import Judged, at_time, judge, standings
+from poise.bench.judge import Judged, _against_chance, at_time, judge, standings
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.result import Result, compact, read_result
 from poise.bench.statistics import expected_best_of
@@ -64,6 +65,25 @@ def test_tau_is_that_of_the_supernet_and_the_truth(table: Table) -> None:
     turned = [[text, -score, loss] for text, score, loss in ranked]
     assert judge(result(BEST, ranking=turned), table, SMOKE).tau == pytest.approx(-1)
     assert judge(result(BEST, ranking=[[text, 0.5, 1.0] for text, _, _ in ranked]), table, SMOKE).tau is None
+
+
+def test_more_seeds_than_can_be_counted_exactly(table: Table) -> None:
+    results = [result(text, name, seed) for name, text in (("darts", WORST), ("pc-darts", BEST)) for seed in range(25)]
+    best, _ = standings(results, table, SMOKE)
+    assert best.against_base == pytest.approx((1 / 100_001, 1 / 100_001))
+
+
+def test_chance_of_many_seeds_is_that_of_the_normal_distribution() -> None:
+    """400 draws, 100,000 times, not all at once. 0.02 is one standard deviation, 0.4 / 20, of their mean."""
+    values = np.random.default_rng(0).normal(0, 0.4, 5000)
+    values -= values.mean()
+    values *= 0.4 / values.std()
+    tracemalloc.start()
+    found = _against_chance([0.02] * 400, values)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == pytest.approx(0.1587, abs=0.004)
+    assert most < 250e6
 
 
 def test_standings(table: Table) -> None:

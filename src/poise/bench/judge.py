@@ -172,5 +172,10 @@ def _against_chance(
 ) -> float:
     """The share of ``draws`` samples of as many random architectures whose mean is at least the one seen, counting the
     one seen itself: never 0."""
-    samples = np.random.default_rng(0).choice(table, (draws, len(own))).mean(axis=1)
-    return float((np.count_nonzero(samples >= np.mean(own) - 1e-9) + 1) / (draws + 1))
+    generator = np.random.default_rng(0)
+    block = max(1, 10_000_000 // len(own))  # of samples at a time, so that many seeds fit
+    hits = 0
+    for start in range(0, draws, block):
+        samples = generator.choice(table, (min(block, draws - start), len(own))).mean(axis=1)
+        hits += int(np.count_nonzero(samples >= np.mean(own) - 1e-9))
+    return (hits + 1) / (draws + 1)

@@ -71,12 +71,15 @@ def run(
     precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
 ) -> None:
     """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
-    from poise.workflow.contest.bench import bench_of
+    from poise.workflow.contest.bench import bench_of, check_bench, truth_of
 
     given = bench_of(
         protocol=protocol, contestants=_names(methods), selections=_names(selections), seeds=_seeds(seeds), data=data,
-        device=device, precision=precision, table=None if table is None else str(table), at_once=jobs,
+        device=device, precision=precision, table=table, at_once=jobs,
     )  # fmt: skip
+    check_bench(out, given)
+    if given.table is not None:  # only to see that the report can be made
+        truth_of(given, given.table)
     run_and_show(given, out)
 
 
@@ -112,7 +115,7 @@ def report(
     if rows := guard_rows(found.standings):
         console.print(rows_table(rows))
     if found.missing:
-        say(f"{found.missing} runs are missing")
+        say("1 result is missing" if found.missing == 1 else f"{found.missing} results are missing")
     for file in found.files:
         say(f"wrote {file}")
 
@@ -121,13 +124,16 @@ def report(
 def query(
     architecture: Annotated[str, typer.Argument(help="In the table's notation, or a genotype file.")],
     table: Annotated[Path, typer.Option(help="Ground truth.")],
+    lower: Annotated[
+        list[str] | None, typer.Option(help="A metric of your own table of which less is better; may be repeated.")
+    ] = None,
 ) -> None:
     """What a table knows of one architecture: true accuracies, rank, percentile, cost, latency."""
     from poise.bench.table import open_table
     from poise.engine.run import read_genotype
     from poise.report.contest import query_table
 
-    truth = open_table(table)
+    truth = open_table(table, lower=lower or ())
     is_file = "|" not in architecture and os.path.isfile(architecture)  # also where a text is too long for a name
     console.print(query_table(truth, read_genotype(Path(architecture)) if is_file else architecture))
 
@@ -144,7 +150,7 @@ def import_(
 
 
 @bench.command(hidden=True)
-def job(folder: Path, contestant: str, seed: int) -> None:
+def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typer.Option()]) -> None:
     """One job of a bench."""
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
@@ -152,7 +158,7 @@ def job(folder: Path, contestant: str, seed: int) -> None:
     from poise.workflow.contest.job import perform
     from poise.workflow.contest.runner import job_of
 
-    runner, given = os.getppid(), job_of(folder, contestant, seed)
+    runner, given = os.getppid(), job_of(folder, contestant, seed, _names(selections))
     with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
         # A runner that was killed cannot tell its processes to stop: they see that it has gone.
         watch = Watch(asked=lambda: asked() or os.getppid() != runner)

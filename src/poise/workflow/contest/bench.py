@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,9 @@ from pydantic import Field, ValidationError
 
 from poise.bench.protocol import protocol
 from poise.bench.result import Result, read_result, safe
+from poise.bench.table import Table, open_table
 from poise.config.values import first_problem
+from poise.data import source_name
 from poise.engine.lock import NAME as LOCK
 from poise.engine.run import RunFolder
 from poise.engine.settings import Settings, Size
@@ -20,15 +22,38 @@ from poise.selection.rule import SELECTIONS
 from poise.workflow.contest.job import OWN, Job, check, expected_files
 
 FILE = "bench.json"
+VERSION = 2
 
 
-class Bench(Settings):
-    """Contestants × seeds, each with every selection."""
+class Request(Settings):
+    """What one command asks for: contestants × seeds, each with every selection."""
 
-    protocol: str
     contestants: tuple[str, ...]
     selections: tuple[str, ...]
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...]
+
+    def within(self, other: Request) -> bool:
+        """Whether the other one asks for all of this."""
+        return all(set(getattr(self, name)) <= set(getattr(other, name)) for name in Request.model_fields)
+
+    def check(self) -> None:
+        """Raise `Refused` if it asks for nothing, for something twice, or for an unknown rule."""
+        for name in Request.model_fields:
+            values = getattr(self, name)
+            if not values:
+                raise Refused(f"a bench needs {name}")
+            if len(set(values)) < len(values):
+                raise Refused(f"the {name} of a bench differ from each other, got {', '.join(map(str, values))}")
+        for rule in self.selections:
+            if rule != OWN:
+                SELECTIONS[rule]
+
+
+class Bench(Settings):
+    """What all commands together asked for, and what is the same for all of it."""
+
+    protocol: str
+    requests: tuple[Request, ...]
     data: str
     device: str = "auto"
     precision: str = "32"
@@ -38,36 +63,51 @@ class Bench(Settings):
     """Processes side by side."""
 
     def jobs(self, folder: Path) -> Iterator[Job]:
-        """All jobs, seed by seed, so that every contestant has results early."""
+        """All jobs, each with every selection that was asked of it; seed by seed, so that every contestant has results
+        early."""
         rules = protocol(self.protocol)
-        for seed in self.seeds:
-            for label in self.contestants:
-                work = folder / "runs" / safe(label) / f"seed-{seed}"
-                yield Job(rules, label, seed, self.selections, self.data, self.device, self.precision, work)
+        asked: dict[tuple[str, int], dict[str, None]] = {}
+        for request in self.requests:
+            for seed in request.seeds:
+                for label in request.contestants:
+                    asked.setdefault((label, seed), {}).update(dict.fromkeys(request.selections))
+        for (label, seed), selections in asked.items():
+            work = folder / "runs" / safe(label) / f"seed-{seed}"
+            yield Job(rules, label, seed, tuple(selections), self.data, self.device, self.precision, work)
+
+    def extended(self, more: Bench) -> Bench:
+        """With what ``more`` asks for; the table and the number of processes are its, if it has them. The data stays
+        as it is written, since searches that were begun go on with the same settings only."""
+        kept = [request for request in self.requests if not any(map(request.within, more.requests))]
+        new = [request for request in more.requests if not any(map(request.within, kept))]
+        table = self.table if more.table is None else more.table
+        return self.model_copy(update={"requests": (*kept, *new), "table": table, "at_once": more.at_once})
 
     def check(self, folder: Path) -> None:
         """Raise `Refused` if any of it cannot run. Writes nothing."""
-        for name in ("contestants", "selections", "seeds"):
-            values = getattr(self, name)
-            if not values:
-                raise Refused(f"a bench needs {name}")
-            if len(set(values)) < len(values):
-                raise Refused(f"the {name} of a bench differ from each other, got {', '.join(map(str, values))}")
-        for rule in self.selections:
-            if rule != OWN:
-                SELECTIONS[rule]
-        names: dict[str, str] = {}
-        for label in self.contestants:
-            if names.setdefault(safe(label), label) != label:
-                raise Refused(f"contestants {names[safe(label)]} and {label} would share a folder")
+        for request in self.requests:
+            request.check()
         for job in self.jobs(folder):
             check(job)
 
+    def check_folders(self) -> None:
+        """Raise `Refused` if two contestants would work in the same folder."""
+        names: dict[str, str] = {}
+        for label in (label for request in self.requests for label in request.contestants):
+            if names.setdefault(safe(label), label) != label:
+                raise Refused(f"contestants {names[safe(label)]} and {label} would share a folder")
 
-def bench_of(**values: Any) -> Bench:
-    """A bench of these values. Raises `Refused` for one that makes no sense."""
+
+def bench_of(
+    *, contestants: Sequence[str], selections: Sequence[str], seeds: Sequence[int], data: str,
+    table: str | Path | None = None, **values: Any,
+) -> Bench:  # fmt: skip
+    """A bench that asks for these; paths become absolute, so that it can be gone on with from anywhere. Raises
+    `Refused` for one that makes no sense."""
+    request = {"contestants": contestants, "selections": selections, "seeds": seeds}
+    places = {"data": source_name(data), "table": None if table is None else str(Path(table).absolute())}
     try:
-        return Bench.model_validate(values)
+        return Bench.model_validate(values | places | {"requests": [request]})
     except ValidationError as error:
         raise Refused(first_problem(error)) from None
 
@@ -78,8 +118,11 @@ def read_bench(folder: Path) -> Bench:
     if not path.is_file():
         raise Refused(f"there is no bench at {folder}")
     value = RunFolder(folder).read_json(FILE)
-    if value.pop("format", None) != "poise.bench" or value.pop("version", None) != 1:
+    version = value.pop("version", None)
+    if value.pop("format", None) != "poise.bench" or version not in (1, VERSION):
         raise Refused(f"{path} is not a bench that this poise can read")
+    if version == 1:  # which held what the last command asked for
+        value["requests"] = [{name: value.pop(name) for name in Request.model_fields if name in value}]
     try:
         return Bench.model_validate(value)
     except ValidationError as error:
@@ -91,28 +134,40 @@ def check_bench(folder: Path, bench: Bench) -> None:
 
     Contestants, selections and seeds may be added to a bench that is there; what fixes the comparison may not change.
     """
+    bench.check_folders()
     if (folder / FILE).is_file():
         before = read_bench(folder)
         for name in ("protocol", "data", "device", "precision"):
             old, new = getattr(before, name), getattr(bench, name)
-            if old != new:
+            if old != new and not (name == "data" and source_name(old) == source_name(new)):
                 raise Refused(f"the bench at {folder} has {name} {old}, not {new}; choose another folder")
+        before.extended(bench).check_folders()
     elif folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - {LOCK}):
         raise Refused(f"{folder} holds something that is not a bench; choose another folder")
     bench.check(folder)
 
 
+def truth_of(bench: Bench, table: str | Path) -> Table:
+    """Ground truth for what the bench searches. Raises `Refused` if the file holds none, of its space and metrics."""
+    rules = protocol(bench.protocol)
+    truth = open_table(table).of(rules.space)
+    for metric in (rules.metric, *rules.checks):
+        truth.column(metric)
+    return truth
+
+
 def open_bench(folder: Path, bench: Bench) -> None:
-    """Write down what the bench in this folder compares."""
+    """Write down what the bench in this folder compares, beside what it compared before."""
     for name in ("results", "logs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    about = {"format": "poise.bench", "version": 1} | bench.model_dump(mode="json")
+    whole = read_bench(folder).extended(bench) if (folder / FILE).is_file() else bench
+    about = {"format": "poise.bench", "version": VERSION} | whole.model_dump(mode="json")
     RunFolder(folder).write(FILE, json.dumps(about, indent=2))
 
 
-def missing(job: Job, folder: Path) -> bool:
-    """Whether the job still has to be done."""
-    return not all((folder / "results" / name).is_file() for name in expected_files(job))
+def missing(job: Job, folder: Path) -> list[str]:
+    """The files of results that the job still has to make."""
+    return [name for name in expected_files(job) if not (folder / "results" / name).is_file()]
 
 
 def results_of(folder: Path) -> list[Result]:

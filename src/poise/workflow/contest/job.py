@@ -83,6 +83,10 @@ SEARCH = "search"
 """The contestant that searches with the method that the job names."""
 
 
+FIXED = ("seed", "device", "precision", "data")
+"""Settings that every contestant is given: with one of its own its runs would not be what they are called."""
+
+
 def contestant(label: str) -> Contestant:
     """The contestant of a label. Raises `Refused` for a name that is neither a contestant nor a method."""
     name = label.partition(":")[0]
@@ -97,6 +101,10 @@ def check(job: Job) -> None:
     """Raise `Refused` for a job that cannot run, before anything is read or written."""
     found = contestant(job.contestant)
     if found is CONTESTANTS[SEARCH]:
+        for text in job.contestant.split(":")[1:]:
+            name = parse_override(text)[0]
+            if name.partition(".")[0] in FIXED:
+                raise Refused(f"{name} is fixed by the bench; {job.contestant} cannot set it")
         job.settings(job.name).build_method()
     elif ":" in job.contestant:
         raise Refused(f"{job.name} takes no settings, got {job.contestant}")

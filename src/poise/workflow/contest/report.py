@@ -9,7 +9,6 @@ from pathlib import Path
 
 from poise.bench.judge import Standing, standings
 from poise.bench.protocol import protocol
-from poise.bench.table import open_table
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.anytime import anytime_figure
@@ -17,12 +16,12 @@ from poise.report.contest import contest_dict, contest_markdown, rows_markdown
 from poise.report.guards import guard_dict, guard_rows, indicator_rows
 from poise.report.inside import inside_rows
 from poise.report.style import save_figure
-from poise.workflow.contest.bench import read_bench, results_of
+from poise.workflow.contest.bench import missing, read_bench, results_of, truth_of
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a bench found, and the files that hold it."""
+    """What a bench found, the files that hold it, and how many results it still lacks."""
 
     standings: Sequence[Standing]
     files: tuple[Path, ...]
@@ -44,7 +43,7 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
     where = table if table is not None else bench.table
     if where is None:
         raise Refused("a report needs ground truth; say where it is with --table")
-    truth = open_table(where).of(rules.space)
+    truth = truth_of(bench, where)
     results = results_of(folder)
     if not results:
         raise Refused(f"the bench at {folder} has no results yet")
@@ -59,6 +58,4 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
     if any(all(each.result.epochs for each in standing.runs) for standing in found):
         figure = anytime_figure(found, rules.title, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)
         files += save_figure(figure, folder / "figures", "anytime")
-    expected = sum(1 for job in bench.jobs(folder))
-    done = len({(result.contestant, result.seed) for result in results})
-    return Report(found, tuple(files), expected - done)
+    return Report(found, tuple(files), sum(len(missing(job, folder)) for job in bench.jobs(folder)))

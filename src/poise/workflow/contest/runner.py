@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -59,10 +59,10 @@ Watcher = Callable[[Sequence[State]], None]
 def run_bench(
     bench: Bench, folder: Path, watch: Watcher = lambda states: None, asked: Callable[[], bool] = lambda: False
 ) -> list[State]:
-    """Do what is missing; returns where every job stands in the end.
+    """Do what is missing of what ``bench`` asks for; returns where every job of it stands in the end.
 
     Args:
-        bench: what is compared.
+        bench: what is compared; what the folder's bench asks for besides is left as it is.
         folder: of the bench; created, or gone on with.
         watch: told where everything stands, a few times a second.
         asked: whether to stop.
@@ -117,6 +117,7 @@ def _start(job: Job, folder: Path, threads: int) -> _Process:
     """The job in a process of its own, which sees ``threads`` cores."""
     log = folder / "logs" / f"{job.folder.parent.name}-{job.folder.name}.log"
     words = [sys.executable, "-m", "poise", "bench", "job", str(folder), job.contestant, str(job.seed)]
+    words += ["--selections", ",".join(job.selections)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     with log.open("ab") as file:
         # A group of its own: an interrupt from the keyboard reaches the runner, which tells its processes itself.
@@ -157,7 +158,11 @@ def _last_line(log: Path) -> str:
 
 
 def estimate(bench: Bench, folder: Path) -> str:
-    """What is left to do and about how long it takes, from a few measured steps of every contestant."""
+    """What is left to do and about how long it takes, from a few measured steps of every contestant.
+
+    Raises `Refused` if the bench cannot run in this folder, before anything is measured.
+    """
+    check_bench(folder, bench)
     left = [job for job in bench.jobs(folder) if missing(job, folder)]
     seconds: dict[str, float] = {}
     before = torch.get_num_threads()
@@ -172,9 +177,11 @@ def estimate(bench: Bench, folder: Path) -> str:
     return f"{len(left)} runs, {bench.at_once} at a time: about {total / 60:.0f} minutes"
 
 
-def job_of(folder: Path, contestant: str, seed: int) -> Job:
-    """One job of the bench in a folder. Raises `Refused` if the bench has none such."""
+def job_of(folder: Path, contestant: str, seed: int, selections: Sequence[str]) -> Job:
+    """One job of the bench in a folder, with these selections alone. Raises `Refused` if the bench has none such."""
     for job in read_bench(folder).jobs(folder):
-        if (job.contestant, job.seed) == (contestant, seed):
-            return job
-    raise Refused(f"the bench at {folder} has no contestant {contestant!r} with seed {seed}")
+        if (job.contestant, job.seed) == (contestant, seed) and set(selections) <= set(job.selections):
+            return replace(job, selections=tuple(selections))
+    raise Refused(
+        f"the bench at {folder} has no contestant {contestant!r} with seed {seed} and {', '.join(selections)}"
+    )

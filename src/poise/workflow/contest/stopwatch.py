@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from poise.engine.checkpoint import write_durably
 from poise.engine.events import Event
 
 EVERY = 5.0
@@ -18,7 +20,7 @@ class Stopwatch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._before = float(path.read_text(encoding="ascii")) if path.is_file() else 0.0
+        self._before = _read(path)
         self._start = self._noted = time.monotonic()
 
     @property
@@ -41,4 +43,13 @@ class Stopwatch:
 
     def _note(self) -> None:
         self._noted = time.monotonic()
-        self._path.write_text(f"{self.seconds:.3f}", encoding="ascii")
+        write_durably(self._path, f"{self.seconds:.3f}".encode("ascii"))
+
+
+def _read(path: Path) -> float:
+    """The seconds of a note; 0 if there is none, or none that can be read."""
+    try:
+        seconds = float(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
