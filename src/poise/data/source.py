@@ -116,7 +116,7 @@ def source_name(spec: object) -> str:
     path = path_of(spec)
     assert path is not None
     try:
-        here = str(path.absolute()) if path.exists() else str(spec)
+        here = str(path.resolve()) if path.exists() else str(spec)
     except (OSError, ValueError):  # no file can have that name
         return str(spec)
     # A folder that is called like a source is not meant by its name alone.

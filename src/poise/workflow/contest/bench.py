@@ -105,7 +105,7 @@ def bench_of(
     """A bench that asks for these; paths become absolute, so that it can be gone on with from anywhere. Raises
     `Refused` for one that makes no sense."""
     request = {"contestants": contestants, "selections": selections, "seeds": seeds}
-    places = {"data": source_name(data), "table": None if table is None else str(Path(table).absolute())}
+    places = {"data": source_name(data), "table": None if table is None else str(Path(table).resolve())}
     try:
         return Bench.model_validate(values | places | {"requests": [request]})
     except ValidationError as error:
