@@ -17,6 +17,7 @@ from poise.data import Images, open_source
 from poise.engine.events import EpochEnded, Event, Noted
 from poise.errors import Refused
 from poise.workflow.prepare import Preparation
+from poise.workflow.retrain import source_of
 from poise.workflow.search import choose
 
 TINY: dict[str, Any] = {"search.epochs": 2, "search.images_per_half": 64, "search.batch_size": 32}
@@ -285,6 +286,7 @@ def test_what_is_left_out_or_seen_twice_is_said(tmp_path: Path) -> None:
     assert any("3 of 20 test images are also in the training split" in note for note in notes)
     assert any("2 images could not be read" in note and "broken.png" in note for note in notes)
     notes.clear()
+    assert source_of(tmp_path / "run") == str(tmp_path / "data"), "where poise evaluate finds it"
     measured = poise.evaluate(tmp_path / "run", tmp_path / "data", listen=listen)
     assert measured["accuracy"] * 20 == pytest.approx(round(measured["accuracy"] * 20)), "of 20 images"
     assert any("could not be read" in note and "broken.png" in note for note in notes), "left out, as in the training"
