@@ -234,10 +234,7 @@ def _approximate(a: NDArray[np.float64], b: NDArray[np.float64]) -> UnpairedTest
 
     n, m = len(a), len(b)
     ordered = np.sort(np.concatenate([a, b]))
-    highest, lowest = (
-        (ordered[m:], ordered[:m]),
-        (ordered[:n], ordered[n:]),
-    )  # the most that the first could be, and least
+    highest, lowest = (ordered[m:], ordered[:m]), (ordered[:n], ordered[n:])  # how the samples could differ most
     return UnpairedTest(
         n=n,
         m=m,

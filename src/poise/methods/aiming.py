@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from poise.methods.expected_cost import ExpectedCost
@@ -30,7 +30,7 @@ def aimed(method: Method, target: CostTarget) -> Method:
     """
     old = method.penalty.terms if isinstance(method.penalty, Sum) else (method.penalty,)
     terms = tuple(term for term in old if not isinstance(term, (ExpectedCost, NoPenalty)))
-    table = None if target.table is None else os.path.abspath(target.table)
+    table = None if target.table is None else str(Path(target.table).resolve())
     aim: dict[str, Any] = {"target": target.value, "metric": target.metric, "table": table}
     given = next((term for term in old if isinstance(term, ExpectedCost)), ExpectedCost(**aim))
     cost = replace(given, **aim)
