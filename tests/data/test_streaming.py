@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import pickle
@@ -282,7 +283,7 @@ def test_senseless_batches_are_refused(photos: Path) -> None:
 
 def test_workers_end_with_the_epoch_and_hear_no_signals(photos: Path) -> None:
     images = opened(photos).streamed("train")
-    before = children()
+    before, registered = children(), atexit._ncallbacks()
     passing = batches(images, 1, workers=2).epoch(torch.Generator())
     next(passing)
     workers = children() - before
@@ -293,6 +294,7 @@ def test_workers_end_with_the_epoch_and_hear_no_signals(photos: Path) -> None:
     assert len([next(passing) for _ in range(6)]) == 6
     passing.close()
     assert not children() & workers
+    assert atexit._ncallbacks() == registered, "days of epochs leave nothing behind"
 
 
 LEFT_OPEN = """
