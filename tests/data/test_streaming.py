@@ -281,20 +281,23 @@ def test_senseless_batches_are_refused(photos: Path) -> None:
             batches(images, **wrong)  # type: ignore[arg-type]
 
 
-def test_workers_end_with_the_epoch_and_hear_no_signals(photos: Path) -> None:
+def test_workers_end_with_the_epoch_and_hear_no_signals(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = opened(photos).streamed("train")
-    before, registered = children(), atexit._ncallbacks()
+    at_exit: list[Any] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    monkeypatch.setattr(atexit, "unregister", at_exit.remove)
+    before = children()
     passing = batches(images, 1, workers=2).epoch(torch.Generator())
     next(passing)
     workers = children() - before
-    assert len(workers) == 2
+    assert (len(workers), len(at_exit)) == (2, 1)
     for worker in workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(worker, number)
     assert len([next(passing) for _ in range(6)]) == 6
     passing.close()
     assert not children() & workers
-    assert atexit._ncallbacks() == registered, "days of epochs leave nothing behind"
+    assert not at_exit, "days of epochs leave nothing behind"
 
 
 LEFT_OPEN = """
