@@ -14,6 +14,7 @@ from poise.spaces import ModuleSpace, Task
 from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice, mixed_sum
 from poise.supernet.groups import ChoiceGroup, Row
+from poise.supernet.observed import observed
 from poise.supernet.supernet import ModuleSupernet
 
 TASK = Task(3, (2, 2), 4)
@@ -96,6 +97,105 @@ def test_weight_0_has_a_gradient() -> None:
 def test_outside_a_search_a_choice_is_the_mean() -> None:
     assert Choice([Times(2.0), Times(4.0)])(torch.ones(1)).tolist() == [3.0]
     assert "mixture" not in activation().state_dict()
+
+
+class Gives(nn.Module):
+    """Whatever it is told to."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> object:
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.ones(2, 1), r"got \[2, 3\] float32 from 'fits' and \[2, 1\] float32 from 'other'"),
+        (torch.ones(3), r"\[2, 3\] float32 from 'fits' and \[3\] float32 from 'other'"),
+        (torch.tensor(1.0), r"\[2, 3\] float32 from 'fits' and \[\] float32 from 'other'"),
+        (torch.ones(2, 3).double(), "float32 from 'fits' and .* float64 from 'other'"),
+        (torch.ones(2, 3).bfloat16(), "float32 from 'fits' and .* bfloat16 from 'other'"),
+        (torch.ones(2, 3).long(), r"'other' of a Choice puts out \[2, 3\] int64, expected floating point"),
+        ((torch.ones(2, 3), None), "'other' of a Choice puts out a tuple of 2, expected a tensor"),
+        ({"out": torch.ones(2, 3)}, "'other' of a Choice puts out a dict of 'out', expected a tensor"),
+        (None, "'other' of a Choice puts out None, expected a tensor"),
+    ],
+)
+def test_candidates_put_out_the_same_shape_and_dtype(value: object, message: str) -> None:
+    layer = Choice({"fits": nn.Identity(), "other": Gives(value)})
+    with pytest.raises(Refused, match=message):
+        layer(torch.ones(2, 3))
+    with pytest.raises(Refused, match="of a Choice"):
+        Choice({"other": Gives(value), "fits": nn.Identity()})(torch.ones(2, 3))
+
+
+def test_recurrent_candidates_are_refused_for_their_tuples() -> None:
+    with pytest.raises(Refused, match="'gru' of a Choice puts out a tuple of 2"):
+        Choice({"gru": nn.GRU(3, 3), "linear": nn.Linear(3, 3)})(torch.ones(2, 3))
+
+
+def test_autocast_may_mix_precisions() -> None:
+    layer = Choice({"short": nn.Linear(3, 3), "long": nn.LayerNorm(3)})
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer.candidates["short"](torch.ones(2, 3)).dtype != layer.candidates["long"](torch.ones(2, 3)).dtype
+        assert layer(torch.ones(2, 3)).dtype == torch.float32
+        with pytest.raises(Refused, match="the same shape"):
+            Choice({"short": nn.Linear(3, 1), "long": nn.LayerNorm(3)})(torch.ones(2, 3))
+
+
+def test_numbers_without_dimensions_may_be_mixed() -> None:
+    layer = Choice({"a": Times(2.0), "b": Times(4.0)})
+    assert layer(torch.tensor(1.0)).item() == 3.0
+    assert layer.half()(torch.tensor(1.0).half()).dtype == torch.float16
+
+
+class Attends(nn.Module):
+    """Several inputs, some by name."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, x: Tensor, context: Tensor, *, scale: float = 1.0, mask: Tensor | None = None) -> Tensor:
+        found = self.sign * scale * (x + 10 * context)
+        return found if mask is None else found * mask
+
+
+def test_candidates_take_several_inputs_and_keywords() -> None:
+    layer = Choice({"plus": Attends(1.0), "minus": Attends(-1.0)})
+    x, context, row = torch.ones(2), torch.tensor([1.0, 2.0]), {"mixture": torch.tensor([0.75, 0.25])}
+    for given, options, expected in (
+        ((x, context), {}, [5.5, 10.5]),
+        ((x,), {"context": context, "scale": 2.0}, [11.0, 21.0]),
+        ((), {"x": x, "context": context, "mask": torch.tensor([1.0, 0.0])}, [5.5, 0.0]),
+    ):
+        assert torch.func.functional_call(layer, row, given, options).tolist() == expected
+    with pytest.raises(TypeError, match="context"):
+        layer(x)
+
+
+def test_what_choices_were_called_with_is_seen() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = activation()
+            self.attend = Choice([Attends(1.0), Attends(2.0)])
+            self.never = activation()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attend(self.act(self.act(x)[:, :3]), x[:, :3], scale=0.5)
+
+    module = Twice()
+    with observed(module) as calls:
+        module(torch.ones(2, 4))
+    shapes = {path: [[list(value.shape) for value in call.inputs] for call in found] for path, found in calls.items()}
+    assert shapes == {"act": [[[2, 4]], [[2, 3]]], "attend": [[[2, 3], [2, 3]]], "never": []}
+    assert dict(calls["attend"][0].options) == {"scale": 0.5}
+    module(torch.ones(2, 4))
+    assert len(calls["act"]) == 2
 
 
 @pytest.mark.parametrize(

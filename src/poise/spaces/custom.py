@@ -15,13 +15,15 @@ from poise.genotype import Genotype
 from poise.spaces.space import Task, check_choices
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup
+from poise.supernet.intact import keep_intact
 from poise.supernet.supernet import ModuleSupernet, choice_places
 
 
 def with_choices_made(module: nn.Module, genotype: Genotype) -> nn.Module:
     """A copy of ``module`` in which every `Choice` is replaced by the candidate that the genotype keeps.
 
-    Weights come along: what the candidate holds in ``module`` it holds in the copy.
+    Weights come along: what the candidate holds in ``module`` it holds in the copy. Nor does a candidate change what it
+    is given there, or hand it on to be changed, which a `Choice` never does: see `keep_intact`.
     """
     result = copy.deepcopy(module)
     chosen: dict[nn.Module, nn.Module] = {}
@@ -30,6 +32,7 @@ def with_choices_made(module: nn.Module, genotype: Genotype) -> nn.Module:
             choice = result.get_submodule(path)
             assert isinstance(choice, Choice)
             chosen[choice] = choice.candidates[genotype.choices[group]["choice"][0]]
+            keep_intact(chosen[choice])
     if result in chosen:
         return chosen[result]
     for path, layer in list(result.named_modules(remove_duplicate=False)):  # a Choice can stand in several places

@@ -23,9 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.errors import Refused
 from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Pool, ReluConvNorm, SepConv, Skip, Zero
-from poise.supernet.choice import draws
+from poise.supernet.choice import described, draws
 from poise.supernet.depthwise import depthwise_conv
+from poise.supernet.intact import intact
 from poise.supernet.normed_sum import Term, moments, normed_sum
 
 
@@ -105,8 +107,15 @@ class Part(NamedTuple):
 
 @singledispatch
 def take_apart(operation: nn.Module, source: Source) -> Part | None:
-    """The operation applied to the source, as a term; None if it is zero."""
-    return Part(Term(operation(source.x)))
+    """The operation applied to the source, as a term; None if it is zero.
+
+    Raises `Refused` for an operation whose output has not the shape of what its edge ends in.
+    """
+    feature = intact(operation, operation, source.x)
+    shape = source.x[:, :, :: source.stride, :: source.stride].shape
+    if not isinstance(feature, Tensor) or feature.shape != shape:
+        raise Refused(f"{type(operation).__name__} puts out {described(feature)} on its edge, expected {list(shape)}")
+    return Part(Term(feature))
 
 
 @take_apart.register

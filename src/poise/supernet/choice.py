@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from poise.errors import Refused
 from poise.genotype import checked_name
-
-DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
+from poise.supernet.intact import DROPOUTS, intact
 
 
 def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Tensor:
@@ -18,24 +18,64 @@ def mixed_sum(candidates: Iterable[nn.Module], x: Tensor, weights: Tensor) -> Te
 
     Args:
         candidates: modules that map ``x`` to outputs of one shape.
-        x: the input.
+        x: the input; no candidate changes it, see `intact`.
         weights: ``[candidates]``, one row of a mixture.
+
+    Raises:
+        Refused: outputs of different shapes or dtypes, or one that is no tensor of numbers.
 
     Where no gradient flows to the weights and they can be read without waiting for a device, a candidate of weight
     exactly 0 is not computed: a one-hot row costs what the discrete layer costs. One that draws random numbers always
     is, so that later draws are the same whatever the weights. If nothing is left, the first is computed, for its shape.
     """
-    modules = list(candidates)
-    used = list(range(len(modules)))
+    return _mixed([(type(module).__name__, module) for module in candidates], weights, x)
+
+
+def _mixed(candidates: Sequence[tuple[str, nn.Module]], weights: Tensor, *inputs: Any, **options: Any) -> Tensor:
+    """`mixed_sum` of named candidates, for any inputs."""
+    used = list(range(len(candidates)))
     if not weights.requires_grad and weights.device.type == "cpu":
         values = weights.tolist()
-        used = [index for index in used if values[index] != 0.0 or (0.0 in values and draws(modules[index]))] or [0]
+        used = [index for index in used if values[index] != 0.0 or (0.0 in values and draws(candidates[index][1]))]
+    first: tuple[str, Tensor] | None = None
     total: Tensor | None = None
-    for index in used:
-        term = weights[index] * modules[index](x)
+    for index in used or [0]:
+        name, module = candidates[index]
+        output = intact(module, module, *inputs, **options)
+        _check_output(name, output, first)
+        first = first or (name, output)
+        term = weights[index] * output
         total = term if total is None else total + term
     assert total is not None
     return total
+
+
+def _check_output(name: str, output: Any, first: tuple[str, Tensor] | None) -> None:
+    """Raise `Refused` unless a candidate's output can be added to that of the ``first`` one."""
+    if not isinstance(output, Tensor):
+        raise Refused(f"candidate {name!r} of a Choice puts out {described(output)}, expected a tensor")
+    if not (output.is_floating_point() or output.is_complex()):
+        raise Refused(f"candidate {name!r} of a Choice puts out {described(output)}, expected floating point numbers")
+    if first is None:
+        return
+    mixes = torch.is_autocast_enabled(output.device.type)  # which lets some layers put out half precision, some not
+    other, value = first
+    if output.shape != value.shape or (output.dtype != value.dtype and not mixes):
+        raise Refused(
+            f"the candidates of a Choice must put out the same shape and dtype, got {described(value)} from {other!r} "
+            f"and {described(output)} from {name!r}"
+        )
+
+
+def described(value: Any) -> str:
+    """What a value is, for a refusal: a tensor's shape and dtype, or what else it is."""
+    if isinstance(value, Tensor):
+        return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} of {', '.join(map(repr, value)) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
 
 
 def draws(module: nn.Module) -> bool:
@@ -55,9 +95,11 @@ class Choice(nn.Module):
             name every `Choice` decides for itself.
 
     Raises:
-        Refused: fewer than two candidates, one that is no module, or a name that cannot stand in a genotype.
+        Refused: fewer than two candidates, one that is no module, or a name that cannot stand in a genotype; when it is
+            called, candidates whose outputs cannot be added up.
 
-    The layer computes ``sum_o p[o] * o(x)``. Its ``mixture`` buffer, ``[candidates]``, is what
+    The layer computes ``sum_o p[o] * o(x)``, with as many inputs and keyword arguments as its candidates take; one that
+    works in place gets a copy of them. Its ``mixture`` buffer, ``[candidates]``, is what
     `ModuleSupernet` hands it for one call; outside a search it is uniform, so that the module runs as it is.
 
     Example:
@@ -86,5 +128,5 @@ class Choice(nn.Module):
         self.group = group
         self.register_buffer("mixture", torch.full((len(named),), 1 / len(named)), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return mixed_sum(self.candidates.values(), x, self.mixture)
+    def forward(self, *inputs: Any, **options: Any) -> Tensor:
+        return _mixed(list(self.candidates.items()), self.mixture, *inputs, **options)

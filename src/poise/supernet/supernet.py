@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from poise.genotype import checked_name
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 from poise.supernet.inputs import Answer
+from poise.supernet.intact import intact
 
 
 class Supernet(Protocol):
@@ -81,5 +83,6 @@ class ModuleSupernet(nn.Module):
             for name, paths in self.places.items()
             for layer, path in enumerate(paths)
         }
-        logits: Tensor = functional_call(self.module, rows, (images,))
+        # A loss may be called again with the same images, so a module that works in place must not change them.
+        logits: Tensor = intact(self, partial(functional_call, self.module, rows), images)
         return logits

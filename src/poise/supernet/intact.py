@@ -1,0 +1,97 @@
+"""Calls that leave what a module is given as it was, whatever the module does in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from poise.errors import Refused
+
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
+HANDS_ON = (nn.Identity, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, *DROPOUTS)
+"""Modules of torch whose output may be their input, or a view of it."""
+
+KNOWN = "_poise_writes"
+"""The attribute that keeps what was found out about a module: mode (training or not) -> whether it writes."""
+
+
+def intact(module: nn.Module, call: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
+    """``call(*inputs, **options)``, a call of ``module``, with all tensors that it is given left as they are.
+
+    A module that writes into them gets copies. Whether it does shows at its first call in each mode (training,
+    evaluation), which gets copies in any case: after that the others cost none.
+
+    Raises:
+        Refused: the module writes now, and did not at its first call.
+    """
+    known: dict[bool, bool] = module.__dict__.setdefault(KNOWN, {})
+    mode = module.training
+    given = _tensors(inputs, options)
+    inference = torch.is_inference_mode_enabled() or any(tensor.is_inference() for tensor in given)  # writes unknown
+    if inference or known.get(mode, True):
+        inputs, options = copied(inputs, options)
+        given = _tensors(inputs, options)
+    if inference:
+        return call(*inputs, **options)
+    before = [tensor._version for tensor in given]
+    output = call(*inputs, **options)
+    writes = [tensor._version for tensor in given] != before
+    if writes and not known.setdefault(mode, writes):
+        raise Refused(
+            f"{type(module).__name__} writes into what it is given, which it did not at first; let it work on a copy"
+        )
+    known.setdefault(mode, writes)
+    return output
+
+
+def copied(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same with every tensor replaced by a copy that gradients flow through."""
+    copies: dict[int, Tensor] = {}
+
+    def copy(tensor: Tensor) -> Tensor:  # what is given twice stays one tensor
+        if id(tensor) not in copies:
+            copies[id(tensor)] = tensor.clone()
+        return copies[id(tensor)]
+
+    found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, copy, (inputs, options))
+    return found
+
+
+def keep_intact(module: nn.Module) -> None:
+    """Let ``module`` work on copies of what it is given from now on, unless it surely neither writes into its inputs
+    nor hands them on as its output, into which others may write."""
+    if not _detached(module) and _copying not in module._forward_pre_hooks.values():
+        module.register_forward_pre_hook(_copying, with_kwargs=True)
+
+
+def _copying(
+    module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return copied(inputs, options)
+
+
+def _detached(module: nn.Module) -> bool:
+    """Whether what it puts out is new memory, and what it is given stays as it is; False where that is not known."""
+    if type(module) is nn.Sequential:
+        for child in module:
+            if _detached(child):
+                return True
+            if not _plain(child) or getattr(child, "inplace", False):
+                return False
+        return False
+    return _plain(module) and not isinstance(module, HANDS_ON) and not getattr(module, "inplace", False)
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether it is a layer of torch's own."""
+    return type(module).__module__.startswith("torch.nn.modules.") and not list(module.children())
+
+
+def _tensors(inputs: tuple[Any, ...], options: dict[str, Any]) -> list[Tensor]:
+    if len(inputs) == 1 and isinstance(inputs[0], Tensor) and not options:
+        return [inputs[0]]
+    return [value for value in tree_leaves((inputs, options)) if isinstance(value, Tensor)]
