@@ -136,6 +136,9 @@ def test_length_layout_and_dtype() -> None:
     assert last.is_contiguous(memory_format=torch.channels_last)
     assert plain.is_contiguous()
     assert torch.equal(last, plain)
+    grey = Images(images.pixels[:, :1], images.labels, images.classes)
+    plain = next(batches(grey, channels_last=False, mean=(0.5,), std=(0.5,)).ordered())[0]
+    assert plain.stride() == torch.empty(plain.shape).stride()  # convolutions go by strides, also of one channel
     half = next(batches(images, dtype=torch.bfloat16).ordered())[0]
     assert torch.equal(half, last.to(torch.bfloat16))
 

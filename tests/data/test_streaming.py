@@ -93,6 +93,7 @@ def test_an_epoch_is_what_its_draws_say(photos: Path) -> None:
     files = sorted((photos / "train").rglob("*.png"))
     found = epoch(batches(images), seed=3)
     assert len(found) == len(batches(images)) == 2, "the last 3 images are left out"
+    assert epoch(batches(images, channels_last=False))[0][0].stride() == torch.empty(4, 3, 8, 8).stride()
     seen = 0
     for pixels, labels in found:
         assert pixels.shape == (4, 3, 8, 8)

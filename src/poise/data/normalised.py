@@ -37,4 +37,5 @@ class Normalised:
     def finished(self, images: Tensor) -> Tensor:
         """``[batch, height, width, channels]`` -> ``[batch, channels, height, width]`` as it was asked for."""
         images = images.to(self._dtype).permute(0, 3, 1, 2)
-        return images if self._channels_last else images.contiguous()
+        # Of one channel both layouts are the same memory, but not the same strides, which convolutions go by.
+        return images if self._channels_last else images.clone(memory_format=torch.contiguous_format)

@@ -110,8 +110,8 @@ class StreamedBatches:
 
     def __init__(
         self, images: Streamed, batch_size: int, *, part: RandomPart, mean: Sequence[float], std: Sequence[float],
-        device: torch.device | str, dtype: torch.dtype = torch.float32, cutout: int = 0, workers: int = WORKERS,
-        drop_last: bool = True,
+        device: torch.device | str, dtype: torch.dtype = torch.float32, channels_last: bool = True, cutout: int = 0,
+        workers: int = WORKERS, drop_last: bool = True,
     ) -> None:  # fmt: skip
         if batch_size < 1:
             raise Refused(f"batch size is {batch_size}, expected at least 1")
@@ -122,7 +122,9 @@ class StreamedBatches:
         self._part = part
         self._cutout = Augmentation(cutout=cutout)
         self._cutout.check((part.size, part.size))
-        self._normalised = Normalised(images.channels, mean, std, 255.0, device=device, dtype=dtype)
+        self._normalised = Normalised(
+            images.channels, mean, std, 255.0, device=device, dtype=dtype, channels_last=channels_last
+        )
         self._device = device
         self._workers = workers
         self._drop_last = drop_last

@@ -18,19 +18,22 @@ PRECISIONS = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
 
 @dataclass(frozen=True)
 class Place:
-    """A device and a precision.
+    """A device, a precision and a layout.
 
     Args:
         device: ``auto`` (the best one there is), ``cpu``, ``cuda`` or ``mps``.
         precision: ``32``, ``64`` or ``bf16-mixed`` (bfloat16 products, everything else in float32).
+        channels_last: whether images and weights lie channels last, the layout that convolutions run fastest in; else
+            they stay as they are made.
     """
 
     fabric: Fabric
     device: torch.device
     dtype: torch.dtype
+    channels_last: bool = True
 
     @staticmethod
-    def open(device: str = "auto", precision: str = "32") -> Place:
+    def open(device: str = "auto", precision: str = "32", channels_last: bool = True) -> Place:
         """Raises `Refused` on an unknown name, or a device that this machine does not have."""
         if device not in DEVICES:
             raise unknown("device", device, DEVICES)
@@ -40,7 +43,8 @@ class Place:
             fabric: Any = Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
         except (RuntimeError, ValueError) as error:
             raise Refused(f"device {device!r} is not available here ({type(error).__name__})") from None
-        return Place(fabric, fabric.device, torch.float64 if precision == "64" else torch.float32)
+        dtype = torch.float64 if precision == "64" else torch.float32
+        return Place(fabric, fabric.device, dtype, channels_last)
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which networks are called."""
@@ -48,9 +52,9 @@ class Place:
         return context
 
     def put(self, module: nn.Module) -> nn.Module:
-        """The module on this device, in this precision, laid out channels last (the layout that convolutions run
-        fastest in)."""
-        return module.to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """The module on this device, in this precision and layout."""
+        module = module.to(self.device, self.dtype)
+        return module.to(memory_format=torch.channels_last) if self.channels_last else module  # type: ignore[call-overload]
 
     def float(self, values: Tensor) -> Tensor:
         """Logits in a precision fit for a loss."""

@@ -49,6 +49,7 @@ class ModuleSpace:
     module: nn.Module
 
     name: ClassVar[str] = "custom"
+    channels_last: ClassVar[bool] = False  # your forward may say `view`, which goes by the layout
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "demo": {
             "search": {"epochs": 6, "alphas": {"learning_rate": 3e-3}},

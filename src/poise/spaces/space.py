@@ -50,6 +50,12 @@ def task_kind(space: Space | type[Space]) -> type:
     return kind
 
 
+def channels_last(space: Space | type[Space]) -> bool:
+    """Whether a space's networks are given images and weights that lie channels last: its class attribute
+    ``channels_last``, True if it has none."""
+    return bool(getattr(space, "channels_last", True))
+
+
 @runtime_checkable
 class Heads(Protocol):
     """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method."""
@@ -65,7 +71,8 @@ class Space(Protocol):
 
     The class attribute ``presets`` maps the preset names (``demo``, ``small``, ``paper``) to partial configurations,
     ``{"space": {...}, "data": {...}, "search": {...}, "train": {...}}``. A space for text says so by the class
-    attribute ``task = TextTask``; without it a space is for images.
+    attribute ``task = TextTask``; without it a space is for images. Images and weights lie channels last, unless the
+    class attribute ``channels_last = False`` says that its networks expect them contiguous.
     """
 
     name: ClassVar[str]

@@ -97,6 +97,7 @@ class ImageMaterial:
             Batches(
                 half, self.settings.search.batch_size, augmentation=augmentation_of(self.settings.search, half),
                 mean=mean, std=std, device=self.place.device, dtype=self.place.dtype,
+                channels_last=self.place.channels_last,
             )
             for half in (training, searching)
         ]  # fmt: skip

@@ -27,7 +27,7 @@ from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
 from poise.spaces.latency import check_own_form
-from poise.spaces.space import AnyTask, Space, Task
+from poise.spaces.space import AnyTask, Space, Task, channels_last
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
 from poise.workflow.material import Material, material_of
@@ -124,7 +124,7 @@ class Preparation:
             if target.table is not None:
                 check_own_form(settings.train.form)
                 _ = tables[target.table]
-        place = Place.open(settings.device, settings.precision)
+        place = Place.open(settings.device, settings.precision, channels_last(first))
         spec = settings.data.source if data is None else data
         found = Preparation(settings, method, first, groups, place, spec, whole, tables=tables, priced=priced)
         found.material  # noqa: B018 - refuses settings that mean nothing for such data

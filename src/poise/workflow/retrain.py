@@ -32,7 +32,7 @@ from poise.export.exports import EXPORTS
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import SPACES, Space, Task, TextTask, task_kind
+from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
 from poise.workflow.costing import network_macs
 from poise.workflow.images import ImageMaterial, open_images
 from poise.workflow.language import TrainedLanguageModel, evaluate_language, load_language, train_language_as
@@ -65,6 +65,8 @@ class TrainedNetwork:
     folder: Path | None
     streamed: bool = False
     """Whether it saw streamed images, so that tests show it their middles."""
+    channels_last: bool = True
+    """How the images lay that it saw."""
 
     @property
     def complete(self) -> nn.Module:
@@ -151,7 +153,7 @@ def train_as(
         )  # fmt: skip
     check_settings(base, ImageMaterial.unused, f"space {space.name!r} is for images")
     form = base.train
-    place = Place.open(base.device, base.precision)
+    place = Place.open(base.device, base.precision, channels_last(space))
     space.check(genotype)
     check_form(space, form.form)
     supply = supply_of(base, data, place, listen)
@@ -168,8 +170,9 @@ def train_as(
         form = base.train
         batches = supply.training(form.batch_size)
     trained = TrainedNetwork(
-        network, genotype, task, supply.classes, supply.mean, supply.std, [], {}, out, base.data.streaming
-    )
+        network, genotype, task, supply.classes, supply.mean, supply.std, [], {}, out, base.data.streaming,
+        channels_last=place.channels_last,
+    )  # fmt: skip
     if out is None:
         with workers_explained(), memory_explained(training_step(network, form, batches, place)):
             history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
@@ -288,7 +291,9 @@ def load_network(run: str | Path) -> TrainedNetwork | TrainedLanguageModel:
     network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
     result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
     history = folder.history()
-    return TrainedNetwork(network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed)
+    return TrainedNetwork(
+        network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed, channels_last(space)
+    )
 
 
 def _data_settings(run: Path) -> DataSettings:
@@ -330,7 +335,7 @@ def evaluate(
     source = open_images(data, trained.genotype.space, skip_bad_images)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
-    place = Place.open(device, precision)
+    place = Place.open(device, precision, trained.channels_last)
     testing = testing_of(
         source, trained.task, trained.classes, trained.mean, trained.std, place, streamed=trained.streamed
     )

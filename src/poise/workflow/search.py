@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,9 @@ class SearchResult:
     folder: Path | None
     cost: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def module(self) -> nn.Module:
-        """Your own module with the choices made, carrying the weights that the search trained.
+        """Your own module with the choices made, carrying the weights that the search trained; always the same object.
 
         Raises `Refused` for a space that is not a module of your own: use `poise.train` to build and train its network.
         """

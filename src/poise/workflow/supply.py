@@ -83,7 +83,7 @@ def _supply_in_memory(settings: RunSettings, source: Source, place: Place, liste
     def training(count: int) -> Batches:
         return Batches(
             images, count, augmentation=augmentation_of(settings.train, images), mean=mean, std=std,
-            device=place.device, dtype=place.dtype,
+            device=place.device, dtype=place.dtype, channels_last=place.channels_last,
         )  # fmt: skip
 
     testing = None if tested is None else _whole(tested, mean, std, place)
@@ -111,8 +111,8 @@ def _streamed_supply(settings: RunSettings, source: Source, place: Place, listen
 
     def training(count: int) -> StreamedBatches:
         return StreamedBatches(
-            images, count, part=part, mean=mean, std=std, device=place.device, dtype=place.dtype, cutout=train.cutout,
-            workers=workers,
+            images, count, part=part, mean=mean, std=std, device=place.device, dtype=place.dtype,
+            channels_last=place.channels_last, cutout=train.cutout, workers=workers,
         )  # fmt: skip
 
     testing = None if tested is None else _middles(tested, data.size, mean, std, place, workers)
@@ -144,7 +144,7 @@ def testing_of(
 def _whole(images: Images, mean: Sequence[float], std: Sequence[float], place: Place) -> Feeding:
     return lambda count: Batches(
         images, count, augmentation=Augmentation(), mean=mean, std=std, device=place.device, dtype=place.dtype,
-        drop_last=False,
+        channels_last=place.channels_last, drop_last=False,
     )  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def _middles(
 ) -> Feeding:
     return lambda count: StreamedBatches(
         images, count, part=RandomPart(size), mean=mean, std=std, device=place.device, dtype=place.dtype,
-        workers=workers, drop_last=False,
+        channels_last=place.channels_last, workers=workers, drop_last=False,
     )  # fmt: skip
 
 
