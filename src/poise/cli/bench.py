@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from poise.cli.console import console, say
+from poise.cli.options import HELP_NAMES, SomeDevice, SomePrecision, examples, show_help_if_bare
 from poise.engine.lock import locked
 from poise.errors import Refused, shown
 
@@ -20,21 +21,32 @@ MOST_SEEDS = 1000
 PATIENCE = 120.0
 """Seconds that a job waits for a process that an earlier runner left behind."""
 
-bench = typer.Typer(help="Measurements.", no_args_is_help=True, rich_markup_mode=None)
+bench = typer.Typer(
+    help="Compare methods with each other, and speed with the textbook's.",
+    context_settings=HELP_NAMES,
+    rich_markup_mode="rich",
+    invoke_without_command=True,
+    callback=show_help_if_bare,
+    epilog=examples("poise bench run --protocol smoke --data digits --out b", "poise bench report b"),
+)
 
 
-@bench.command()
+@bench.command(epilog=examples("poise bench speed --channels 4 --cells 3", "poise bench speed --methods darts,poise"))
 def speed(
-    space: Annotated[str, typer.Option(help="See: poise list spaces")] = "darts",
-    channels: Annotated[int | None, typer.Option(help="Channels of the supernet; default: the published size.")] = None,
-    cells: Annotated[int | None, typer.Option(help="Cells of the supernet; default: the published size.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images of a batch.")] = 64,
-    image_size: Annotated[int, typer.Option(help="Height and width of the random images.")] = 32,
-    methods: Annotated[str, typer.Option(help="Names, apart by commas; default: all.")] = "",
-    rounds: Annotated[int, typer.Option(help="How often each thing is timed.")] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
-    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file.")] = None,
+    space: Annotated[str, typer.Option(metavar="NAME", help="See: poise list spaces")] = "darts",
+    channels: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Channels of the supernet; default: the published size.")
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Cells of the supernet; default: the published size.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(metavar="NUMBER", help="Images of a batch.")] = 64,
+    image_size: Annotated[int, typer.Option(metavar="PIXELS", help="Height and width of the random images.")] = 32,
+    methods: Annotated[str, typer.Option(metavar="NAMES", help="With commas between; default: all.")] = "",
+    rounds: Annotated[int, typer.Option(metavar="NUMBER", help="How often each thing is timed.")] = 5,
+    device: SomeDevice = "auto",
+    precision: SomePrecision = "32",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON to this file.")] = None,
 ) -> None:
     """Time a search step: the textbook's, poise's, and every method's."""
     import json
@@ -55,20 +67,38 @@ def speed(
         say(f"wrote {out}")
 
 
-@bench.command()
+@bench.command(
+    epilog=examples(
+        "poise bench run --protocol smoke --data digits --out b",
+        "poise bench run --protocol nb201-small --data cifar10 \\",
+        "  --methods darts,sdarts-rs:search.epochs=9,random \\",
+        "  --seeds 0-9 --out b",
+    )
+)
 def run(
-    protocol: Annotated[str, typer.Option(help="smoke, nb201-small, nb201, 1shot1-1, ...")],
-    data: Annotated[str, typer.Option(help="Where the images are, as for a search.")],
-    out: Annotated[Path, typer.Option(help="The folder of the bench.")],
+    protocol: Annotated[str, typer.Option(metavar="NAME", help="smoke, nb201-small, nb201, 1shot1-1, ...")],
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="Where the images are, as for a search.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the bench.")],
     methods: Annotated[
-        str, typer.Option(help="Apart by commas; settings follow colons: darts:search.epochs=9. Also: random.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="With commas between; settings follow colons, see below. Also: random, largest.",
+            show_default="five methods of the papers, random",
+        ),
     ] = "darts,fair-darts,sdarts-rs,sdarts-adv,lambda-darts,random",
-    selections: Annotated[str, typer.Option(help="Apart by commas; own: the method's own rule.")] = "magnitude",
-    seeds: Annotated[str, typer.Option(help="Such as 0-2, or 0,3,5.")] = "0-2",
-    table: Annotated[Path | None, typer.Option(help="Ground truth, for the report; the runs never see it.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side; they share the cores.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+    selections: Annotated[
+        str, typer.Option(metavar="NAMES", help="With commas between; own: the method's own rule.")
+    ] = "magnitude",
+    seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Such as 0-2, or 0,3,5.")] = "0-2",
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ground truth, for the report; the runs never see it.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="Processes side by side; they share the cores.")
+    ] = 1,
+    device: SomeDevice = "auto",
+    precision: SomePrecision = "32",
 ) -> None:
     """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
     from poise.workflow.contest.bench import bench_of, truth_of
@@ -99,10 +129,12 @@ def run_and_show(given: Bench, folder: Path) -> None:
         raise Refused(f"{len(failed)} runs failed, see {folder / 'logs'}; the same command tries them again")
 
 
-@bench.command()
+@bench.command(epilog=examples("poise bench report b"))
 def report(
-    folder: Annotated[Path, typer.Argument(help="The folder of a bench.")],
-    table: Annotated[Path | None, typer.Option(help="Ground truth; default: as the bench was started.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a bench.")],
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ground truth; default: as the bench was started.")
+    ] = None,
 ) -> None:
     """What a bench has found so far, against ground truth."""
     from poise.report.contest import contest_table, rows_table
@@ -119,12 +151,15 @@ def report(
         say(f"wrote {file}")
 
 
-@bench.command()
+@bench.command(epilog=examples("poise bench query genotype.json --table table.csv"))
 def query(
-    architecture: Annotated[str, typer.Argument(help="In the table's notation, or a genotype file.")],
-    table: Annotated[Path, typer.Option(help="Ground truth.")],
+    architecture: Annotated[
+        str, typer.Argument(metavar="CELL|FILE", help="In the table's notation, or a genotype file.")
+    ],
+    table: Annotated[Path, typer.Option(metavar="FILE", help="Ground truth.")],
     lower: Annotated[
-        list[str] | None, typer.Option(help="A metric of your own table of which less is better; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A metric of your own table of which less is better; may be repeated."),
     ] = None,
 ) -> None:
     """What a table knows of one architecture: true accuracies, rank, percentile, cost, latency."""
@@ -137,10 +172,10 @@ def query(
     console.print(query_table(truth, read_genotype(Path(architecture)) if is_file else architecture))
 
 
-@bench.command("import")
+@bench.command("import", epilog=examples("poise bench import NATS-tss --out table.csv.gz"))
 def import_(
     source: Annotated[Path, typer.Argument(help="Official file or folder of NAS-Bench-101, 201 or NATS-Bench.")],
-    out: Annotated[Path, typer.Option(help="The compact table to write; .gz compresses it.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The compact table to write; .gz compresses it.")],
 ) -> None:
     """Convert official benchmark files to a compact table, without executing anything in them."""
     from poise.bench.official import import_official

@@ -11,7 +11,9 @@ from poise.cli.console import console, say
 from poise.cli.options import Data, Device, Preset, Set
 
 
-def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of a trained network.")]) -> None:
+def show(
+    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a search, or of a trained network.")],
+) -> None:
     """A run's genotype, cells as pictures, curves, results."""
     from poise.engine.run import RunFolder
     from poise.workflow.show import pictures, run_tables, show_search, training_tables
@@ -29,13 +31,16 @@ def show(run: Annotated[Path, typer.Argument(help="The folder of a search, or of
 
 
 def diagnose(
-    run: Annotated[Path, typer.Argument(help="The folder of a search.")],
+    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a search.")],
     only: Annotated[
-        str | None, typer.Option(help="Some of them, with commas between. See: poise list diagnostics")
+        str | None,
+        typer.Option(metavar="NAMES", help="Some of them, with commas between. See: poise list diagnostics"),
     ] = None,
     data: Data = None,
     device: Device = None,
-    batches: Annotated[int, typer.Option(help="Batches of the search half that the landscape is measured on.")] = 2,
+    batches: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Batches of the search half that the landscape is measured on.")
+    ] = 2,
 ) -> None:
     """What the alphas of a finished search rest on: eigenvalues, landscape, discretisation, alignment, saturation."""
     from poise.cli.progress import Reporter
@@ -51,18 +56,21 @@ def diagnose(
 
 
 def measure_latency(
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("latency.json"),
-    space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("latency.json"),
+    space: Annotated[str | None, typer.Option(metavar="NAME", help="See: poise list spaces. Default: darts.")] = None,
     preset: Preset = None,
     size: Annotated[
-        str | None, typer.Option(help="Height and width of the images, as 64 or 48x64. Default: data.size, or else 32.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Height and width of the images, as 64 or 48x64. Default: data.size, or else 32."
+        ),
     ] = None,
-    image_channels: Annotated[int, typer.Option(min=1, help="Channels of the images.")] = 3,
-    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 10,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of which the median counts.")] = 30,
+    image_channels: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Channels of the images.")] = 3,
+    classes: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Classes.")] = 10,
+    rounds: Annotated[int, typer.Option(metavar="NUMBER", min=1, help="Runs of which the median counts.")] = 30,
     set_: Set = None,
     device: Device = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace the file.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Measure how long a space's candidates take on this device, for poise search --target-latency."""
     from poise.cli.progress import Reporter
@@ -83,7 +91,10 @@ def measure_latency(
 
 def list_(
     what: Annotated[
-        str, typer.Argument(help="methods, slots, spaces, systems, selections, data, diagnostics or exports.")
+        str,
+        typer.Argument(
+            metavar="WHAT", help="methods, slots, spaces, systems, selections, data, diagnostics or exports."
+        ),
     ],
 ) -> None:
     """What exists."""

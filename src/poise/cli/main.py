@@ -14,6 +14,10 @@ from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, say
 from poise.cli.looking import diagnose, list_, measure_latency, show
 from poise.cli.options import (
+    CHECKS,
+    COST,
+    HELP_NAMES,
+    SETTINGS,
     AutoBatch,
     Data,
     Device,
@@ -26,48 +30,90 @@ from poise.cli.options import (
     Resume,
     Seed,
     Set,
+    SomeDevice,
+    SomePrecision,
+    examples,
+    show_help_if_bare,
+    tidied,
 )
 from poise.errors import Refused, Stopped, printable, unknown
 
+SEARCH, NETWORKS, LOOK, COMPARE = "Search", "Networks", "Look", "Measure and compare"
+"""Panels of commands in the help."""
+
 app = typer.Typer(
     name="poise",
-    help="Differentiable neural architecture search that does not collapse.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
+    context_settings=HELP_NAMES,
+    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
+    epilog=examples("poise search --preset demo", "poise train runs/digits-darts-poise-0"),
 )
 
 
-@app.command()
+@app.callback(invoke_without_command=True)
+def poise(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version, and stop.")] = False,
+) -> None:
+    """Differentiable neural architecture search that does not collapse."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        typer.echo(f"poise {version_of('poise')}")
+        raise typer.Exit
+    show_help_if_bare(context)
+
+
+@app.command(
+    rich_help_panel=SEARCH,
+    epilog=examples(
+        "poise search --preset demo",
+        "poise search --data photos/ --space nasbench201",
+        "poise search --data photos/ --target-macs 300M",
+    ),
+)
 def search(
     data: Data = None,
-    space: Annotated[str | None, typer.Option(help="See: poise list spaces")] = None,
-    method: Annotated[str | None, typer.Option(help="See: poise list methods")] = None,
+    space: Annotated[str | None, typer.Option(metavar="NAME", help="See: poise list spaces. Default: darts.")] = None,
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="See: poise list methods. Default: poise.")] = None,
     preset: Preset = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file of settings.")] = None,
+    out: Out = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", rich_help_panel=SETTINGS, help="A YAML file of settings.")
+    ] = None,
     set_: Set = None,
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
-    out: Out = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
     auto_batch: AutoBatch = False,
     target_macs: Annotated[
-        str | None, typer.Option(help="Multiply-adds the network should have, such as 300M.")
+        str | None,
+        typer.Option(metavar="COUNT", rich_help_panel=COST, help="Multiply-adds the network should have, as 300M."),
     ] = None,
-    target_parameters: Annotated[str | None, typer.Option(help="Parameters it should have, such as 4M.")] = None,
-    target_latency: Annotated[str | None, typer.Option(help="Time it should take for an image, such as 8ms.")] = None,
-    latency_table: Annotated[Path | None, typer.Option(help="A file of poise measure-latency.")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Show what would run, and stop.")] = False,
+    target_parameters: Annotated[
+        str | None, typer.Option(metavar="COUNT", rich_help_panel=COST, help="Parameters it should have, as 4M.")
+    ] = None,
+    target_latency: Annotated[
+        str | None, typer.Option(metavar="TIME", rich_help_panel=COST, help="Time an image should take, as 8ms.")
+    ] = None,
+    latency_table: Annotated[
+        Path | None, typer.Option(metavar="FILE", rich_help_panel=COST, help="What poise measure-latency wrote.")
+    ] = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", rich_help_panel=CHECKS, help="Show what would run, and stop.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure a few steps, estimate time and memory, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", rich_help_panel=CHECKS, help="Measure a few steps, estimate time and memory, and stop."
+        ),
     ] = False,
 ) -> None:
-    """Search an architecture, select a genotype, save the run."""
+    """Search for an architecture, select a genotype, save the run."""
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
     from poise.config import dump, parse_override, parse_target, resolve
@@ -113,10 +159,15 @@ def _show_result(result: Any) -> None:
     say(f"saved in {folder.path}; next: poise train {folder.path}")
 
 
-@app.command()
+@app.command(
+    rich_help_panel=SEARCH,
+    epilog=examples("poise select RUN --rule magnitude", "poise select RUN --set selection.tune_epochs=1"),
+)
 def select(
-    run: Annotated[Path, typer.Argument(help="The folder of a search.")],
-    rule: Annotated[str | None, typer.Option(help="See: poise list selections. Default: the method's own.")] = None,
+    run: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a search.")],
+    rule: Annotated[
+        str | None, typer.Option(metavar="NAME", help="See: poise list selections. Default: the method's own.")
+    ] = None,
     data: Data = None,
     set_: Set = None,
     device: Device = None,
@@ -146,21 +197,33 @@ def _show_selected(run: Path, found: Any) -> None:
     say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
 
 
-@app.command()
+@app.command(
+    rich_help_panel=NETWORKS,
+    epilog=examples(
+        "poise train RUN", "poise train RUN --epochs 100 --out net", "poise train genotype.json --data cifar10"
+    ),
+)
 def train(
-    what: Annotated[Path, typer.Argument(help="The folder of a search, or a genotype file.")],
+    what: Annotated[
+        Path, typer.Argument(metavar="FOLDER|FILE", help="The folder of a search, or a genotype in any notation.")
+    ],
     data: Data = None,
-    preset: Annotated[str | None, typer.Option(help="demo, small, paper, or for cell networks imagenet.")] = None,
-    channels: Annotated[
-        int | None, typer.Option(help="Channels of the first cells, or units of a recurrent network.")
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="demo, small, paper, or for cell networks imagenet.")
     ] = None,
-    cells: Annotated[int | None, typer.Option(help="Number of cells (per stage, for NAS-Bench-201).")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs.")] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Channels of the first cells, or units of a recurrent network."),
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Cells; for NAS-Bench-201, cells of each stage.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="NUMBER", help="Epochs.")] = None,
+    out: Out = None,
     set_: Set = None,
     seed: Seed = None,
     device: Device = None,
     precision: Precision = None,
-    out: Out = None,
     overwrite: Overwrite = False,
     resume: Resume = False,
     checkpoint_every: Every = 300,
@@ -197,10 +260,13 @@ def _show_network(folder: Path) -> None:
     say(f"saved in {folder}; next: poise {f'evaluate {folder}' if language else f'export {folder} --to onnx'}")
 
 
-@app.command()
+@app.command(rich_help_panel=SEARCH, epilog=examples("poise resume RUN", "poise resume RUN --data moved/photos"))
 def resume(
     run: Annotated[
-        Path, typer.Argument(help="The folder of a search, a selection or a training that was stopped, or of a bench.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="The folder of a search, a selection or a training that was stopped, or of a bench."
+        ),
     ],
     data: Data = None,
     checkpoint_every: Every = 300,
@@ -228,12 +294,14 @@ def resume(
         _show_network(run)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=NETWORKS, epilog=examples("poise evaluate RUN/net", "poise evaluate RUN/net --data other/photos")
+)
 def evaluate(
-    network: Annotated[Path, typer.Argument(help="The folder of a trained network.")],
+    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
     data: Data = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32, 64 or bf16-mixed.")] = "32",
+    device: SomeDevice = "auto",
+    precision: SomePrecision = "32",
     skip_bad_images: Annotated[
         bool | None, typer.Option(help="Leave out images that cannot be read; default: as it was trained.")
     ] = None,
@@ -259,11 +327,16 @@ def evaluate(
     console.print(result_table(rows))
 
 
-@app.command()
+@app.command(
+    rich_help_panel=NETWORKS,
+    epilog=examples("poise export RUN/net --to onnx", "poise export RUN/net --to python --out m"),
+)
 def export(
-    network: Annotated[Path, typer.Argument(help="The folder of a trained network.")],
-    to: Annotated[str, typer.Option(help="See: poise list exports")],
-    out: Annotated[Path | None, typer.Option(help="The file's name; default: model, in the network's folder.")] = None,
+    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
+    to: Annotated[str, typer.Option(metavar="NAME", help="See: poise list exports")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; default: model, in the network's folder.")
+    ] = None,
 ) -> None:
     """Write a trained network as ONNX, plain Python or safetensors."""
     from poise.workflow.retrain import export as work
@@ -272,10 +345,20 @@ def export(
         say(f"wrote {file}")
 
 
-for command in (show, diagnose, measure_latency):
-    app.command()(command)
-app.command("list")(list_)
-app.add_typer(bench, name="bench")
+app.command(rich_help_panel=LOOK, epilog=examples("poise show RUN", "poise show RUN/net"))(show)
+app.command(
+    rich_help_panel=LOOK, epilog=examples("poise diagnose RUN", "poise diagnose RUN --only eigenvalue,landscape")
+)(diagnose)
+app.command("list", rich_help_panel=LOOK, epilog=examples("poise list methods", "poise list spaces"))(list_)
+app.command(
+    rich_help_panel=COMPARE,
+    epilog=examples(
+        "poise measure-latency --space mobile --size 224",
+        "poise search --target-latency 8ms \\",
+        "  --latency-table latency.json",
+    ),
+)(measure_latency)
+app.add_typer(bench, name="bench", rich_help_panel=COMPARE)
 
 
 def _rollbacks(on_nan: str) -> int:
@@ -308,7 +391,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", module="lightning_fabric")
     keep_freed_memory()
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        command = tidied(typer.main.get_command(app))
+        code = command(list(arguments) if arguments is not None else None, prog_name="poise", standalone_mode=False)
     except Refused as error:
         _fail(str(error), 2)
     except Stopped as stopped:

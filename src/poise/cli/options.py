@@ -1,28 +1,92 @@
-"""Options that several commands have."""
+"""Options that several commands have, and the examples below every command's help."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+SETTINGS = "Settings"
+RUNS = "Runs"
+COST = "Cost target"
+CHECKS = "Check first"
+"""Panels of options in the help."""
+
+HELP_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help."""
+    return "\n".join(("", "Examples:", *(f"  {line}" for line in lines)))
+
+
+def tidied(command: Any) -> Any:
+    """A command of click's, and all below it, without ``<bool>`` beside every flag in the help."""
+    for inner in getattr(command, "commands", {}).values():
+        tidied(inner)
+    for parameter in command.get_params(command.context_class(command, **HELP_NAMES)):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return command
+
+
+def show_help_if_bare(context: typer.Context) -> None:
+    """A group of commands without a command shows its help; that is no error."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
 Data = Annotated[
     str | None,
-    typer.Option(help="digits, hf:owner/name, .npz, .parquet, or a folder of images or text. See: poise list data"),
+    typer.Option(
+        metavar="NAME|PATH",
+        help="digits, hf:owner/name, a .npz or .parquet file, or a folder of images or text. See: poise list data",
+    ),
 ]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: name=value, such as search.epochs=3.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        rich_help_panel=SETTINGS,
+        help="Change a setting, such as search.epochs=3; may be repeated.",
+    ),
 ]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str | None, typer.Option(help="32, 64 or bf16-mixed.")]
-Seed = Annotated[int | None, typer.Option(help="Of everything random.")]
-Out = Annotated[Path | None, typer.Option(help="The folder of the run.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace the run that is in the folder.")]
-Resume = Annotated[bool, typer.Option(help="Go on with the run in the folder, if there is one.")]
-Every = Annotated[float, typer.Option("--checkpoint-every", min=0, help="Seconds between checkpoints.")]
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="auto, cpu, cuda or mps; default: auto.")
+]
+Precision = Annotated[
+    str | None, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, 64 or bf16-mixed; default: 32.")
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="NUMBER", rich_help_panel=SETTINGS, help="Seed of everything random; default: 0.")
+]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Save the run in this folder.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", rich_help_panel=RUNS, help="Replace the run that is in the folder.")
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", rich_help_panel=RUNS, help="Go on with the run that is in the folder, if there is one."),
+]
+Every = Annotated[
+    float,
+    typer.Option("--checkpoint-every", metavar="SECONDS", rich_help_panel=RUNS, help="Time between checkpoints."),
+]
 OnNan = Annotated[
-    str, typer.Option(help="What to do when numbers are no longer finite: stop, or rollback (at most 3 times).")
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=RUNS,
+        help="Where numbers are no longer finite: stop, or rollback to a checkpoint (at most 3 times).",
+    ),
 ]
-AutoBatch = Annotated[bool, typer.Option("--auto-batch", help="Use a smaller batch where it would not fit.")]
-Preset = Annotated[str | None, typer.Option(help="demo, small or paper.")]
+AutoBatch = Annotated[
+    bool,
+    typer.Option("--auto-batch", rich_help_panel=RUNS, help="Use a smaller batch where the one set would not fit."),
+]
+Preset = Annotated[str | None, typer.Option(metavar="NAME", help="demo, small or paper; default: small.")]
+SomeDevice = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="auto, cpu, cuda or mps.")]
+SomePrecision = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, 64 or bf16-mixed.")]
