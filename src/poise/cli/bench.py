@@ -70,7 +70,7 @@ def speed(
 @bench.command(
     epilog=examples(
         "poise bench run --protocol smoke --data digits --out b",
-        "poise bench run --protocol nb201-small --data cifar10 \\",
+        "poise bench run --protocol nb201-small --data photos/ \\",
         "  --methods darts,sdarts-rs:search.epochs=9,random \\",
         "  --seeds 0-9 --out b",
     )

@@ -13,6 +13,7 @@ import typer
 from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, say
 from poise.cli.looking import diagnose, list_, measure_latency, show
+from poise.cli.networks import evaluate, export, show_network, train
 from poise.cli.options import (
     CHECKS,
     COST,
@@ -30,13 +31,12 @@ from poise.cli.options import (
     Resume,
     Seed,
     Set,
-    SomeDevice,
-    SomePrecision,
     examples,
+    rollbacks,
     show_help_if_bare,
     tidied,
 )
-from poise.errors import Refused, Stopped, printable, unknown
+from poise.errors import Refused, Stopped, printable
 
 SEARCH, NETWORKS, LOOK, COMPARE = "Search", "Networks", "Look", "Measure and compare"
 """Panels of commands in the help."""
@@ -140,7 +140,7 @@ def search(
         / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
     )
     with Reporter(console) as listen, asked_to_stop() as asked:
-        watch = Watch(checkpoint_every, asked, _rollbacks(on_nan))
+        watch = Watch(checkpoint_every, asked, rollbacks(on_nan))
         result = work.run(
             settings, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen, watch=watch
         )
@@ -197,69 +197,6 @@ def _show_selected(run: Path, found: Any) -> None:
     say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
 
 
-@app.command(
-    rich_help_panel=NETWORKS,
-    epilog=examples(
-        "poise train RUN", "poise train RUN --epochs 100 --out net", "poise train genotype.json --data cifar10"
-    ),
-)
-def train(
-    what: Annotated[
-        Path, typer.Argument(metavar="FOLDER|FILE", help="The folder of a search, or a genotype in any notation.")
-    ],
-    data: Data = None,
-    preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="demo, small, paper, or for cell networks imagenet.")
-    ] = None,
-    channels: Annotated[
-        int | None,
-        typer.Option(metavar="NUMBER", help="Channels of the first cells, or units of a recurrent network."),
-    ] = None,
-    cells: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Cells; for NAS-Bench-201, cells of each stage.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="NUMBER", help="Epochs.")] = None,
-    out: Out = None,
-    set_: Set = None,
-    seed: Seed = None,
-    device: Device = None,
-    precision: Precision = None,
-    overwrite: Overwrite = False,
-    resume: Resume = False,
-    checkpoint_every: Every = 300,
-    on_nan: OnNan = "stop",
-    auto_batch: AutoBatch = False,
-) -> None:
-    """Retrain a found genotype from scratch, and measure it on the test split."""
-    from poise.cli.progress import Reporter
-    from poise.cli.signals import asked_to_stop
-    from poise.config import parse_override
-    from poise.engine.keeper import Watch
-    from poise.workflow.retrain import train as work
-
-    sizes = {"train.channels": channels, "train.cells": cells, "train.epochs": epochs}
-    overrides = {name: value for name, value in sizes.items() if value is not None}
-    overrides |= dict(parse_override(text) for text in set_ or [])
-    folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
-    with Reporter(console) as listen, asked_to_stop() as asked:
-        work(
-            what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
-            overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
-            watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)),
-        )  # fmt: skip
-    _show_network(folder)
-
-
-def _show_network(folder: Path) -> None:
-    from poise.engine.run import RunFolder
-    from poise.workflow.show import training_tables
-
-    run = RunFolder(folder)
-    console.print(training_tables(run))
-    language = "valid_perplexity" in run.read_json("result.json")  # which no export format is for
-    say(f"saved in {folder}; next: poise {f'evaluate {folder}' if language else f'export {folder} --to onnx'}")
-
-
 @app.command(rich_help_panel=SEARCH, epilog=examples("poise resume RUN", "poise resume RUN --data moved/photos"))
 def resume(
     run: Annotated[
@@ -285,66 +222,28 @@ def resume(
         run_and_show(read_bench(run), run)
         return
     with Reporter(console) as listen, asked_to_stop() as asked:
-        result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked, _rollbacks(on_nan)))
+        result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked, rollbacks(on_nan)))
     if isinstance(result, SearchResult):
         _show_result(result)
     elif isinstance(result, Selected):
         _show_selected(run, result)
     else:
-        _show_network(run)
+        show_network(run)
 
 
-@app.command(
+app.command(
+    rich_help_panel=NETWORKS,
+    epilog=examples(
+        "poise train RUN", "poise train RUN --epochs 100 --out net", "poise train genotype.json --data photos/"
+    ),
+)(train)
+app.command(
     rich_help_panel=NETWORKS, epilog=examples("poise evaluate RUN/net", "poise evaluate RUN/net --data other/photos")
-)
-def evaluate(
-    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
-    data: Data = None,
-    device: SomeDevice = "auto",
-    precision: SomePrecision = "32",
-    skip_bad_images: Annotated[
-        bool | None, typer.Option(help="Leave out images that cannot be read; default: as it was trained.")
-    ] = None,
-) -> None:
-    """Accuracy and loss, and of a language model the perplexity, of a trained network on the test split."""
-    from poise.cli.progress import Reporter
-    from poise.report.tables import result_table
-    from poise.workflow.retrain import evaluate as work
-    from poise.workflow.retrain import source_of
-
-    with Reporter(console) as listen:
-        result = work(
-            network,
-            data if data is not None else source_of(network),
-            device=device,
-            precision=precision,
-            skip_bad_images=skip_bad_images,
-            listen=listen,
-        )
-    rows = [("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]
-    if "perplexity" in result:
-        rows.append(("perplexity", f"{result['perplexity']:.2f}"))
-    console.print(result_table(rows))
-
-
-@app.command(
+)(evaluate)
+app.command(
     rich_help_panel=NETWORKS,
     epilog=examples("poise export RUN/net --to onnx", "poise export RUN/net --to python --out m"),
-)
-def export(
-    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
-    to: Annotated[str, typer.Option(metavar="NAME", help="See: poise list exports")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file to write; default: model, in the network's folder.")
-    ] = None,
-) -> None:
-    """Write a trained network as ONNX, plain Python or safetensors."""
-    from poise.workflow.retrain import export as work
-
-    for file in work(network, to, out):
-        say(f"wrote {file}")
-
-
+)(export)
 app.command(rich_help_panel=LOOK, epilog=examples("poise show RUN", "poise show RUN/net"))(show)
 app.command(
     rich_help_panel=LOOK, epilog=examples("poise diagnose RUN", "poise diagnose RUN --only eigenvalue,landscape")
@@ -359,13 +258,6 @@ app.command(
     ),
 )(measure_latency)
 app.add_typer(bench, name="bench", rich_help_panel=COMPARE)
-
-
-def _rollbacks(on_nan: str) -> int:
-    choices = {"stop": 0, "rollback": 3}
-    if on_nan not in choices:
-        raise unknown("value of --on-nan", on_nan, choices)
-    return choices[on_nan]
 
 
 def _show_plan(plan: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from poise.errors import unknown
+
 SETTINGS = "Settings"
 RUNS = "Runs"
 COST = "Cost target"
@@ -36,6 +38,14 @@ def show_help_if_bare(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
+
+
+def rollbacks(on_nan: str) -> int:
+    """How often a run that diverges goes back to its last checkpoint."""
+    choices = {"stop": 0, "rollback": 3}
+    if on_nan not in choices:
+        raise unknown("value of --on-nan", on_nan, choices)
+    return choices[on_nan]
 
 
 Data = Annotated[

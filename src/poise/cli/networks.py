@@ -1,0 +1,127 @@
+"""The commands about networks: train, evaluate, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poise.cli.console import console, say
+from poise.cli.options import (
+    AutoBatch,
+    Data,
+    Device,
+    Every,
+    OnNan,
+    Out,
+    Overwrite,
+    Precision,
+    Resume,
+    Seed,
+    Set,
+    SomeDevice,
+    SomePrecision,
+    rollbacks,
+)
+
+
+def train(
+    what: Annotated[
+        Path, typer.Argument(metavar="FOLDER|FILE", help="The folder of a search, or a genotype in any notation.")
+    ],
+    data: Data = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="demo, small, paper, or for cell networks imagenet.")
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Channels of the first cells, or units of a recurrent network."),
+    ] = None,
+    cells: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Cells; for NAS-Bench-201, cells of each stage.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="NUMBER", help="Epochs.")] = None,
+    out: Out = None,
+    set_: Set = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    checkpoint_every: Every = 300,
+    on_nan: OnNan = "stop",
+    auto_batch: AutoBatch = False,
+) -> None:
+    """Retrain a found genotype from scratch, and measure it on the test split."""
+    from poise.cli.progress import Reporter
+    from poise.cli.signals import asked_to_stop
+    from poise.config import parse_override
+    from poise.engine.keeper import Watch
+    from poise.workflow.retrain import train as work
+
+    sizes = {"train.channels": channels, "train.cells": cells, "train.epochs": epochs}
+    overrides = {name: value for name, value in sizes.items() if value is not None}
+    overrides |= dict(parse_override(text) for text in set_ or [])
+    folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
+    with Reporter(console) as listen, asked_to_stop() as asked:
+        work(
+            what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
+            overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
+            watch=Watch(checkpoint_every, asked, rollbacks(on_nan)),
+        )  # fmt: skip
+    show_network(folder)
+
+
+def show_network(folder: Path) -> None:
+    from poise.engine.run import RunFolder
+    from poise.workflow.show import training_tables
+
+    run = RunFolder(folder)
+    console.print(training_tables(run))
+    language = "valid_perplexity" in run.read_json("result.json")  # which no export format is for
+    say(f"saved in {folder}; next: poise {f'evaluate {folder}' if language else f'export {folder} --to onnx'}")
+
+
+def evaluate(
+    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
+    data: Data = None,
+    device: SomeDevice = "auto",
+    precision: SomePrecision = "32",
+    skip_bad_images: Annotated[
+        bool | None, typer.Option(help="Leave out images that cannot be read; default: as it was trained.")
+    ] = None,
+) -> None:
+    """Accuracy and loss, and of a language model the perplexity, of a trained network on the test split."""
+    from poise.cli.progress import Reporter
+    from poise.report.tables import result_table
+    from poise.workflow.retrain import evaluate as work
+    from poise.workflow.retrain import source_of
+
+    with Reporter(console) as listen:
+        result = work(
+            network,
+            data if data is not None else source_of(network),
+            device=device,
+            precision=precision,
+            skip_bad_images=skip_bad_images,
+            listen=listen,
+        )
+    rows = [("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]
+    if "perplexity" in result:
+        rows.append(("perplexity", f"{result['perplexity']:.2f}"))
+    console.print(result_table(rows))
+
+
+def export(
+    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
+    to: Annotated[str, typer.Option(metavar="NAME", help="See: poise list exports")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; default: model, in the network's folder.")
+    ] = None,
+) -> None:
+    """Write a trained network as ONNX, plain Python or safetensors."""
+    from poise.workflow.retrain import export as work
+
+    for file in work(network, to, out):
+        say(f"wrote {file}")
