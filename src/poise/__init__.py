@@ -8,8 +8,9 @@ from poise.methods import Method
 from poise.supernet.choice import Choice
 from poise.supernet.costs import CostTarget
 from poise.workflow.diagnose import Diagnosis, diagnose
+from poise.workflow.network import TrainedNetwork, load_network
 from poise.workflow.resume import resume
-from poise.workflow.retrain import TrainedNetwork, evaluate, export, load_network, train
+from poise.workflow.retrain import evaluate, export, train
 from poise.workflow.search import SearchResult, search
 from poise.workflow.select import select
 

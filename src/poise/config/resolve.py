@@ -153,7 +153,8 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
         _check_preset(preset, space.presets)
         # A value is taken as it is: only the other sections of its preset apply.
         others = {name: section for name, section in space.presets[preset].items() if name != "space"}
-        _merge(settings, {"space": {"name": space.name} | (plain(space) if space.name in SPACES else {})} | others)
+        said = plain(space) if space.name in SPACES else getattr(space, "facts", {})
+        _merge(settings, {"space": {"name": space.name} | said} | others)
 
 
 def _check_preset(preset: str, presets: Mapping[str, object]) -> None:

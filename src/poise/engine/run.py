@@ -233,15 +233,14 @@ class RunFolder:
         except (SafetensorError, OSError, ValueError) as error:
             raise Refused(f"{path} is damaged: {error}") from None
         missing, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+        misfit = f"{path} does not fit the run's configuration or module:"
         if missing or foreign:
             what = f"lacks {missing[0]!r}" if missing else f"holds {foreign[0]!r}, which is unknown here"
-            raise Refused(f"{path} does not fit the run's configuration: it {what}")
+            raise Refused(f"{misfit} it {what}")
         for key, value in expected.items():
             if tensors[key].shape != value.shape:
                 found, wanted = list(tensors[key].shape), list(value.shape)
-                raise Refused(
-                    f"{path} does not fit the run's configuration: {key!r} has shape {found}, expected {wanted}"
-                )
+                raise Refused(f"{misfit} {key!r} has shape {found}, expected {wanted}")
             if value.is_floating_point() and not torch.isfinite(tensors[key]).all():
                 raise Refused(f"{path} is damaged: {key!r} holds numbers that are not finite")
         return tensors

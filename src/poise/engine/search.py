@@ -212,7 +212,9 @@ class Searcher:
                 for name, alphas in self.alphas.items():
                     alphas.copy_(state.tensors[f"alphas/{name}"])
         except (KeyError, RuntimeError):
-            raise Refused("the checkpoint is of another supernet than the run's configuration describes") from None
+            raise Refused(
+                "the checkpoint is of another supernet than that of the run's configuration or module"
+            ) from None
         for kind, optimizer, moved in self._optimizers():
             optimizer.state.clear()
             for label, value in state.under(kind).tensors.items():

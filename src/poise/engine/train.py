@@ -161,7 +161,7 @@ def _restore(
     try:
         network.load_state_dict(state.under("network").tensors)
     except RuntimeError:
-        raise Refused("the checkpoint is of another network than the run's configuration describes") from None
+        raise Refused("the checkpoint is of another network than that of the run's configuration or module") from None
     for name, momentum in state.under("momentum").tensors.items():
         optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device)
 

@@ -64,6 +64,11 @@ class ModuleSpace:
         """One group per group name of the module's `Choice` layers, with a layer for each of them."""
         return ModuleSupernet(self.module).groups
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a run's configuration keeps of the module, to know it again: group -> candidates, in their order."""
+        return {"choices": {group.name: list(group.rows[0].candidates) for group in self.groups}}
+
     def without(self, candidates: Sequence[str]) -> Self:
         """Not defined: leave the candidate out of the `Choice` instead. Candidates that do not occur are no matter."""
         present = {name for group in self.groups for row in group.rows for name in row.candidates}

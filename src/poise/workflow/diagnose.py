@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from poise.config import RunSettings, override
 from poise.diagnostics.diagnostic import BATCHES, DIAGNOSTICS, Diagnostic, Finding, Subject
@@ -24,8 +25,8 @@ from poise.report.landscape import landscape_figure
 from poise.report.style import save_figure
 from poise.spaces.space import kept_of
 from poise.workflow.prepare import Preparation
+from poise.workflow.saved import check_unused, settings_of, space_of
 from poise.workflow.search import SearchResult
-from poise.workflow.select import load_settings
 from poise.workflow.stages import at_the_end, stage_count
 
 
@@ -78,6 +79,7 @@ def diagnose(
     only: Sequence[str | Diagnostic] = (),
     *,
     data: Any = None,
+    module: nn.Module | None = None,
     device: str | None = None,
     batches: int = BATCHES,
     listen: Listener = ignore,
@@ -91,6 +93,7 @@ def diagnose(
         run: the folder of a finished search, or the result of `poise.search`.
         only: names of ``poise list diagnostics``, or values such as ``Landscape(points=21)``; by default all.
         data: the data, where it is not where it was, or came from Python.
+        module: for the folder of a run of a module of your own: that module, as it was given to `poise.search`.
         device: by default the run's.
         batches: of the search half, for the diagnostics that do not see all of it.
         listen: called with every `poise.engine.events.Event`.
@@ -102,10 +105,11 @@ def diagnose(
     if batches < 1:
         raise Refused(f"diagnosing takes at least 1 batch, got {batches}")
     if isinstance(run, SearchResult):
+        check_unused(module, "the result of a search has its module")
         folder, searcher, genotype = None, _of_result(run, data, device), run.genotype
     else:
         folder = RunFolder.open(Path(run), "search")
-        searcher, genotype = _of_folder(folder, data, device, listen)
+        searcher, genotype = _of_folder(folder, data, module, device, listen)
     findings = measure(searcher, genotype, chosen, batches, listen)
     found = Diagnosis(findings, batches)
     return found if folder is None else Diagnosis(findings, batches, tuple(_write(folder, found)))
@@ -139,14 +143,17 @@ def _chosen(only: Sequence[str | Diagnostic]) -> list[Diagnostic]:
     return chosen
 
 
-def _of_folder(folder: RunFolder, data: Any, device: str | None, listen: Listener) -> tuple[Searcher, Genotype]:
+def _of_folder(
+    folder: RunFolder, data: Any, module: nn.Module | None, device: str | None, listen: Listener
+) -> tuple[Searcher, Genotype]:
     """The searcher of a finished run, as it ended, and the genotype that the last selection chose."""
-    settings = load_settings(folder, [], device)
+    settings = settings_of(folder, device=device)
+    space = space_of(folder, settings, module, "diagnose")
     for name in ("supernet.safetensors", "alphas.safetensors", "genotype.json"):
         if not (folder.path / name).is_file():
             raise Refused(f"{folder.path} holds no {name}: the run is not finished; poise resume {folder.path}")
     genotype = folder.genotype()
-    prepared = at_the_end(folder, Preparation.of(settings, data, priced=False))
+    prepared = at_the_end(folder, Preparation.of(settings, data, space, priced=False))
     prepared.space.check(genotype)
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
     searcher = prepared.searcher(alphas)

@@ -5,19 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from poise.engine.events import Listener, ignore
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.workflow.language import TrainedLanguageModel
-from poise.workflow.retrain import TrainedNetwork, train_as
+from poise.workflow.network import TrainedNetwork
+from poise.workflow.retrain import train_as
+from poise.workflow.saved import settings_of, space_of
 from poise.workflow.search import SearchResult
 from poise.workflow.search import run as run_search
-from poise.workflow.select import Selected, load_settings, pending, resume_selection
+from poise.workflow.select import Selected, pending, resume_selection
 
 
 def resume(
-    run: str | Path, *, data: Any = None, listen: Listener = ignore, watch: Watch = Watch()
+    run: str | Path,
+    *,
+    data: Any = None,
+    module: nn.Module | None = None,
+    listen: Listener = ignore,
+    watch: Watch = Watch(),
 ) -> SearchResult | TrainedNetwork | TrainedLanguageModel | Selected:
     """Go on with the search, the selection or the training in a folder, from its last checkpoint, as if nothing had
     happened.
@@ -28,6 +37,7 @@ def resume(
     Args:
         run: the folder.
         data: where the data is now, if it has moved or came from Python.
+        module: for a run of a module of your own: that module, as it was given to `poise.search`.
         listen: called with every event.
         watch: how often the run is saved, and whether it was asked to stop.
 
@@ -40,13 +50,12 @@ def resume(
     if kind is None:
         raise Refused(f"there is no run at {path}")
     folder = RunFolder.open(path, kind)
-    settings = load_settings(folder, [])
+    settings = settings_of(folder)
+    space = space_of(folder, settings, module, "resume")
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
     if kind == "search" and pending(folder) is not None:
-        return resume_selection(folder, data, listen, watch)
+        return resume_selection(folder, data, module, listen, watch)
     if kind == "search":
-        return run_search(settings, data=data, out=path, resume=True, listen=listen, watch=watch)
-    return train_as(
-        folder.genotype(), settings, settings.build_space(), data, out=path, resume=True, listen=listen, watch=watch
-    )
+        return run_search(settings, data=data, space=space, out=path, resume=True, listen=listen, watch=watch)
+    return train_as(folder.genotype(), settings, space, data, out=path, resume=True, listen=listen, watch=watch)

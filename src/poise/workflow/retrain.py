@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings, override, resolve
-from poise.config.settings import DataSettings
 from poise.data import source_name
 from poise.data.batched import Batched
 from poise.data.streaming import workers_explained
@@ -29,56 +27,21 @@ from poise.engine.train import evaluate as run_evaluation
 from poise.engine.train import train as run_training
 from poise.errors import Refused
 from poise.export.exports import EXPORTS
-from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
+from poise.spaces.space import SPACES, Space, TextTask, channels_last, task_kind
 from poise.workflow.costing import network_macs
 from poise.workflow.images import ImageMaterial, open_images
-from poise.workflow.language import TrainedLanguageModel, evaluate_language, load_language, train_language_as
+from poise.workflow.language import TrainedLanguageModel, evaluate_language, train_language_as
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
+from poise.workflow.network import TrainedNetwork, network_in, read_network, save_network
 from poise.workflow.prepare import check_resuming, note_data, training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
+from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
 from poise.workflow.search import SearchResult
-from poise.workflow.select import load_settings
-from poise.workflow.show import draw_training
 from poise.workflow.supply import Feeding, supply_of, testing_of
-
-
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A retrained network, and what is needed to use it.
-
-    ``network`` takes normalised images; `complete` takes images in 0..1.
-    """
-
-    network: nn.Module
-    genotype: Genotype
-    task: Task
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    history: Sequence[Mapping[str, Any]]
-    result: Mapping[str, float]
-    folder: Path | None
-    streamed: bool = False
-    """Whether it saw streamed images, so that tests show it their middles."""
-    channels_last: bool = True
-    """How the images lay that it saw."""
-
-    @property
-    def complete(self) -> nn.Module:
-        """Normalisation and network: images in 0..1, ``[batch, channels, height, width]`` -> logits ``[batch,
-        classes]``."""
-        return nn.Sequential(Normalise(self.mean, self.std), copy.deepcopy(self.network).cpu().float()).eval()
-
-    @property
-    def parameters(self) -> int:
-        """Parameters in use after training: the auxiliary head is not counted."""
-        weights = self.network.named_parameters()
-        return sum(weight.numel() for name, weight in weights if not name.startswith("auxiliary."))
 
 
 def train(
@@ -86,6 +49,7 @@ def train(
     data: Any = None,
     *,
     space: Space | None = None,
+    module: nn.Module | None = None,
     preset: str | None = None,
     settings: Mapping[str, Any] | None = None,
     seed: int | None = None,
@@ -104,6 +68,8 @@ def train(
         what: a `SearchResult`, a run's folder, a `Genotype`, or a genotype file in any notation.
         data: the data; by default that of the run.
         space: the genotype's space, if it is not a registered one.
+        module: for the folder of a run, or a genotype, of a module of your own: that module, as it was given to
+            `poise.search`. Training starts from its weights.
         preset, settings, seed, device, precision: as in `poise.search`; a run's own are the default.
         out: save the network in this folder.
         overwrite: replace the run that is there.
@@ -114,7 +80,11 @@ def train(
     """
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
-    genotype, base, space = _read(what, space, preset, overrides, given)
+    if isinstance(what, SearchResult):
+        check_unused(module, "the result of a search has its module")
+    elif module is not None and space is not None:
+        raise Refused("give the module or the space, not both: a module of your own is itself the space")
+    genotype, base, space = _read(what, space, module, preset, overrides, given)
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     folder = None if out is None else Path(out)
@@ -183,9 +153,9 @@ def train_as(
         folder = training_folder(out, base, genotype, seen, resume, overwrite, listen)
         if (folder.path / "result.json").is_file():
             folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
-            return load_network(folder.path)
+            return read_network(folder, space)
         history = _train(trained, base, batches, place, folder, listen, watch)
-        _save(folder, trained, space, base)  # before anything else can go wrong
+        save_network(folder, trained, space, base)  # before anything else can go wrong
         result = _result(trained, supply.testing, place, form.batch_size, macs)
         folder.write("result.json", json.dumps(result, indent=2))
         folder.checkpoints.clear()
@@ -204,7 +174,12 @@ def _result(
 
 
 def _read(
-    what: Any, space: Space | None, preset: str | None, overrides: list[tuple[str, Any]], given: dict[str, Any]
+    what: Any,
+    space: Space | None,
+    module: nn.Module | None,
+    preset: str | None,
+    overrides: list[tuple[str, Any]],
+    given: dict[str, Any],
 ) -> tuple[Genotype, RunSettings, Space]:
     """The genotype, the settings and the space that ``what`` stands for."""
     given = {name: value for name, value in given.items() if value is not None}
@@ -216,9 +191,11 @@ def _read(
             raise Refused(
                 "a run has its settings already; use a genotype file to choose a preset, or settings to change some"
             )
-        settings = load_settings(folder, [*given.items(), *overrides])
-        return folder.genotype(), settings, settings.build_space()
+        settings = settings_of(folder, [*given.items(), *overrides])
+        return folder.genotype(), settings, space_of(folder, settings, module, "train")
     genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
+    if module is not None:
+        space = own_space(Path("the genotype"), module, "train")
     value = space or SPACES[genotype.space]()
     settings = resolve(space=value, preset=preset, overrides=overrides, **given)
     return genotype, settings, value if space is not None else settings.build_space()
@@ -248,70 +225,22 @@ def _measure(trained: TrainedNetwork, batches: Batched, place: Place) -> dict[st
         return run_evaluation(trained.network, batches, place)
 
 
-def _save(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
-    form = settings.train
-    about = {
-        "space": space.name,
-        "form": form.form,
-        "channels": form.channels,
-        "cells": form.cells,
-        "auxiliary": form.auxiliary > 0,
-        "image_channels": trained.task.channels,
-        "image_size": list(trained.task.size),
-        "classes": list(trained.classes),
-        "mean": list(trained.mean),
-        "std": list(trained.std),
-        "streamed": trained.streamed,
-    }
-    folder.save_tensors("network.safetensors", trained.network.state_dict())
-    folder.write("network.json", json.dumps(about, indent=2))
-    draw_training(folder)
-
-
-def load_network(run: str | Path) -> TrainedNetwork | TrainedLanguageModel:
-    """A network that `train` saved. Raises `Refused` if the folder holds none, or a damaged one."""
-    folder = RunFolder.open(Path(run), "train")
-    about, genotype = folder.read_json("network.json"), folder.genotype()
-    space: Space = SPACES[genotype.space]()
-    if task_kind(space) is TextTask:
-        return load_language(folder)
-    try:
-        task = Task(
-            int(about["image_channels"]),
-            (int(about["image_size"][0]), int(about["image_size"][1])),
-            len(about["classes"]),
-        )
-        classes = tuple(str(name) for name in about["classes"])
-        mean, std = (tuple(float(value) for value in about[name]) for name in ("mean", "std"))
-        form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
-        named, streamed = about.get("form"), bool(about.get("streamed", False))  # older networks have neither
-    except (KeyError, TypeError, ValueError, IndexError):
-        raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
-    network = network_of(space, genotype, task, form=named, **form)
-    network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
-    result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
-    history = folder.history()
-    return TrainedNetwork(
-        network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed, channels_last(space)
-    )
-
-
-def _data_settings(run: Path) -> DataSettings:
-    return resolve(file=RunFolder.open(run, "train").path / "config.yaml").data
-
-
 def source_of(run: str | Path) -> str:
     """The data that a saved network was trained on. Raises `Refused` if it came from Python."""
-    source = _data_settings(Path(run)).source
-    if source == "python":
+    folder = RunFolder.open(Path(run), "train")
+    settings = settings_of(folder)
+    if is_own(settings):
+        own_space(folder.path, None, "evaluate")
+    if settings.data.source == "python":
         raise Refused(f"{run} was trained on data from Python; say where data is with --data")
-    return source
+    return settings.data.source
 
 
 def evaluate(
     what: Any,
     data: Any,
     *,
+    module: nn.Module | None = None,
     device: str = "auto",
     precision: str = "32",
     batch_size: int = 256,
@@ -324,14 +253,15 @@ def evaluate(
     Args:
         what: a `TrainedNetwork` or `TrainedLanguageModel`, or the folder of one.
         data: data with a test split.
+        module: for a folder, if the network is of a module of your own: see `load_network`.
         skip_bad_images: leave out images that cannot be read; None: as it was when a network in a folder was trained.
         listen: gets a note of what was left out.
     """
-    trained = what if isinstance(what, TrainedNetwork | TrainedLanguageModel) else load_network(what)
+    trained = _trained(what, module, "evaluate")
     if isinstance(trained, TrainedLanguageModel):
         return evaluate_language(trained, data, Place.open(device, precision))
     if skip_bad_images is None:
-        skip_bad_images = trained.folder is not None and _data_settings(trained.folder).skip_bad_images
+        skip_bad_images = trained.folder is not None and settings_of(RunFolder(trained.folder)).data.skip_bad_images
     source = open_images(data, trained.genotype.space, skip_bad_images)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
@@ -343,7 +273,14 @@ def evaluate(
     return _measure(trained, testing(batch_size), place)
 
 
-def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:
+def _trained(what: Any, module: nn.Module | None, call: str) -> TrainedNetwork | TrainedLanguageModel:
+    if not isinstance(what, TrainedNetwork | TrainedLanguageModel):
+        return network_in(Path(what), module, call)
+    check_unused(module, "a network that is no folder has its module")
+    return what
+
+
+def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Module | None = None) -> list[Path]:
     """Write a trained network as ``onnx``, ``python`` or ``safetensors``; returns the files written.
 
     The exported network takes images in 0..1 and normalises them itself.
@@ -352,9 +289,10 @@ def export(what: Any, to: str, path: str | Path | None = None) -> list[Path]:
         what: a `TrainedNetwork`, or the folder of one.
         to: the format.
         path: the file's name, its ending aside, or a folder, in which it is ``model``; by default the network's.
+        module: for a folder, if the network is of a module of your own: see `load_network`.
     """
     write = EXPORTS[to]
-    trained = what if isinstance(what, TrainedNetwork | TrainedLanguageModel) else load_network(what)
+    trained = _trained(what, module, "export")
     if isinstance(trained, TrainedLanguageModel):
         raise Refused(
             "exports are for networks that classify images; a language model's weights are network.safetensors in its "

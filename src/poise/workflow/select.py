@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from poise.config import RunSettings, resolve
-from poise.config.resolve import read_yaml
+from poise.config import RunSettings
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.keeper import Keeper, Watch
@@ -23,9 +23,9 @@ from poise.engine.search import Searcher
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.selection.rule import SELECTIONS, measures
-from poise.spaces.space import SPACES
 from poise.workflow.costing import report_cost, save_cost
 from poise.workflow.prepare import Preparation
+from poise.workflow.saved import settings_of, space_of
 from poise.workflow.search import choose, save_genotype
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end
@@ -40,26 +40,12 @@ class Selected:
     settings: RunSettings
 
 
-def load_settings(folder: RunFolder, overrides: list[tuple[str, Any]], device: str | None = None) -> RunSettings:
-    """The settings that a run was started with, with overrides.
-
-    Raises `Refused` for a space that only exists in Python, which no folder can bring back.
-    """
-    config = folder.path / "config.yaml"
-    space = read_yaml(config).get("space")
-    name = space.get("name") if isinstance(space, dict) else space
-    if name not in SPACES:
-        raise Refused(
-            f"{folder.path} searched {name!r}, a space that exists in Python only; use the result of poise.search"
-        )
-    return resolve(file=config, overrides=overrides, device=device)
-
-
 def select(
     run: str | Path,
     rule: str | None = None,
     *,
     data: Any = None,
+    module: nn.Module | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     listen: Listener = ignore,
@@ -74,6 +60,7 @@ def select(
         run: the run's folder.
         rule: ``magnitude``, ``threshold``, ``perturbation``; None: the method's own.
         data: where the data is now, if it has moved. Rules that go by the alphas alone read none.
+        module: for a run of a module of your own: that module, as it was given to `poise.search`.
         settings: dotted overrides, such as ``{"selection.tune_epochs": 1}``.
         device: to compute on.
         listen: called with every event.
@@ -93,10 +80,11 @@ def select(
     if rule is not None:
         if rule not in SELECTIONS:
             raise unknown("selection", rule, SELECTIONS)
-        if rule != load_settings(folder, []).method["selection"]["kind"]:  # the run's own rule keeps its settings
+        if rule != settings_of(folder, []).method["selection"]["kind"]:  # the run's own rule keeps its settings
             overrides.insert(0, ("selection", rule))
-    found = load_settings(folder, overrides, device)
-    prepared = at_the_end(folder, Preparation.of(found, data, folder=folder))
+    found = settings_of(folder, overrides, device)
+    space = space_of(folder, found, module, "select")
+    prepared = at_the_end(folder, Preparation.of(found, data, space, folder))
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
     alphas = folder.load_tensors("alphas.safetensors", shapes)
 
@@ -139,7 +127,9 @@ def pending(folder: RunFolder) -> dict[str, Any] | None:
     return folder.read_json(REQUEST) if (folder.path / REQUEST).is_file() else None
 
 
-def resume_selection(folder: RunFolder, data: Any, listen: Listener, watch: Watch) -> Selected:
+def resume_selection(
+    folder: RunFolder, data: Any, module: nn.Module | None, listen: Listener, watch: Watch
+) -> Selected:
     """Go on with the selection that was stopped in this folder."""
     request = folder.read_json(REQUEST)
     try:
@@ -148,4 +138,4 @@ def resume_selection(folder: RunFolder, data: Any, listen: Listener, watch: Watc
         device = request["device"]
     except (KeyError, TypeError, ValueError):
         raise Refused(f"{folder.path / REQUEST} is damaged: it does not describe a selection") from None
-    return select(folder.path, data=where, settings=settings, device=device, listen=listen, watch=watch)
+    return select(folder.path, data=where, module=module, settings=settings, device=device, listen=listen, watch=watch)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from rich.console import Group, RenderableType
 
-from poise.config import resolve
 from poise.engine.run import RunFolder, read_text
+from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
@@ -16,15 +17,24 @@ from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Section, write_page
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_table
-from poise.spaces.space import Space
 from poise.supernet.costs import readable
-from poise.supernet.groups import decided
+from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
 from poise.workflow.prepare import Preparation
+from poise.workflow.saved import SavedModule, is_own, settings_of
 from poise.workflow.stages import at_the_end
 
 
-def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Path]:
+class Shown(Protocol):
+    """What a run's pictures and tables need of its space."""
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]: ...
+
+    def describe(self, genotype: Genotype) -> str: ...
+
+
+def draw_run(folder: RunFolder, space: Shown, relaxation: Relaxation) -> list[Path]:
     """Draw a search's cells, mixture and curves as SVG and PNG, and write its ``report.html``."""
     figures = folder.path / "figures"
     genotype, history = folder.genotype(), folder.history()
@@ -49,9 +59,13 @@ def draw_run(folder: RunFolder, space: Space, relaxation: Relaxation) -> list[Pa
     return [*files, page]
 
 
-def show_search(folder: RunFolder) -> Space:
-    """Draw a search again; returns its space."""
-    settings = resolve(file=folder.path / "config.yaml", device="cpu")
+def show_search(folder: RunFolder) -> Shown:
+    """Draw a search again; returns its space, or what is known of a module of your own."""
+    settings = settings_of(folder, device="cpu")
+    if is_own(settings):
+        own = SavedModule(settings.space["choices"])
+        draw_run(folder, own, settings.build_method().relaxation)
+        return own
     prepared = at_the_end(folder, Preparation.of(settings, priced=False))
     draw_run(folder, prepared.space, prepared.method.relaxation)
     return prepared.space
@@ -76,7 +90,7 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
     return [result_table([(f"{found['metric']} {labels.get(n, n)}" if n in names else n, text) for n, text in rows])]
 
 
-def run_tables(folder: RunFolder, space: Space) -> RenderableType:
+def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
     """A search as tables for the terminal."""
     genotype = folder.genotype()
     return Group(

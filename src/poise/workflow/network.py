@@ -1,0 +1,134 @@
+"""A retrained network: as a value, and in its folder."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from poise.config import RunSettings
+from poise.engine.run import RunFolder
+from poise.errors import Refused
+from poise.export.normalise import Normalise
+from poise.genotype import Genotype
+from poise.spaces.custom import ModuleSpace
+from poise.spaces.forms import network_of
+from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
+from poise.workflow.language import TrainedLanguageModel, load_language
+from poise.workflow.saved import check_unused, own_space
+from poise.workflow.show import draw_training
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A retrained network, and what is needed to use it.
+
+    ``network`` takes normalised images; `complete` takes images in 0..1.
+    """
+
+    network: nn.Module
+    genotype: Genotype
+    task: Task
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    history: Sequence[Mapping[str, Any]]
+    result: Mapping[str, float]
+    folder: Path | None
+    streamed: bool = False
+    """Whether it saw streamed images, so that tests show it their middles."""
+    channels_last: bool = True
+    """How the images lay that it saw."""
+
+    @property
+    def complete(self) -> nn.Module:
+        """Normalisation and network: images in 0..1, ``[batch, channels, height, width]`` -> logits ``[batch,
+        classes]``."""
+        return nn.Sequential(Normalise(self.mean, self.std), copy.deepcopy(self.network).cpu().float()).eval()
+
+    @property
+    def parameters(self) -> int:
+        """Parameters in use after training: the auxiliary head is not counted."""
+        weights = self.network.named_parameters()
+        return sum(weight.numel() for name, weight in weights if not name.startswith("auxiliary."))
+
+
+def save_network(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
+    """Write a network, and what it takes to build it and to use it."""
+    form = settings.train
+    about = {
+        "space": space.name,
+        "form": form.form,
+        "channels": form.channels,
+        "cells": form.cells,
+        "auxiliary": form.auxiliary > 0,
+        "image_channels": trained.task.channels,
+        "image_size": list(trained.task.size),
+        "classes": list(trained.classes),
+        "mean": list(trained.mean),
+        "std": list(trained.std),
+        "streamed": trained.streamed,
+    }
+    folder.save_tensors("network.safetensors", trained.network.state_dict())
+    folder.write("network.json", json.dumps(about, indent=2))
+    draw_training(folder)
+
+
+def load_network(run: str | Path, module: nn.Module | None = None) -> TrainedNetwork | TrainedLanguageModel:
+    """A network that `train` saved.
+
+    Args:
+        run: its folder.
+        module: for a network of a module of your own: that module, as it was given to `poise.search`. It stays as it
+            is.
+
+    Raises:
+        Refused: the folder holds no network, or a damaged one; the module is missing, or does not fit.
+    """
+    return network_in(Path(run), module, "load_network")
+
+
+def network_in(run: Path, module: object, call: str) -> TrainedNetwork | TrainedLanguageModel:
+    """`load_network` for ``poise.<call>``, which takes the module too."""
+    folder = RunFolder.open(run, "train")
+    name = folder.genotype().space
+    if name == ModuleSpace.name:
+        return read_network(folder, own_space(run, module, call))
+    check_unused(module, f"{run} is one of space {name!r}")
+    return read_network(folder, SPACES[name]())
+
+
+def read_network(folder: RunFolder, space: Space) -> TrainedNetwork | TrainedLanguageModel:
+    """The network of this space that the folder holds."""
+    about, genotype = folder.read_json("network.json"), folder.genotype()
+    if task_kind(space) is TextTask:
+        return load_language(folder)
+    try:
+        task = Task(
+            int(about["image_channels"]),
+            (int(about["image_size"][0]), int(about["image_size"][1])),
+            len(about["classes"]),
+        )
+        classes = tuple(str(name) for name in about["classes"])
+        mean, std = (tuple(float(value) for value in about[name]) for name in ("mean", "std"))
+        form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
+        named, streamed = about.get("form"), bool(about.get("streamed", False))  # older networks have neither
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
+    try:
+        network = network_of(space, genotype, task, form=named, **form)
+    except Refused as error:
+        if not isinstance(space, ModuleSpace):
+            raise
+        raise Refused(f"module= is not the module of {folder.path}: {error}") from None
+    network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
+    result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
+    history = folder.history()
+    return TrainedNetwork(
+        network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed, channels_last(space)
+    )
