@@ -22,7 +22,7 @@ from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
-from poise.spaces.space import Heads
+from poise.spaces.space import has_heads
 
 
 class Forward(nn.Module):
@@ -37,7 +37,7 @@ class Forward(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, drop: float) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, their loss, and the loss to descend, with drop-path probability ``drop``."""
         with self._place.autocast():
-            if isinstance(self.network, Heads):
+            if has_heads(self.network):
                 logits, side = self.network.heads(images, drop)
             else:
                 logits, side = self.network(images), None
@@ -68,7 +68,7 @@ def train(
     Raises:
         Refused: drop-path or an auxiliary head asked of a network that has neither; the loss diverged.
     """
-    if not isinstance(network, Heads) and (settings.drop_path or settings.auxiliary):
+    if not has_heads(network) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
     keeper = keeper or Keeper()
     forward = Forward(place.put(network), settings, place).train()

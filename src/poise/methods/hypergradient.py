@@ -30,7 +30,8 @@ def _mixture_gradient(
     """The loss and its gradient with respect to the mixture alone: nothing is computed for the weights'."""
     leaves = _leaves(mixture)
     value = loss(leaves, {name: weight.detach() for name, weight in weights.items()}, exact=exact)
-    gradients = torch.autograd.grad(value, list(leaves.values()))
+    # A module may skip a layer by chance, whose mixture then has no influence on this loss.
+    gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeGuard, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -56,13 +56,17 @@ def channels_last(space: Space | type[Space]) -> bool:
     return bool(getattr(space, "channels_last", True))
 
 
-@runtime_checkable
 class Heads(Protocol):
     """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method."""
 
     def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
         """Logits, and an auxiliary head's logits or None, with drop-path probability ``drop``."""
         ...
+
+
+def has_heads(network: object) -> TypeGuard[Heads]:
+    """Whether a network satisfies `Heads`: by a method of its class, as many a module has a layer of that name."""
+    return callable(getattr(type(network), "heads", None))
 
 
 @runtime_checkable

@@ -63,7 +63,9 @@ def copied(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any,
 
 def keep_intact(module: nn.Module) -> None:
     """Let ``module`` work on copies of what it is given from now on, unless it surely neither writes into its inputs
-    nor hands them on as its output, into which others may write."""
+    nor hands them on as its output, into which others may write. A `torch.jit.ScriptModule` takes no hook for that."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return
     if not _detached(module) and _copying not in module._forward_pre_hooks.values():
         module.register_forward_pre_hook(_copying, with_kwargs=True)
 

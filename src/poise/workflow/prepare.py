@@ -30,6 +30,7 @@ from poise.spaces.latency import check_own_form
 from poise.spaces.space import AnyTask, Space, Task, channels_last
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
+from poise.workflow.checking import check_own
 from poise.workflow.material import Material, material_of
 from poise.workflow.tables import Tables
 
@@ -208,6 +209,7 @@ class Preparation:
         if weights is not None:
             supernet.load_state_dict(weights)
         training, searching = self.batches
+        check_own(at.space, supernet, training, self.task, self.place)
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(

@@ -30,6 +30,7 @@ from poise.export.exports import EXPORTS
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Space, TextTask, channels_last, task_kind
+from poise.workflow.checking import check_own
 from poise.workflow.costing import network_macs
 from poise.workflow.images import ImageMaterial, open_images
 from poise.workflow.language import TrainedLanguageModel, evaluate_language, train_language_as
@@ -129,12 +130,13 @@ def train_as(
     supply = supply_of(base, data, place, listen)
     task = supply.task
     batches = supply.training(form.batch_size)
-    macs = network_macs(space, genotype, task, base)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = network_of(
             space, genotype, task, form=form.form, channels=form.channels, cells=form.cells,
             auxiliary=form.auxiliary > 0,
         )  # fmt: skip
+    check_own(space, network, batches, task, place)
+    macs = network_macs(space, genotype, task, base)
     if auto_batch:
         base = fitting(base, training_step(network, form, batches, place), listen)
         form = base.train
