@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from poise.config.reading import LARGEST, one_line, parse_yaml
 from poise.config.settings import RunSettings
 from poise.config.values import check_plain, check_registered, first_problem, plain
+from poise.data import source_name
 from poise.engine.settings import Settings
 from poise.errors import Refused, shown, unknown
 from poise.methods.aiming import aimed
@@ -72,7 +73,7 @@ def resolve(
     preset: str | None = None,
     file: Path | None = None,
     overrides: Sequence[tuple[str, Any]] = (),
-    data: str | None = None,
+    data: Any = None,
     seed: int | None = None,
     device: str | None = None,
     precision: str | None = None,
@@ -85,7 +86,8 @@ def resolve(
         preset: ``demo``, ``small`` (default) or ``paper``, or another one that the space has, such as ``imagenet``.
         file: a YAML file with the same structure as the result; it may also say ``preset``.
         overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
-        data, seed, device, precision: settings of these names, if not None.
+        data: the data of the run, in any form that is read; what is no text or path is called ``python``.
+        seed, device, precision: settings of these names, if not None.
         cost_target: what the network should cost; it changes the method's penalty and selection, see `aimed`.
     """
     layer = read_yaml(file) if file else {}
@@ -102,11 +104,11 @@ def resolve(
             layer.pop(section, None)
     _merge(settings, layer)
     if data is not None:
-        _merge(settings, {"data": {"source": data}})
+        _merge(settings, {"data": {"source": source_name(data)}})
     _merge(settings, {n: v for n, v in (("seed", seed), ("device", device), ("precision", precision)) if v is not None})
     resolved = _overridden(settings, overrides)
     if cost_target is not None:
-        aim = plain(aimed(resolved.build_method(), cost_target))
+        aim = _anywhere(plain(aimed(resolved.build_method(), cost_target)))
         resolved = resolved.model_copy(update={"method": {"name": resolved.method["name"]} | aim})
     if isinstance(space, str) or space is None or space.name in SPACES:
         resolved.build_space()
@@ -126,8 +128,20 @@ def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]]) -> RunSetti
     except ValidationError as error:
         raise _refusal(error) from None
     # Written out in full: what a slot leaves to its defaults today must not depend on tomorrow's.
-    method = {"name": resolved.method["name"]} | plain(resolved.build_method())
+    method = {"name": resolved.method["name"]} | _anywhere(plain(resolved.build_method()))
     return resolved.model_copy(update={"method": method})
+
+
+def _anywhere(value: Any) -> Any:
+    """Plain slots with the paths of latency tables absolute, so that the method is the same one in every folder."""
+    if isinstance(value, list):
+        return [_anywhere(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: str(Path(inner).resolve()) if name == "table" and isinstance(inner, str) else _anywhere(inner)
+        for name, inner in value.items()
+    }
 
 
 def _named(layer: Plain, section: str) -> str | None:

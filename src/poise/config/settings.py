@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from poise.config.values import build, build_method
+from poise.data import FROM_PYTHON, source_name
 from poise.engine.settings import SearchSettings, Settings, Size, TrainSettings
 from poise.errors import Refused
 from poise.methods.method import Method
@@ -32,6 +33,17 @@ class DataSettings(Settings):
     """A JSON file ``{"train": [...], "valid": [...]}`` that gives the two halves instead."""
     skip_bad_images: bool = False
     """Leave out images that cannot be read, and say which; else the first of them is refused by name."""
+
+    @field_validator("source")
+    @classmethod
+    def _anywhere(cls, source: str) -> str:
+        """Paths are absolute however they were given, so that a run means the same data in every folder."""
+        return source if source == FROM_PYTHON else source_name(source)
+
+    @field_validator("split_file")
+    @classmethod
+    def _file_anywhere(cls, file: Path | None) -> Path | None:
+        return None if file is None else file.absolute()
 
 
 class RunSettings(Settings):

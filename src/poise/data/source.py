@@ -108,15 +108,21 @@ def _opened(spec: object) -> Source | TextSource:
     raise unknown("data source", spec, forms)
 
 
+FROM_PYTHON = "python"
+"""In a configuration: the data was an object in Python, which no configuration can bring back."""
+
+
 def source_name(spec: object) -> str:
-    """What a configuration says of data: ``python`` for what is neither text nor a path; a path that exists as an
+    """What a configuration says of data: `FROM_PYTHON` for what is neither text nor a path; a path that exists as an
     absolute one, so that the run can be used from anywhere."""
     if not isinstance(spec, str | Path):
-        return "python"
+        return FROM_PYTHON
     path = path_of(spec)
     assert path is not None
     try:
-        here = str(path.resolve()) if path.exists() else str(spec)
+        if not path.exists():
+            return str(spec)
+        here = str(path.resolve())
     except (OSError, ValueError):  # no file can have that name
         return str(spec)
     # A folder that is called like a source is not meant by its name alone.

@@ -139,9 +139,10 @@ class RunFolder:
             before = read_text(path / "config.yaml")
         except (OSError, UnicodeDecodeError):
             raise Refused(f"{path}/config.yaml cannot be read, so the run cannot go on") from None
-        if before != config:
-            pairs = zip_longest(before.splitlines(), config.splitlines(), fillvalue="nothing")
-            old, new = next((a.strip(), b.strip()) for a, b in pairs if a != b)
+        pairs = zip_longest(before.splitlines(), config.splitlines(), fillvalue="nothing")
+        differ = next(((old, new) for old, new in pairs if old != new and not _same_place(old, new)), None)
+        if differ is not None:
+            old, new = (line.strip() for line in differ)
             raise Refused(f"{path} was started with other settings ({old}, now {new}); resume it with the same ones")
         return run
 
@@ -270,6 +271,12 @@ def _record(line: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _same_place(old: str, new: str) -> bool:
+    """Whether two lines of configurations give one setting the same path; older ones kept it as it was typed."""
+    (name, _, before), (other, _, after) = old.partition(": "), new.partition(": ")
+    return name == other and after.startswith(os.sep) and os.path.realpath(before) == os.path.realpath(after)
 
 
 def read_genotype(path: Path) -> Genotype:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from poise.methods.expected_cost import ExpectedCost
@@ -21,7 +20,6 @@ def aimed(method: Method, target: CostTarget) -> Method:
     `ExpectedCost` is added to its penalties; one that is there gets the target and keeps its weight. A selection that
     goes by the alphas alone becomes `Budget`, with `Magnitude`'s limit of skip connections; a `Budget` that is there
     keeps its tolerance. One that measures the supernet stays as it is: it knows no target, so only the penalty acts.
-    The path of a latency table becomes absolute: the method is the same one in every folder.
 
     Example:
         >>> from poise.methods import CostTarget, aimed, fair_darts
@@ -30,8 +28,7 @@ def aimed(method: Method, target: CostTarget) -> Method:
     """
     old = method.penalty.terms if isinstance(method.penalty, Sum) else (method.penalty,)
     terms = tuple(term for term in old if not isinstance(term, (ExpectedCost, NoPenalty)))
-    table = None if target.table is None else str(Path(target.table).resolve())
-    aim: dict[str, Any] = {"target": target.value, "metric": target.metric, "table": table}
+    aim: dict[str, Any] = {"target": target.value, "metric": target.metric, "table": target.table}
     given = next((term for term in old if isinstance(term, ExpectedCost)), ExpectedCost(**aim))
     cost = replace(given, **aim)
     selection = method.selection

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from poise.config import RunSettings, dump, resolve
-from poise.data import source_name
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import Event, Listener, Noted, ignore
@@ -143,7 +142,7 @@ def search(
         data = target
     resolved = resolve(
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
-        precision=precision, data=source_name(data), cost_target=cost_target,
+        precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
     return run(

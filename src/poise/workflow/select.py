@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from poise.config import RunSettings
+from poise.data import source_name
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.keeper import Keeper, Watch
@@ -97,7 +98,11 @@ def select(
     if measures(prepared.method.selection):
         searcher()  # what is wrong with the data or the weights is said before anything is written
     _ = prepared.bound_method  # nor is a target that cannot be met
-    request = {"settings": overrides, "data": str(data) if isinstance(data, (str, Path)) else None, "device": device}
+    request = {
+        "settings": [(name, _anywhere(name, value)) for name, value in overrides],
+        "data": source_name(data) if isinstance(data, (str, Path)) else None,
+        "device": device,
+    }
     with locked(folder.path):
         keeper = Keeper(folder.selecting, _begin(folder, request, listen), watch)
         genotype = choose(prepared, alphas, searcher, listen, keeper)
@@ -108,6 +113,14 @@ def select(
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()
     return Selected(genotype, (current, folder.path / f"genotype-{kind}.json"), found)
+
+
+def _anywhere(name: str, value: Any) -> Any:
+    """The value of an override as it means the same in every folder."""
+    if isinstance(value, (str, Path)) and name == "data.source":
+        return source_name(value)
+    path = isinstance(value, (str, Path)) and (name == "data.split_file" or name.endswith("selection.table"))
+    return str(Path(value).absolute()) if path else value
 
 
 def _begin(folder: RunFolder, request: Mapping[str, Any], listen: Listener) -> State:

@@ -44,4 +44,5 @@ def _kept(folder: RunFolder) -> dict[str, LatencyTable]:
     tables = found.get("tables")
     if {name: found.get(name) for name in FORMAT} != FORMAT or not isinstance(tables, dict):
         raise Refused(f"{what} is not of a run that this poise can read")
-    return {path: parse_table(table, what) for path, table in tables.items()}
+    # Older runs wrote down paths as they were typed; settings make them absolute from the same folder as here.
+    return {str(Path(path).resolve()): parse_table(table, what) for path, table in tables.items()}
