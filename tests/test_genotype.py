@@ -6,6 +6,7 @@ import builtins
 import copy
 import json
 import pickle
+import re
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -194,9 +195,8 @@ def test_other_nasbench201_strings_are_refused(text: str) -> None:
         "Genotype(normal=[], reduce=[], normal_concat=range(0, 10**9))",
         "Genotype(normal=[], reduce=[], normal_concat=range(0, 1000000000))",
         "Genotype(normal=[], reduce=[], normal_concat=range(-1000000000, 6))",
-        "Genotype(normal=[], reduce=[]); import os",
-        "genotypes.Genotype(normal=[], reduce=[])",
-        "lambda: Genotype(normal=[], reduce=[])",
+        "Genotype(normal=[], reduce=open('x'))",
+        "lambda: Genotypes(normal=[], reduce=[])",
     ],
 )
 def test_other_python_texts_are_refused(text: str) -> None:
@@ -230,6 +230,56 @@ def test_nothing_is_evaluated(code: str, monkeypatch: pytest.MonkeyPatch) -> Non
                 patch.setattr(builtins, name, forbidden)
             with pytest.raises(Refused):
                 Genotype.parse(text)
+
+
+PYTHON = "Genotype(normal=[('a', 0), ('b', 1)], normal_concat=range(2, 6), reduce=[('c', 2, 1)])"
+CELL = "|a~0|+|none~0|b~1|+|c~0|none~1|d~2|"
+BLOCKS = "011110001110000000000001000001000000 input," + 4 * "conv3x3-bn-relu," + "output"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2024-01-01 12:00:00,123 INFO genotype = {}",
+        "0 {}",
+        "1 | genotype: {} (accuracy 97.2, loss 0.1)",
+        "[epoch 49] {}, {{'lr': 0.1}}",
+        "search log (of run 7\n\n10:11:12 best={};\n10:11:13 best={}",
+        "genotypes.{}; import os",
+        "Structure(4 nodes with {})",
+    ],
+)
+@pytest.mark.parametrize("written", [PYTHON.replace("('c', 2, 1)", ""), CELL, BLOCKS])
+def test_a_line_of_a_log_is_read_as_the_genotype_in_it(line: str, written: str) -> None:
+    assert Genotype.parse(line.format(written, written), "s3") == Genotype.parse(written, "s3")
+
+
+def test_brackets_in_names_are_no_brackets() -> None:
+    with pytest.raises(Refused, match=re.escape("a candidate of row '0->2'")):
+        Genotype.parse("12:00 Genotype(normal=[('a)', 0), ('b', 1)], reduce=[])")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2024-01-01 12:00 INFO epoch 3, no genotype yet", "not a genotype: expected poise's JSON"),
+        ("1.5", "not a genotype: expected poise's JSON"),
+        ("12:00 genotype = Genotype(normal=[('a', 0), ('b', 1)], reduce=[('c', 0)", "not a genotype: expected poise's"),
+        ("12:00 |a~0|+|a~0|a~1|", "not a NAS-Bench-201 string: expected 3 nodes"),
+        ("12:00 best = Genotype(normal=[('a', 2), ('b', 0)], reduce=[])", "node 2 can take inputs 0 to 1"),
+        ("one\n|a~0|+|a~0|a~1|+|a~0|a~1|a~2|\n" + CELL, "2 different genotypes stand in the text (lines 2, 3)"),
+        (
+            "".join(f"{CELL.replace('a', 'a' * n)}\n" for n in range(1, 9)),
+            "8 different genotypes stand in the text (lines 1, 2, 3, ..., 8); keep the one you mean",
+        ),
+        ("Genotype(" * 100_000, "not a genotype: expected poise's JSON"),
+        ("0110 input,a,output", "not a cell of NAS-Bench-101"),
+    ],
+)
+def test_other_logs_are_refused_for_what_they_are(text: str, message: str) -> None:
+    with pytest.raises(Refused) as refusal:
+        Genotype.parse(text)
+    assert message in str(refusal.value)
 
 
 NAMES = st.text("abz_09.>:-", min_size=1, max_size=8)

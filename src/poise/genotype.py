@@ -14,7 +14,7 @@ import ast
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -35,6 +35,11 @@ Choices = Mapping[str, Mapping[str, tuple[str, ...]]]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.>:-]{0,199}")
 _NASBENCH201_ROW = re.compile(r"([A-Za-z0-9_]+)~([0-9])")
 _NASBENCH101 = re.compile(r"([01]+)\s+input,((?:[A-Za-z0-9-]+,)+)output")
+_WITHIN = re.compile(
+    r"(?P<python>\bGenotype\()|\|[\w~|+]*~[\w~|+]*\||(?<!\w)[01]{9,}\s+input,(?:[A-Za-z0-9-]+,)+output"
+)
+"""Where a genotype begins in a longer text; one that is no Python text also ends there."""
+_BRACKETS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()\[\]{}]""")
 _INPUTS = {
     (1, 2, 2, 2, 2): "nasbench1shot1-1",
     (1, 1, 2, 2, 3): "nasbench1shot1-2",
@@ -130,22 +135,59 @@ class Genotype:
 
         The Python text is read by a parser that knows only literals; nothing is evaluated. Its entries are
         ``(operation, input)``, two per node (one in a recurrent cell), or Fair DARTS's ``(operation, node, input)``.
+        Around a genotype that is not JSON there may be other text, such as the rest of a log's line.
 
         Args:
             text: the genotype.
             space: the cell space that a Python text belongs to (``darts``, ``s1`` ... ``s4``); that of a recurrent cell
                 says so itself.
+
+        Raises:
+            Refused: there is no genotype in it, a malformed one, or several that differ.
         """
         text = text.strip()
         if len(text) > LONGEST:
             raise Refused(f"a genotype has at most {LONGEST:,} characters, got {len(text):,}")
         if text.startswith("{"):
             return Genotype.from_json(text)
-        if text.startswith("|"):
-            return _parse_nasbench201(text)
-        if text[:1] in ("0", "1"):
-            return _parse_nasbench101(text)
-        return _parse_python(text, space)
+        found: dict[Genotype, int] = {}
+        for start, part in _within(text):
+            found.setdefault(_parsed(part, space), text.count("\n", 0, start) + 1)
+        if len(found) > 1:
+            lines = [str(line) for line in found.values()]
+            shown = ", ".join(lines if len(lines) < 6 else [*lines[:3], "...", lines[-1]])
+            raise Refused(f"{len(found)} different genotypes stand in the text (lines {shown}); keep the one you mean")
+        return next(iter(found), None) or _parsed(text, space)
+
+
+def _within(text: str) -> Iterator[tuple[int, str]]:
+    """What looks like a genotype in a text, and where it starts."""
+    place = 0
+    while match := _WITHIN.search(text, place):
+        end = match.end() if match["python"] is None else _closed(text, match.end())
+        if end is None:  # a bracket that is never closed: all that follows is inside
+            return
+        yield match.start(), text[match.start() : end]
+        place = end
+
+
+def _closed(text: str, place: int) -> int | None:
+    """The end of what a bracket before ``place`` opens; None if it is not closed in time."""
+    depth = 1
+    for match in _BRACKETS.finditer(text, place, place + LONGEST_PYTHON):
+        depth += (match[0] in "([{") - (match[0] in ")]}")
+        if depth == 0:
+            return match.end()
+    return None
+
+
+def _parsed(text: str, space: str) -> Genotype:
+    """A text that is a genotype from its first character to its last."""
+    if text.startswith("|"):
+        return _parse_nasbench201(text)
+    if re.match(r"[01]{4,}(\s|$)", text):
+        return _parse_nasbench101(text)
+    return _parse_python(text, space)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
