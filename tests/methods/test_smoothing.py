@@ -13,11 +13,19 @@ from methods_support import GROUPS, MixtureLoss, draw, smooth_mixture
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.methods import AdversarialSmoothing, NoPerturbation, RandomSmoothing, Sigmoid, Softmax
+from poise.methods import (
+    AdversarialSmoothing,
+    ExactAdversarialSmoothing,
+    NoPerturbation,
+    RandomSmoothing,
+    Sigmoid,
+    Softmax,
+)
 from poise.methods.slots import Progress
 from poise.supernet.groups import expand
 
 HALF = Progress(25, 50)
+ATTACKS = (AdversarialSmoothing(), ExactAdversarialSmoothing())
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -37,8 +45,8 @@ def both_relaxed(relaxation: Any) -> dict[str, Tensor]:
     return expand({name: relaxation(value) for name, value in alphas.items()}, GROUPS)
 
 
-@pytest.mark.parametrize("kind", [RandomSmoothing, AdversarialSmoothing])
-def test_radius_grows_linearly(kind: type[RandomSmoothing | AdversarialSmoothing]) -> None:
+@pytest.mark.parametrize("kind", [RandomSmoothing, AdversarialSmoothing, ExactAdversarialSmoothing])
+def test_radius_grows_linearly(kind: Any) -> None:
     assert [kind().radius(Progress(epoch, 10)) for epoch in (0, 5, 10)] == pytest.approx([0.03, 0.165, 0.3])
     assert kind(0.1, 0.2).radius(Progress(3, 4)) == pytest.approx(0.175)
     ramped = kind(0.1, 0.2, ramp=0.5)
@@ -49,8 +57,9 @@ def test_radius_grows_linearly(kind: type[RandomSmoothing | AdversarialSmoothing
     for bad in ((0.3, 0.03), (-0.1, 0.3), (0.1, 1.5)):
         with pytest.raises(Refused):
             kind(*bad)
-    with pytest.raises(Refused):
-        AdversarialSmoothing(steps=0)
+    for attack in (AdversarialSmoothing, ExactAdversarialSmoothing):
+        with pytest.raises(Refused, match="at least 1 step"):
+            attack(steps=0)
 
 
 def test_no_perturbation() -> None:
@@ -115,7 +124,7 @@ def test_the_attack_finds_the_corner_of_a_linear_loss(relaxation: Any, epoch: in
         name: draw(*values.shape[1:], seed=70 + i).expand_as(values) for i, (name, values) in enumerate(mixture.items())
     }
     radius = 0.03 + 0.27 * epoch / 50
-    found = AdversarialSmoothing()(mixture, corner_loss(slopes), relaxation, Progress(epoch, 50), generator(2))
+    found = ExactAdversarialSmoothing()(mixture, corner_loss(slopes), relaxation, Progress(epoch, 50), generator(2))
     for name, values in found.items():
         clean, slope = mixture[name][0], slopes[name][0]
         lower, upper = (clean - radius).clamp(min=0), (clean + radius).clamp(max=1)
@@ -145,7 +154,7 @@ def test_the_attack_finds_the_corner_of_the_simplex(candidates: int, slopes: str
     slope = draw(6, candidates, seed=90 + candidates)
     slope = slope if slopes == "mixed" else slope + (10 if slopes == "all uphill" else -10)
     mixture = {"g": clean.expand(2, 6, candidates)}
-    found = AdversarialSmoothing()(
+    found = ExactAdversarialSmoothing()(
         mixture, MixtureLoss(lambda m: (slope * m["g"]).sum()), Softmax(), Progress(0, 50), generator(1)
     )["g"]
     lower, upper = (clean - radius).clamp(min=0), (clean + radius).clamp(max=1)
@@ -156,21 +165,37 @@ def test_the_attack_finds_the_corner_of_the_simplex(candidates: int, slopes: str
         assert gain < 1 + 1e-6
 
 
+@pytest.mark.parametrize("seed", [4, 5, 6])
+@pytest.mark.parametrize("scale", [2.0**-30, 2.0**30])
+def test_each_row_is_attacked_in_its_own_scale(scale: float, seed: int) -> None:
+    """How steep the loss is along one row has nothing to do with where another row goes."""
+    mixture = {"g": torch.softmax(0.3 * draw(1, 3, 5, seed=1), -1)}
+    slope = draw(3, 5, seed=seed)
+    steeper = slope * torch.tensor([[1.0], [scale], [1.0]], dtype=torch.float64)
+
+    def found(slopes: Tensor) -> Tensor:
+        loss = MixtureLoss(lambda m: (slopes * m["g"]).sum())
+        return ExactAdversarialSmoothing()(mixture, loss, Softmax(), HALF, generator(seed))["g"]
+
+    torch.testing.assert_close(found(steeper), found(slope), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid()])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_result_is_never_below_clean(relaxation: Any, seed: int) -> None:
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_result_is_never_below_clean(relaxation: Any, seed: int, attack: Any) -> None:
     """A loss with its maximum at the clean mixture falls whatever one does: the clean one comes back."""
     mixture = both_relaxed(relaxation)
     fixed = {name: values.detach().clone() for name, values in mixture.items()}
     peak = MixtureLoss(lambda m: -torch.stack([(v - fixed[n]).square().sum() for n, v in m.items()]).sum())
-    found = AdversarialSmoothing()(mixture, peak, relaxation, HALF, generator(seed))
+    found = attack(mixture, peak, relaxation, HALF, generator(seed))
     assert all(torch.equal(found[name], fixed[name]) for name in fixed)
 
 
 def test_the_attack_goes_uphill_and_takes_the_published_steps() -> None:
     mixture = {"g": torch.full((3, 2, 4), 0.5, dtype=torch.float64)}
     loss = MixtureLoss(lambda m: m["g"].sum())
-    AdversarialSmoothing()(mixture, loss, Sigmoid(), Progress(0, 50), generator(2))
+    ExactAdversarialSmoothing()(mixture, loss, Sigmoid(), Progress(0, 50), generator(2))
     visited = [seen["g"] for seen in loss.seen[:8]]
     assert len(loss.seen) == 9, "7 gradients, then the end and the clean mixture compared"
     assert torch.equal(loss.seen[-1]["g"], mixture["g"])
@@ -185,7 +210,7 @@ def test_the_shared_delta_feels_all_layers() -> None:
     """Layers that pull in opposite directions with unequal force: the stronger wins for both."""
     mixture = {"g": torch.full((2, 1, 2), 0.5, dtype=torch.float64)}
     force = torch.tensor([[[1.0, 0.0]], [[-3.0, 0.0]]], dtype=torch.float64)
-    found = AdversarialSmoothing()(
+    found = ExactAdversarialSmoothing()(
         mixture, MixtureLoss(lambda m: (force * m["g"]).sum()), Sigmoid(), HALF, generator(1)
     )
     torch.testing.assert_close(found["g"][:, 0, 0], torch.full((2,), 0.5 - 0.165, dtype=torch.float64))
@@ -193,12 +218,13 @@ def test_the_shared_delta_feels_all_layers() -> None:
     assert not found["g"].requires_grad
 
 
-def test_the_attack_is_a_function_of_its_generator_and_leaves_the_rest_alone() -> None:
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_attack_is_a_function_of_its_generator_and_leaves_the_rest_alone(attack: Any) -> None:
     mixture = smooth_mixture()
     before = {name: values.clone() for name, values in mixture.items()}
     loss = MixtureLoss(lambda m: torch.stack([torch.sin(20 * v).sum() for v in m.values()]).sum())
     state = torch.random.get_rng_state()
-    runs = [AdversarialSmoothing()(mixture, loss, Softmax(), HALF, generator(seed)) for seed in (4, 4, 5)]
+    runs = [attack(mixture, loss, Softmax(), HALF, generator(seed)) for seed in (4, 4, 5)]
     assert torch.equal(runs[0]["normal"], runs[1]["normal"])
     assert not torch.equal(runs[0]["normal"], runs[2]["normal"])
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -10,7 +10,7 @@ from poise.methods.guard import NoGuard, SkipGuard
 from poise.methods.hypergradient import FirstOrder, Unrolled
 from poise.methods.method import Method
 from poise.methods.penalty import NoPenalty, Sum, ZeroOne
-from poise.methods.perturbation import AdversarialSmoothing, NoPerturbation, RandomSmoothing
+from poise.methods.perturbation import AdversarialSmoothing, ExactAdversarialSmoothing, NoPerturbation, RandomSmoothing
 from poise.methods.preset import METHODS, preset
 from poise.methods.presets import (
     blank_pt,
@@ -25,6 +25,7 @@ from poise.methods.presets import (
     pc_darts,
     poise,
     sdarts_adv,
+    sdarts_adv_exact,
     sdarts_rs,
 )
 from poise.methods.progressive import Progressive
@@ -40,6 +41,7 @@ __all__ = [
     "AdversarialSmoothing",
     "Blank",
     "CostTarget",
+    "ExactAdversarialSmoothing",
     "ExpectedCost",
     "FirstOrder",
     "FullConnections",
@@ -77,6 +79,7 @@ __all__ = [
     "poise",
     "preset",
     "sdarts_adv",
+    "sdarts_adv_exact",
     "sdarts_rs",
     "zero_one",
 ]

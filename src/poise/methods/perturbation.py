@@ -1,6 +1,6 @@
 """Perturbations of the mixture in the weight step: SDARTS's random and adversarial smoothing.
 
-Both draw one ``δ [rows, candidates]`` per group, shared by its layers, as the layers share their alphas. The radius
+All draw one ``δ [rows, candidates]`` per group, shared by its layers, as the layers share their alphas. The radius
 grows linearly with the epochs, ``ε_t = ε_0 + (ε_1 − ε_0)·min(t/(ramp·T), 1)``; published: ``ramp`` 1.
 
 Source: Chen and Hsieh, SmoothDARTS (arXiv:2002.05283), eqs. 4-6 and algorithm 1.
@@ -80,57 +80,102 @@ class RandomSmoothing(_Radius):
         }
 
 
-@fills("perturbation")
 @dataclass(frozen=True)
-class AdversarialSmoothing(_Radius):
-    """SDARTS-ADV: ``max_{‖δ‖∞ ≤ ε} L_tr(w, p + δ)`` by projected gradient ascent on the batch of the weight step.
-
-    A random start in the ball, then ``steps`` steps of ``s = 2ε/steps`` along the sign of the gradient ``g``, as far as
-    mixtures can move along it, each followed by the projection ``Π`` onto the ball and the set of mixtures:
-
-        ``p ← Π(p + s·sign(Π(p + s·g/max|g|) − p))``
+class _Attack(_Radius):
+    """Gradient ascent on the batch of the weight step: a random start, then ``steps`` steps of ``2ε/steps``.
 
     The network is in evaluation mode throughout. If the loss at the end is not above the clean one, the clean mixture
-    is used.
-
-    Differs from the released code in two ways. Clamping and dividing by the sum can leave the ball, so poise projects
-    exactly onto the intersection of both (`Relaxation.project`). And where all signs of a softmax row agree, as they
-    often do, a step along ``sign(g)`` moves every entry alike, which rows that sum to 1 undo: poise takes the sign of
-    the step that the set allows. For the sigmoid relaxation the two are the same.
+    is used. How a step is taken, and what brings it back into the set of mixtures, is the subclass's.
     """
 
     steps: int = 7
-    kind: ClassVar[str] = "adversarial"
 
     def __post_init__(self) -> None:
         _Radius.__post_init__(self)
         if self.steps < 1:
             raise Refused(f"an attack needs at least 1 step, got {self.steps}")
 
+    def _start(self, values: Tensor, clean: Tensor, relaxation: Relaxation, radius: float) -> Tensor:
+        """The mixture to start from, of the clean one with noise added."""
+        raise NotImplementedError
+
+    def _climb(self, values: Tensor, gradient: Tensor, clean: Tensor, relaxation: Relaxation, radius: float) -> Tensor:
+        """The mixture after one step; all tensors are ``[1, rows, candidates]``."""
+        raise NotImplementedError
+
     def __call__(
         self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
     ) -> Mixture:
         radius = self.radius(progress)
-        step = 2 * radius / self.steps
         clean = {group: values[:1].detach() for group, values in mixture.items()}
 
         def spread(shared: Mixture) -> Mixture:
             return {group: values.expand_as(mixture[group]) for group, values in shared.items()}
 
-        def bring_back(values: Tensor, group: str) -> Tensor:
-            return relaxation.project(values, clean[group], radius).detach()
-
         noise = _uniform(clean, radius, generator)
-        attack = {group: bring_back(values + noise[group], group) for group, values in clean.items()}
+        attack = {
+            group: self._start(values + noise[group], values, relaxation, radius) for group, values in clean.items()
+        }
         for _ in range(self.steps):
-            leaves = {group: values.requires_grad_() for group, values in attack.items()}
+            leaves = {group: values.detach().requires_grad_() for group, values in attack.items()}
             gradients = torch.autograd.grad(loss.evaluation(spread(leaves)), list(leaves.values()))
             for (group, leaf), gradient in zip(leaves.items(), gradients, strict=True):
-                values = leaf.detach()
-                largest = gradient.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
-                moved = bring_back(values + step * gradient / largest, group) - values
-                uphill = moved.sign() * (moved.abs() > ROUNDING * step)  # at a corner only rounding is left to follow
-                attack[group] = bring_back(values + step * uphill, group)
+                attack[group] = self._climb(leaf.detach(), gradient, clean[group], relaxation, radius)
         with torch.no_grad():
             harmful = loss.evaluation(spread(attack)) > loss.evaluation(spread(clean))
         return spread({group: torch.where(harmful, attack[group], values) for group, values in clean.items()})
+
+
+@fills("perturbation")
+@dataclass(frozen=True)
+class AdversarialSmoothing(_Attack):
+    """SDARTS-ADV as published: ascent along the sign of ``∂L_tr/∂p``, on the batch of the weight step.
+
+    From a random start as `RandomSmoothing`'s, ``steps`` steps
+
+        ``p ← R(p̄ + clip(p + 2ε/steps·sign(∂L_tr/∂p) − p̄, −ε, ε))``,  p̄ the clean mixture,
+
+    where ``R`` is `Relaxation.renormalise`: clamp to [0, 1] and divide by the row's sum. The network is in evaluation
+    mode throughout. If the loss at the end is not above the clean one, the clean mixture is used.
+
+    As in the released code, dividing by the sum can lead out of the ball: ``|δ|`` may end above ε. Weights of the
+    sigmoid relaxation are independent, so ``R`` only clamps them, and they stay in the ball.
+    """
+
+    kind: ClassVar[str] = "adversarial"
+
+    def _start(self, values: Tensor, clean: Tensor, relaxation: Relaxation, radius: float) -> Tensor:
+        return relaxation.renormalise(values)
+
+    def _climb(self, values: Tensor, gradient: Tensor, clean: Tensor, relaxation: Relaxation, radius: float) -> Tensor:
+        moved = values + 2 * radius / self.steps * gradient.sign()
+        return relaxation.renormalise(clean + (moved - clean).clamp(-radius, radius))
+
+
+@fills("perturbation")
+@dataclass(frozen=True)
+class ExactAdversarialSmoothing(_Attack):
+    """A stronger attack than the published one: ``max L_tr(w, p + δ)`` over all mixtures with ``‖δ‖∞ ≤ ε``.
+
+    A random start in the ball, then ``steps`` steps of ``s = 2ε/steps`` along the sign of the gradient ``g``, as far as
+    mixtures can move along it, each followed by the exact projection ``Π`` onto the ball and the set of mixtures
+    (`Relaxation.project`):
+
+        ``p ← Π(p + s·sign(Π(p + s·g/max|g|) − p))``, ``max|g|`` row by row.
+
+    Two things differ from `AdversarialSmoothing`. ``δ`` stays in the ball. And where all signs of a softmax row agree,
+    as they often do, a step along ``sign(g)`` moves every entry alike, which rows that sum to 1 undo: here the sign is
+    that of the step that the set allows. For the sigmoid relaxation the two attacks do the same.
+    """
+
+    kind: ClassVar[str] = "adversarial-exact"
+
+    def _start(self, values: Tensor, clean: Tensor, relaxation: Relaxation, radius: float) -> Tensor:
+        return relaxation.project(values, clean, radius)
+
+    def _climb(self, values: Tensor, gradient: Tensor, clean: Tensor, relaxation: Relaxation, radius: float) -> Tensor:
+        step = 2 * radius / self.steps
+        largest = gradient.abs().amax(dim=-1, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+        moved = relaxation.project(values + step * gradient / largest, clean, radius) - values
+        uphill = moved.sign() * (moved.abs() > ROUNDING * step)  # at a corner only rounding is left to follow
+        return relaxation.project(values + step * uphill, clean, radius)
