@@ -29,6 +29,7 @@ def test_search_select_train_evaluate_export_show(poise: Poise, images: Path, tm
         "genotype-threshold.json",
         "alphas.safetensors",
         "supernet.safetensors",
+        "adam.safetensors",
         "report.html",
         *(f"figures/{stem}.{kind}" for stem in ("cells", "mixture", "curves") for kind in ("svg", "png")),
     }

@@ -48,6 +48,7 @@ from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice
 from poise.supernet.groups import expand
 from poise.supernet.supernet import ModuleSupernet
+from poise.workflow.search import clone
 
 
 def quiet(event: object) -> None: ...
@@ -178,7 +179,7 @@ def test_the_searchs_unrolled_step_knows_its_optimizer(nesterov: bool) -> None:
                 step = gradient + descent.weight_decay * weight
                 buffer = descent.momentum * descent.buffers[name] + step if descent.buffers else step
                 ahead[name] = (
-                    weight - descent.learning_rate * (step + descent.momentum * buffer if nesterov else buffer)
+                    weight - descent.learning_rate * (step + descent.momentum * buffer if descent.nesterov else buffer)
                 ).detach()
             seen.append((ahead, {n: w.detach().clone() for n, w in weights.items()}))
             found = FirstOrder()(search, training, mixture, weights, descent)
@@ -614,7 +615,8 @@ def test_a_shorter_search_half_is_gone_through_again() -> None:
     assert found.searching.turns == 3  # type: ignore[attr-defined]
 
 
-def test_tuning_keeps_schedules_at_their_end_and_follows_its_own_cosine() -> None:
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_tuning_keeps_schedules_at_their_end_and_has_a_rate_of_its_own(schedule: Any) -> None:
     seen: list[Progress] = []
 
     @dataclass(frozen=True)
@@ -626,10 +628,19 @@ def test_tuning_keeps_schedules_at_their_end_and_follows_its_own_cosine() -> Non
             return mixture
 
     rates: list[float] = []
+    used: list[float] = []
     found = searcher(Method(perturbation=Seen()), epochs=2)
     search(found)
     before = state_of(found)
     seen.clear()
+    restart = found.restart
+
+    def watched(learning_rate: float) -> None:
+        restart(learning_rate)
+        hook = lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])  # noqa: E731
+        found.weight_optimizer.register_step_pre_hook(hook)
+
+    found.restart = watched  # type: ignore[method-assign]
 
     def listen(event: object) -> None:
         if isinstance(event, EpochEnded):
@@ -640,13 +651,39 @@ def test_tuning_keeps_schedules_at_their_end_and_follows_its_own_cosine() -> Non
     clean = tuned.compare([Edits.none(found.groups)])
     assert tuned.compare([Edits.none(found.groups)]) == clean
     assert tuned.compare([edits]) != clean
-    tuned.tune(edits, 1, 0, 4)
-    tuned.tune(edits, 1, 1, 4)
-    assert rates == pytest.approx([cosine(0.0025, 0.001, epoch, 4) for epoch in (0, 1)])
+    tuned.tune(edits, 1, 0, 4, schedule)
+    tuned.tune(edits, 1, 1, 4, schedule)
+    expected = [0.0025, 0.0025] if schedule == "constant" else [0.0025, cosine(0.0025, 0.001, 1, 4)]
+    assert rates == pytest.approx(expected, rel=1e-12)
+    assert used == pytest.approx([rate for rate in expected for _ in range(3)], rel=1e-12), "SGD has it too"
     assert all(RandomSmoothing().radius(progress) == pytest.approx(0.3) for progress in seen)
     assert len(seen) == 6
     assert not same(state_of(found), before), "tuning trains"
     assert torch.equal(found.probabilities()["shared"].detach(), torch.tensor([[1.0, 0.0, 0.0]]))
+
+
+def test_before_tuning_sgd_restarts_once_and_adam_goes_on() -> None:
+    found = searcher(Method(selection=PerturbationRule()), place=DOUBLE)
+    search(found)
+    moments = {label: value.clone() for label, value in found.alpha_moments().items()}
+    assert {label.partition("/")[0] for label in moments} == {"step", "exp_avg", "exp_avg_sq"}
+    copied = clone(found)
+    momentum: list[list[Tensor]] = []
+    adam: list[dict[str, Tensor]] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, Started):
+            states = [copied.weight_optimizer.state.get(w, {}) for w in copied.weights.values()]
+            momentum.append([state["momentum_buffer"] for state in states if state])
+            adam.append({label: value.clone() for label, value in copied.alpha_moments().items()})
+
+    tuned = trained(copied, listen=listen)
+    for done in (0, 1):
+        tuned.tune(Edits.none(found.groups), 1, done, 2)
+    assert [len(buffers) for buffers in momentum] == [0, len(found.weights)], "SGD begins anew, once"
+    assert same(adam[0], moments), "Adam does not"
+    assert [float(each["step/shared"]) for each in (*adam, copied.alpha_moments())] == [6, 9, 12]
+    assert same(found.alpha_moments(), moments), "the search's own stays as it was"
 
 
 def test_measuring_changes_nothing_and_counts_every_image() -> None:

@@ -47,7 +47,7 @@ def history(run: Path) -> list[dict[str, object]]:
 def differences(one: Path, other: Path) -> list[str]:
     """What two runs ended with and do not share, bit for bit."""
     found = []
-    for name in ("alphas.safetensors", "supernet.safetensors"):
+    for name in ("alphas.safetensors", "adam.safetensors", "supernet.safetensors"):
         left, right = load_file(one / name), load_file(other / name)
         if left.keys() != right.keys() or not all(torch.equal(left[key], right[key]) for key in left):
             found.append(name)

@@ -391,7 +391,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from poise.genotype import Genotype
     from poise.spaces.space import SPACES, Task
     from poise.workflow.prepare import Preparation
-    from poise.workflow.search import save_genotype, save_supernet
+    from poise.workflow.search import save_genotype
+    from poise.workflow.supernet import save_supernet
 
     root = tmp_path_factory.mktemp("runs")
     sizes = {"space.channels": 2, "space.cells": 3, "search.batch_size": 8, "search.images_per_half": 16}
@@ -472,6 +473,7 @@ RUNS = [
     (written("run/alphas.safetensors", b"\xff" * 200), "select run", "alphas.safetensors is damaged"),
     (gone("run/supernet.safetensors"), PERTURB, "holds no supernet.safetensors"),
     (half("run/supernet.safetensors"), PERTURB, "supernet.safetensors is damaged"),
+    (written("run/adam.safetensors", b"\xff" * 200), PERTURB, "adam.safetensors is damaged"),
     (gone("run/genotype.json"), "train run", "genotype.json"),
     (half("run/genotype.json"), "train run", "g"),
     (replace("run/genotype.json", "darts", "nasbench201"), "train run", "nasbench201"),

@@ -45,6 +45,7 @@ class Fake:
         self._valid = valid
         self.notes: list[str] = []
         self.measured: list[dict[str, Tensor]] = []
+        self.schedules: list[str] = []
         self.tuned: list[tuple[dict[str, Tensor], int, int, int, int]] = []
 
     def probabilities(self) -> Mapping[str, Tensor]:
@@ -60,7 +61,8 @@ class Fake:
         self.measured += mixtures
         return [self._score(mixture) for mixture in mixtures]
 
-    def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
+    def tune(self, edits: Edits, epochs: int, done: int, total: int, schedule: str = "constant") -> None:
+        self.schedules.append(schedule)
         self.tuned.append((edits.apply(self.values), len(self.measured), epochs, done, total))
 
     def note(self, message: str) -> None:

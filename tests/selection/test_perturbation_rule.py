@@ -189,11 +189,20 @@ def test_the_order_is_random_and_the_generators() -> None:
     assert any(order(seed) != list(range(8)) for seed in range(2))
 
 
+@pytest.mark.parametrize("given", [{}, {"tune_schedule": "cosine"}])
+def test_the_rule_says_how_to_tune(given: dict[str, Any]) -> None:
+    values = {"cell": uniform(3, 2)}
+    trained = Fake(values, [free(["a", "b"], rows=3)], Worth({"cell": torch.ones(3, 2, dtype=torch.float64)}, values))
+    PerturbationRule("loss", 1, **given)(trained)
+    assert trained.schedules == [given.get("tune_schedule", "constant")] * 2
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
         ({"criterion": "f1"}, "accuracy or loss"),
         ({"tune_epochs": -1}, "at least 0"),
+        ({"tune_schedule": "linear"}, "constant or cosine"),
         ({"confidence": 0.0}, "between 0 and 1"),
         ({"confidence": 1.0}, "between 0 and 1"),
         ({"confidence": 0.9, "criterion": "loss"}, "use criterion=accuracy"),
@@ -293,7 +302,7 @@ class Real:
         right = (logits.argmax(dim=1) == self.labels).double().mean()
         return Score(float(right), float(F.cross_entropy(logits, self.labels)))
 
-    def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
+    def tune(self, edits: Edits, epochs: int, done: int, total: int, schedule: str = "constant") -> None:
         raise AssertionError("tune_epochs is 0")
 
     def note(self, message: str) -> None:

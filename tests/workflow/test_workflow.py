@@ -101,6 +101,26 @@ def test_selecting_from_the_folder_is_selecting_in_the_search(tmp_path: Path, ru
     assert (tmp_path / "run" / "supernet.safetensors").read_bytes() == before
 
 
+def test_tuning_from_the_folder_is_tuning_in_the_search(tmp_path: Path) -> None:
+    """Bit by bit: the folder also holds what the alphas' Adam remembers."""
+    run = tmp_path / "run"
+    space = poise.spaces.nasbench201(channels=2, cells=1)
+
+    def tuned(events: list[Event]) -> list[dict[str, Any]]:
+        records = [e.record for e in events if isinstance(e, EpochEnded) and e.stage == "tune"]
+        return [{name: value for name, value in record.items() if name != "seconds"} for record in records]
+
+    heard: list[list[Event]] = [[], [], []]
+    tiny(method="darts-pt", space=space, settings={"selection.tune_epochs": 1}, out=run, listen=heard[0].append)
+    poise.select(run, listen=heard[1].append)
+    (run / "adam.safetensors").unlink()  # as an earlier poise left it
+    poise.select(run, listen=heard[2].append)
+    first, again, afresh = map(tuned, heard)
+    assert len(first) == 5
+    assert again == first
+    assert afresh[0]["alphas"] != first[0]["alphas"], "an Adam that begins anew moves otherwise"
+
+
 def test_tuning_leaves_the_result_s_supernet_as_the_search_left_it() -> None:
     given: dict[str, Any] = {"space": poise.spaces.nasbench201(channels=2, cells=1)}
     plain = tiny(**given)

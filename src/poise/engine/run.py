@@ -30,6 +30,7 @@ CHECKPOINTS = "checkpoints"
 SELECTING = "selecting"
 SELECTION = "selection.json"
 STAGE = "stage.json"
+ADAM = "adam.safetensors"
 TABLES = "latency-tables.json"
 DIAGNOSIS = "diagnose.json"
 OWN_FILES = (
@@ -38,6 +39,7 @@ OWN_FILES = (
     "history.jsonl",
     "alphas.safetensors",
     "supernet.safetensors",
+    ADAM,
     "network.safetensors",
     "network.json",
     "result.json",

@@ -17,6 +17,7 @@ from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, ChangedLoss
+from poise.engine.moments import moments, set_moments
 from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
@@ -110,15 +111,16 @@ class Searcher:
         self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
         self.edits: Edits | None = None
         self.restart(settings.weights.learning_rate)
+        adam = settings.alphas
+        self.alpha_optimizer = torch.optim.Adam(
+            self.alphas.values(), adam.learning_rate, adam.betas, weight_decay=adam.weight_decay
+        )
 
     def restart(self, learning_rate: float) -> None:
-        """Fresh optimizers."""
-        weights, alphas = self.settings.weights, self.settings.alphas
+        """A fresh SGD for the weights; the alphas' Adam keeps its state."""
+        sgd = self.settings.weights
         self.weight_optimizer = torch.optim.SGD(
-            self.weights.values(), learning_rate, weights.momentum, 0, weights.weight_decay, weights.nesterov
-        )
-        self.alpha_optimizer = torch.optim.Adam(
-            self.alphas.values(), alphas.learning_rate, alphas.betas, weight_decay=alphas.weight_decay
+            self.weights.values(), learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
         )
 
     def set_alphas(self, values: Mapping[str, Tensor]) -> None:
@@ -197,10 +199,7 @@ class Searcher:
         tensors = {f"supernet/{name}": value for name, value in self.supernet.state_dict().items()}
         tensors |= {f"alphas/{name}": value for name, value in self.alphas.items()}
         for kind, optimizer, moved in self._optimizers():
-            for name, parameter in moved.items():
-                for key, value in optimizer.state.get(parameter, {}).items():
-                    if value is not None:
-                        tensors[f"{kind}/{key}/{name}"] = value
+            tensors |= {f"{kind}/{label}": value for label, value in moments(optimizer, moved).items()}
         tensors |= {f"sums/{name}": torch.stack(values) for name, values in sums.values.items()}
         return State(tensors, {"step": step, "seconds": seconds})
 
@@ -216,12 +215,16 @@ class Searcher:
                 "the checkpoint is of another supernet than that of the run's configuration or module"
             ) from None
         for kind, optimizer, moved in self._optimizers():
-            optimizer.state.clear()
-            for label, value in state.under(kind).tensors.items():
-                key, _, name = label.partition("/")
-                # Adam counts its steps on the CPU; everything else lies where its parameter does.
-                place = torch.device("cpu") if key == "step" else moved[name].device
-                optimizer.state[moved[name]][key] = value.to(place)
+            set_moments(optimizer, moved, state.under(kind).tensors)
+
+    def alpha_moments(self) -> dict[str, Tensor]:
+        """What the alphas' Adam remembers: ``exp_avg/GROUP``, ``exp_avg_sq/GROUP``, ``step/GROUP``; empty before its
+        first step."""
+        return moments(self.alpha_optimizer, self.alphas)
+
+    def set_alpha_moments(self, values: Mapping[str, Tensor]) -> None:
+        """Let the alphas' Adam go on from there."""
+        set_moments(self.alpha_optimizer, self.alphas, values)
 
     def _optimizers(self) -> list[tuple[str, torch.optim.Optimizer, Mapping[str, Tensor]]]:
         return [("sgd", self.weight_optimizer, self.weights), ("adam", self.alpha_optimizer, self.alphas)]

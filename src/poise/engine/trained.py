@@ -21,12 +21,12 @@ from poise.errors import Refused
 from poise.methods.slots import Progress, Relaxation
 from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
-from poise.selection.rule import Score
+from poise.selection.rule import Score, TuneSchedule
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.groups import ChoiceGroup, Kept, expand
 
 TUNING_SHARE = 0.1
-"""Tuning starts at this share of the search's learning rate, as in DARTS-PT."""
+"""Tuning takes this share of the search's learning rate, as in DARTS-PT."""
 
 
 class TrainedSupernet:
@@ -150,7 +150,7 @@ class TrainedSupernet:
         self._write({"scores": [score and [score.accuracy, score.loss] for score in scores]})
         return scores
 
-    def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
+    def tune(self, edits: Edits, epochs: int, done: int, total: int, schedule: TuneSchedule = "constant") -> None:
         self._edits = edits
         if self._answer() is not None:
             return
@@ -166,7 +166,8 @@ class TrainedSupernet:
         # The slots' schedules stand at their end: a smoothed supernet stays smoothed while it is tuned.
         progress = Progress(searcher.settings.epochs, searcher.settings.epochs, searcher.stage)
         for epoch in range(first, done + epochs):
-            rate = cosine(start, min(settings.final_learning_rate, start), epoch, total)
+            end = min(settings.final_learning_rate, start) if schedule == "cosine" else start
+            rate = cosine(start, end, epoch, total)
             standing = State({}, {"tuning": epoch})
             keeper = self._keeper.within(lambda state, standing=standing: self._whole(state | standing), begin)  # type: ignore[misc]
             record = searcher.epoch(progress, rate, ("tune", epoch), self._listen, "tune", epoch * steps, keeper)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 
 from poise.errors import Refused
 from poise.selection.edits import Edits
 from poise.selection.race import Race, Side
-from poise.selection.rule import Score, Trained, eligible, selects
+from poise.selection.rule import Score, Trained, TuneSchedule, eligible, selects
 from poise.supernet.groups import ChoiceGroup, Kept, decided
 
 Place = tuple[str, int]
@@ -43,8 +43,8 @@ class PerturbationRule:
     A row that must keep m > 1 candidates (the inputs of a block in NAS-Bench-1Shot1) keeps the m whose removal hurts
     most, each measured once, on the whole search half, with all others still there; the paper has no such rows.
 
-    Normal and reduction cells are visited in step. The supernet is tuned, with SGD restarted at a tenth of its
-    learning rate, between any two visits.
+    Normal and reduction cells are visited in step. The supernet is tuned between any two visits: SGD is restarted at a
+    tenth of its learning rate and, as in the released code, stays there; Adam keeps its state.
 
     What can no longer win a decision is not evaluated further, which changes no decision.
 
@@ -55,11 +55,14 @@ class PerturbationRule:
             A decision then differs from that of the full evaluation with a probability of about ``1 − confidence`` at
             most, if images come in random order; `poise.selection.race` says what is approximate. For ``accuracy``
             only. None: never.
+        tune_schedule: the learning rate of the weights in tuning: ``constant``, as published, or a ``cosine`` over all
+            of it, down to where the search ended.
     """
 
     criterion: Literal["accuracy", "loss"] = "accuracy"
     tune_epochs: int = 5
     confidence: float | None = None
+    tune_schedule: TuneSchedule = "constant"
     kind: ClassVar[str] = "perturbation"
 
     def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class PerturbationRule:
             raise Refused(f"the criterion of the perturbation selection is accuracy or loss, got {self.criterion!r}")
         if self.tune_epochs < 0:
             raise Refused(f"tune_epochs must be at least 0, got {self.tune_epochs}")
+        if self.tune_schedule not in get_args(TuneSchedule):
+            raise Refused(f"the tune_schedule of a selection is constant or cosine, got {self.tune_schedule!r}")
         if self.confidence is not None:
             if not 0 < self.confidence < 1:
                 raise Refused(f"confidence must lie between 0 and 1 (neither included), got {self.confidence}")
@@ -98,7 +103,7 @@ class PerturbationRule:
         def tune() -> None:
             nonlocal done
             if self.tune_epochs and done < total:
-                trained.tune(edits, self.tune_epochs, done, total)
+                trained.tune(edits, self.tune_epochs, done, total, self.tune_schedule)
                 done += self.tune_epochs
 
         for visit in self._shuffled(rows, trained.generator):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from poise.selection.race import Survivors
 from poise.supernet.groups import ChoiceGroup, Kept, row_weights
 
 SELECTIONS: Registry[type] = Registry("selection", "poise.selection")
+
+TuneSchedule = Literal["constant", "cosine"]
+"""How the learning rate of the weights goes while a selection tunes the supernet."""
 
 C = TypeVar("C", bound=type)
 
@@ -54,8 +57,12 @@ class Trained(Protocol):
         """
         ...
 
-    def tune(self, edits: Edits, epochs: int, done: int, total: int) -> None:
-        """Train weights and undecided alphas for ``epochs`` epochs; ``done`` of ``total`` tuning epochs lie behind."""
+    def tune(self, edits: Edits, epochs: int, done: int, total: int, schedule: TuneSchedule = "constant") -> None:
+        """Train weights and undecided alphas for ``epochs`` epochs; ``done`` of ``total`` tuning epochs lie behind.
+
+        SGD is restarted, once, at a tenth of the search's learning rate; Adam keeps its state. ``schedule``: the rate
+        stays there, or follows a cosine over ``total`` to the rate that the search ended with.
+        """
         ...
 
     def note(self, message: str) -> None:

@@ -42,6 +42,7 @@ from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
+from poise.workflow.supernet import load_supernet, save_supernet
 
 SEARCHED = State({}, {"stage": "searched"})
 """Where a selection begins."""
@@ -293,27 +294,14 @@ def choose(
 
 
 def clone(searcher: Searcher) -> Searcher:
-    """A searcher on a copy of the supernet and the alphas."""
-    return Searcher(
+    """A searcher on a copy of the supernet and the alphas, whose Adam goes on from where it was."""
+    found = Searcher(
         copy.deepcopy(searcher.supernet), searcher.groups, searcher.method, searcher.settings, searcher.training,
         searcher.searching, searcher.place, searcher.seed, {k: v.detach() for k, v in searcher.alphas.items()},
         searcher.stage,
     )  # fmt: skip
-
-
-def save_supernet(folder: RunFolder, searcher: Searcher) -> None:
-    """Write alphas and weights."""
-    folder.save_tensors("alphas.safetensors", searcher.alphas)
-    folder.save_tensors("supernet.safetensors", searcher.supernet.state_dict())
-
-
-def load_supernet(folder: RunFolder, searcher: Searcher) -> None:
-    """Give a searcher the alphas and weights that were saved."""
-    alphas = folder.load_tensors("alphas.safetensors", searcher.alphas)
-    with torch.no_grad():
-        for name, values in searcher.alphas.items():
-            values.copy_(alphas[name])
-    searcher.supernet.load_state_dict(folder.load_tensors("supernet.safetensors", searcher.supernet.state_dict()))
+    found.set_alpha_moments(searcher.alpha_moments())
+    return found
 
 
 def save_genotype(folder: RunFolder, genotype: Genotype, rule: str) -> Path:

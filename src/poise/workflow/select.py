@@ -30,6 +30,7 @@ from poise.workflow.saved import settings_of, space_of
 from poise.workflow.search import choose, save_genotype
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end
+from poise.workflow.supernet import load_alpha_moments
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def select(
     def searcher() -> Searcher:
         supernet: Any = prepared.space.supernet(prepared.task)
         weights = folder.load_tensors("supernet.safetensors", supernet.state_dict())
-        return prepared.searcher(alphas, weights)
+        opened = prepared.searcher(alphas, weights)
+        load_alpha_moments(folder, opened)
+        return opened
 
     if measures(prepared.method.selection):
         searcher()  # what is wrong with the data or the weights is said before anything is written
