@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def test_published_settings() -> None:
     assert strengths == {"darts": 0.125, "nasbench201": 0.25, "s1": 0.25, "s4": 0.25}
     published = resolve(space="nasbench201", method="lambda-darts", **paper).search
     assert (published.weights_first, published.alphas.learning_rate) == (True, 1e-4)
-    assert (published.weights.nesterov, published.weights.weight_decay) == (True, 5e-4)
+    assert (published.epochs, published.weights.nesterov, published.weights.weight_decay) == (100, False, 3e-4)
     assert not resolve(space="nasbench201", method="lambda-darts").search.weights_first
 
     staged = resolve(space="darts", method="p-darts", **paper)
@@ -78,6 +79,54 @@ def test_published_settings() -> None:
     assert resolve(space="darts", method="p-darts", overrides=[("space.cells", 7)], **paper).space["cells"] == 7
     small: Any = resolve(space="nasbench201", method="p-darts").build_method().curriculum
     assert (small.deeper, small.candidates) == ((0, 2, 4), (5, 4, 3))
+
+
+def with_published(monkeypatch: pytest.MonkeyPatch, published: Any) -> str:
+    """A method of this name that was published so."""
+    found = replace(METHODS["sdarts-rs"], name="published", published=published)
+    monkeypatch.setitem(METHODS._items, "published", found)
+    return "published"
+
+
+def test_a_method_may_be_published_with_settings_of_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = with_published(
+        monkeypatch,
+        {
+            "*": {"search.epochs": 7, "train.weights.learning_rate": 0.07, "perturbation.final": 0.2},
+            "darts": {"space.cells": 6, "train.drop_path": 0.3, "method.perturbation.initial": 0.1},
+        },
+    )
+    found = resolve(space="darts", method=name, preset="paper")
+    smoothing: Any = found.build_method().perturbation
+    assert (found.search.epochs, found.space["cells"], smoothing.initial, smoothing.final) == (7, 6, 0.1, 0.2)
+    assert (found.train.drop_path, found.train.weights.learning_rate) == (0.3, 0.07)
+    other = resolve(space="nasbench201", method=name, preset="paper")
+    assert (other.search.epochs, other.train.drop_path, other.train.weights.learning_rate) == (7, 0.0, 0.07)
+    text = resolve(space="recurrent", method=name, preset="paper")
+    assert text.search.epochs == 50, "it was published for images"
+    small = resolve(space="darts", method=name)
+    assert (small.search.epochs, small.train.drop_path) == (12, 0.1), "published settings go with the preset paper"
+    chosen = resolve(space="darts", method=name, preset="paper", overrides=[("train.drop_path", 0.1)])
+    assert chosen.train.drop_path == 0.1
+
+
+@pytest.mark.parametrize(
+    ("scope", "setting", "message"),
+    [
+        ("*", "train.drop_pth", "train.drop_pth.*did you mean 'train.drop_path'"),
+        ("*", "epochs", "unknown setting 'epochs'"),
+        ("*", "serch.epochs", "serch.epochs.*did you mean 'search.epochs'"),
+        ("*", "space.cels", "cels.*did you mean 'cells'"),
+        ("*", "perturbation.fnal", "fnal.*did you mean 'final'"),
+        ("nasbench-201", "train.drop_path", "nasbench-201.*did you mean 'nasbench201'"),
+    ],
+)
+def test_a_method_published_with_a_typo_is_refused(
+    scope: str, setting: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = with_published(monkeypatch, {scope: {setting: 0.25}})
+    with pytest.raises(Refused, match=message):
+        resolve(space="darts", method=name, preset="paper")
 
 
 def test_later_layers_win(tmp_path: Path) -> None:
@@ -114,6 +163,7 @@ def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: 
         "criterion": "accuracy",
         "tune_epochs": 5,
         "confidence": None,
+        "tune_schedule": "constant",
     }
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
+import published
 from docs_support import PAGES, ROOT
 from torch import nn
 
@@ -211,6 +212,33 @@ def presets() -> str:
     return "\n".join(parts)
 
 
+def published_settings() -> str:
+    """Per family of spaces a table: what was published, and what ``--preset paper`` makes of it."""
+    families: dict[str, list[str]] = {}
+    for row in published.ROWS:
+        family = re.sub(r"^(nasbench1shot1-|s)\d$", r"\1", row.space)
+        if row.space not in families.setdefault(family, []):
+            families[family].append(row.space)
+    parts = []
+    for spaces in families.values():
+        lines: dict[tuple[str, str, str, str, str], dict[str, None]] = {}
+        for row in published.ROWS:
+            if row.space in spaces:
+                line = (row.setting, shown(row.value), shown(row.resolved), row.source, row.why)
+                lines.setdefault(line, {})[row.method] = None
+        first = list(dict.fromkeys(setting for setting, *_ in lines))
+        rows = [
+            [code(setting), ", ".join(map(code, methods)), value, found if found == value else f"**{found}**",
+             published.SOURCES[source], why]
+            for (setting, value, found, source, why), methods in sorted(
+                lines.items(), key=lambda line: first.index(line[0][0])
+            )
+        ]  # fmt: skip
+        head = f"setting on {', '.join(map(code, spaces))}"
+        parts.append(table([head, "methods", "published", "`--preset paper`", "source", "why poise differs"], rows))
+    return "\n".join(parts)
+
+
 def layers() -> str:
     read = configparser.ConfigParser()
     read.read(ROOT / ".importlinter")
@@ -265,6 +293,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "protocols": protocols,
     "methods and spaces": methods_and_spaces,
     "method slots": method_slots,
+    "published settings": published_settings,
     "slots": slots,
     "what runs": what_runs,
     "commands": commands,

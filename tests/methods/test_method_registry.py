@@ -8,7 +8,7 @@ from typing import get_type_hints
 
 import pytest
 
-from poise.engine.settings import SearchSettings
+from poise.engine.settings import SearchSettings, TrainSettings
 from poise.errors import Refused
 from poise.methods import METHODS, Blank, Method, NoCurriculum, WarmUp
 from poise.methods.slots import SLOTS, Progress
@@ -75,15 +75,18 @@ def test_a_presets_settings_exist(name: str) -> None:
     for space, settings in found.published.items():
         assert space == "*" or space in SPACES
         for key, value in settings.items():
-            if key.startswith("space."):
-                assert getattr(SPACES[space](**{key.removeprefix("space."): value}), key[6:]) == value
+            section, *path = key.split(".")
+            if section == "space":
+                assert getattr(SPACES[space](**{path[0]: value}), path[0]) == value
                 continue
-            *parents, last = key.split(".")
-            nested: dict[str, object] = {last: value}
-            for parent in reversed(parents):
+            if section in SLOTS:
+                assert getattr(dataclasses.replace(getattr(method, section), **{path[0]: value}), path[0]) == value
+                continue
+            nested: dict[str, object] = {path[-1]: value}
+            for parent in reversed(path[:-1]):
                 nested = {parent: nested}
-            read: object = SearchSettings.model_validate(nested)
-            for part in key.split("."):
+            read: object = {"search": SearchSettings, "train": TrainSettings}[section].model_validate(nested)
+            for part in path:
                 read = getattr(read, part)
             assert read == value
 
@@ -99,11 +102,11 @@ def test_the_published_settings() -> None:
     for name in ("fair-darts", "fair-darts-l1"):
         fair = METHODS[name]
         assert fair.published["*"] == {
-            "weights.learning_rate": 0.005,
-            "weights.final_learning_rate": 0.001,
-            "batch_size": 128,
-            "alphas.learning_rate": 3e-3,
-            "alphas.betas": (0.9, 0.999),
+            "search.weights.learning_rate": 0.005,
+            "search.weights.final_learning_rate": 0.001,
+            "search.batch_size": 128,
+            "search.alphas.learning_rate": 3e-3,
+            "search.alphas.betas": (0.9, 0.999),
         }
         method = fair.build()
         assert (method.relaxation.kind, method.without) == ("sigmoid", ("none",))  # type: ignore[attr-defined]
@@ -112,7 +115,6 @@ def test_the_published_settings() -> None:
         aligned = METHODS[name]
         assert (aligned.build().alignment.strength, aligned.build().alignment.form) == (0.125, form)  # type: ignore[attr-defined]
         assert aligned.settings == {s: {"alignment.strength": 0.25} for s in ("nasbench201", "s1", "s2", "s3", "s4")}
-        assert aligned.published == {"nasbench201": {"weights_first": True, "alphas.learning_rate": 1e-4}}
     for name, kind in (("sdarts-rs", "random"), ("sdarts-adv", "adversarial")):
         smoothing = METHODS[name].build().perturbation
         assert (smoothing.kind, smoothing.initial, smoothing.final) == (kind, 0.03, 0.3)  # type: ignore[attr-defined]

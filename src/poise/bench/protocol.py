@@ -72,7 +72,7 @@ NB201_SMALL = Protocol(
 
 NB201 = Protocol(
     name="nb201",
-    about="NAS-Bench-201 as published: 16 channels, N = 5, 50 epochs, the benchmark's split; for a GPU.",
+    about="NAS-Bench-201 as published: 16 channels, N = 5, 50 or 100 epochs, the benchmark's split; for a GPU.",
     space="nasbench201",
     preset="paper",
     settings={"search.diagnostics": ("eigenvalue",)},
@@ -85,7 +85,9 @@ NB201 = Protocol(
 
 def _oneshot(number: int, small: bool) -> Protocol:
     """A space of NAS-Bench-1Shot1, judged by NAS-Bench-101."""
-    about = "8 channels and 6 cells on 16 x 16 images" if small else "as published: 16 channels, 9 cells, 50 epochs"
+    about = (
+        "8 channels and 6 cells on 16 x 16 images" if small else "as published: 16 channels, 9 cells, 50 or 100 epochs"
+    )
     return Protocol(
         name=f"1shot1-{number}-small" if small else f"1shot1-{number}",
         about=f"Space {number} of NAS-Bench-1Shot1, {about}; the table is NAS-Bench-101's.",

@@ -1,7 +1,7 @@
 """From names, presets, a file and overrides to one `RunSettings`.
 
-Later layers win: built-in defaults < the space's preset < what the method was published with (search settings with
-``preset="paper"`` only, and on spaces for images; slot settings that depend on the space always) < the file <
+Later layers win: built-in defaults < the space's preset < what the method was published with (slot settings that
+depend on the space always; everything else with ``preset="paper"`` only, and on spaces for images) < the file <
 overrides.
 """
 
@@ -189,15 +189,17 @@ def _add_method(settings: Plain, method: str | Method | None, preset: str, named
     found = METHODS[name]
     settings["method"] = {"name": name} | plain(found.build())
     space = settings["space"]["name"]
+    for scope in {*found.settings, *found.published} - {"*"}:
+        if scope not in SPACES:
+            raise unknown(f"space in the settings of method {name!r}", scope, SPACES)
     for_images = space not in SPACES or task_kind(SPACES[space]) is Task  # so is what was published with a method
     for scope in ("*", space):
         for key, value in found.settings.get(scope, {}).items():
             _set(settings, f"method.{key}", value)
         if preset == "paper" and for_images:
             for key, value in found.published.get(scope, {}).items():
-                of_space = key.startswith("space.")
-                if not of_space or named:
-                    _set(settings, key if of_space else f"search.{key}", value)
+                if named or not key.startswith("space."):
+                    _set(settings, key, value)
 
 
 def _merge(base: Plain, layer: Mapping[str, Any]) -> None:

@@ -24,8 +24,8 @@ class Preset:
         build: returns the method.
         citation: the paper.
         settings: slot settings that depend on the space (``{"nasbench201": {"alignment.strength": 0.25}}``).
-        published: search settings of the paper (``{"*": {"alphas.learning_rate": 3e-3}}``), used by ``--preset paper``;
-            ``space.cells`` and the like are settings of the space.
+        published: what ``--preset paper`` sets on top, by the whole names of settings: of the search, the retraining,
+            the space and the slots (``{"*": {"search.epochs": 100, "train.drop_path": 0.3}}``).
     """
 
     name: str
