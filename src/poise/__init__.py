@@ -8,6 +8,7 @@ from poise.methods import Method
 from poise.supernet.choice import Choice
 from poise.supernet.costs import CostTarget
 from poise.workflow.diagnose import Diagnosis, diagnose
+from poise.workflow.measuring import measure_latency
 from poise.workflow.network import TrainedNetwork, load_network
 from poise.workflow.resume import resume
 from poise.workflow.retrain import evaluate, export, train
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_network",
+    "measure_latency",
     "methods",
     "open_source",
     "resume",

@@ -1,40 +1,52 @@
-"""Multiply-adds and parameters, counted on networks built without memory (torch's meta device).
+"""Multiply-adds and parameters of networks; those of a space are built without memory (torch's meta device).
 
-Multiply-adds are those of convolutions and linear layers, for one image: ``outputs · inputs of each``, biases aside.
-Normalisations, activations, poolings and sums are not counted, as in the papers. Parameters are all weights.
+Multiply-adds are those that torch's own counter finds, for one image: of convolutions, matrix products, attention and
+recurrent layers, biases aside. Normalisations, activations, poolings and sums are not counted, as in the papers.
+Parameters are all weights.
 """
 
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from itertools import chain
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import Space, Task
+from poise.spaces.operation_counts import FORMULAS
+from poise.spaces.space import Heads, Space, Task
 from poise.supernet.costs import Costs, CostTarget
 from poise.supernet.groups import decided
+
+Place: TypeAlias = tuple[str, int, int]
+"""A candidate: its group by name, its row and itself by index."""
 
 
 @dataclass(frozen=True)
 class Everything:
-    """A network that keeps every candidate of every row, on the meta device.
+    """A network that keeps every candidate of every row.
 
     Args:
-        network: its forward takes images.
-        places: a module's dotted path -> the (group, row, candidate) that it is, by name and indices. What lies under
-            no such path is in every network.
+        network: its forward takes images. On the meta device, or, where that cannot run it, on the CPU.
+        places: a module's dotted path -> the candidate that it is. What lies under no such path is in every network.
     """
 
     network: nn.Module
-    places: Mapping[str, tuple[str, int, int]]
+    places: Mapping[str, Place]
+
+    @property
+    def parts(self) -> dict[str, tuple[Place, nn.Module]]:
+        """Path -> candidate and module, of those that there are: ``none`` has no module."""
+        modules = dict(self.network.named_modules())
+        return {path: (place, modules[path]) for path, place in self.places.items() if path in modules}
 
 
 @runtime_checkable
@@ -62,44 +74,83 @@ def everything_of(space: Space, task: Task, *, form: str | None, channels: int |
     return costed(space).everything(task, channels=channels, cells=cells, **more)
 
 
-def counts(network: nn.Module, task: Task, metric: str) -> dict[str, int]:
-    """The multiply-adds (``macs``) or ``parameters`` of every module that has any of its own, by dotted path."""
-    if metric == "parameters":
-        own = {path: sum(p.numel() for p in m.parameters(recurse=False)) for path, m in network.named_modules()}
-        return {path: count for path, count in own.items() if count}
-    found: dict[str, int] = {}
+class Uncounted(Refused):
+    """A network whose costs cannot be counted, for it fails on the one image that they are about."""
 
-    def hook(path: str) -> Any:
-        def count(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
-            found[path] = found.get(path, 0) + _multiply_adds(module, output)
 
-        return count
-
-    counted = {path: module for path, module in network.named_modules() if isinstance(module, (_ConvNd, nn.Linear))}
-    handles = [module.register_forward_hook(hook(path)) for path, module in counted.items()]
-    trains = network.training
+def show_image(network: nn.Module, task: Task) -> None:
+    """Let one image pass through a network in evaluation mode. Raises `Uncounted` if it cannot."""
+    values = (v for v in chain(network.parameters(), network.buffers()) if v.is_floating_point())
+    like = next(values, torch.zeros(()))
+    image = torch.randn(1, task.channels, *task.size, generator=torch.Generator().manual_seed(0)).to(like)
     try:
-        with torch.no_grad():
-            network.eval()(torch.empty(1, task.channels, *task.size, device=next(network.parameters()).device))
+        # Where a default device is set, torch computes attention step by step, which can be counted.
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device(image.device):
+            network.eval()(image)
+    except Exception as error:
+        shape = "×".join(map(str, image.shape[1:]))
+        raise Uncounted(
+            f"costs are those of one image, here of {shape}, but {type(network).__name__} fails on it in evaluation "
+            f"mode: {type(error).__name__}: {str(error)[:300]}"
+        ) from error
+
+
+def multiply_adds(whole: Everything, task: Task) -> Counter[Place | None]:
+    """Candidate -> its multiply-adds in all its places, over all calls; None -> those of what is in every network."""
+    found: Counter[Place | None] = Counter()
+    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+
+    def adding(place: Place, sign: int) -> Any:
+        def hook(*_: Any) -> None:
+            found[place] += sign * counter.get_total_flops()
+
+        return hook
+
+    handles = []
+    for place, module in whole.parts.values():
+        handles += [
+            module.register_forward_pre_hook(adding(place, -1)),
+            module.register_forward_hook(adding(place, 1)),
+        ]
+    try:
+        with counter:
+            show_image(whole.network, task)
     finally:
-        network.train(trains)
         for handle in handles:
             handle.remove()
+    found[None] = counter.get_total_flops() - found.total()
+    return Counter({place: flops // 2 for place, flops in found.items()})
+
+
+def own_parameters(whole: Everything) -> Counter[Place | None]:
+    """Candidate -> its parameters in all its places; None -> those of what is in every network.
+
+    Raises:
+        Refused: a candidate shares weights with anything else, so that what a network has is not a sum.
+    """
+    found: Counter[Place | None] = Counter()
+    owners: dict[int, tuple[str, Place | None]] = {}
+    for path, module in whole.network.named_modules():
+        place = place_of(path, whole.places)
+        for weight in module.parameters(recurse=False):
+            first, owner = owners.setdefault(id(weight), (path, place))
+            if owner != place:
+                raise Refused(
+                    f"{path!r} shares weights with {first!r}, so parameters are no sum over candidates; set a target "
+                    f"of macs or latency"
+                )
+            found[place] += weight.numel() if first == path else 0
     return found
 
 
-def _multiply_adds(module: nn.Module, output: Tensor) -> int:
-    if isinstance(module, _ConvNd):
-        return output.numel() * module.in_channels // module.groups * int(torch.Size(module.kernel_size).numel())
-    assert isinstance(module, nn.Linear)
-    return output.numel() * module.in_features
+def _counted(whole: Everything, task: Task, metric: str) -> Counter[Place | None]:
+    return own_parameters(whole) if metric == "parameters" else multiply_adds(whole, task)
 
 
 def total(network: nn.Module, task: Task, metric: str) -> int:
     """All multiply-adds or parameters of a network; an auxiliary head, which only training uses, is not counted."""
-    bare = copy.deepcopy(network).to("meta")
-    found = counts(bare, task, metric)
-    return sum(count for path, count in found.items() if not path.startswith("auxiliary."))
+    aside: dict[str, Place] = {"auxiliary": ("auxiliary", 0, 0)} if isinstance(network, Heads) else {}
+    return _counted(Everything(copy.deepcopy(network), aside), task, metric)[None]
 
 
 def count(
@@ -118,18 +169,15 @@ def count(
     groups = decided(space.groups)
     whole = everything_of(space, task, form=form, channels=channels, cells=cells)
     candidates = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}
-    fixed = 0
-    for path, number in counts(whole.network, task, metric).items():
-        place = place_of(path, whole.places)
-        if place is None:
-            fixed += number
-        else:
+    found = _counted(whole, task, metric)
+    for place, number in found.items():
+        if place is not None:
             group, row, column = place
             candidates[group][row, column] += number
-    return Costs(metric, float(fixed), groups, candidates)
+    return Costs(metric, float(found[None]), groups, candidates)
 
 
-def place_of(path: str, places: Mapping[str, tuple[str, int, int]]) -> tuple[str, int, int] | None:
+def place_of(path: str, places: Mapping[str, Place]) -> Place | None:
     """The candidate that the module at this path belongs to; None if it is in every network."""
     while path:
         if path in places:

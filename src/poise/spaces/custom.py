@@ -4,6 +4,8 @@ made."""
 from __future__ import annotations
 
 import copy
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -12,11 +14,13 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.spaces.counting import Everything
+from poise.spaces.every_candidate import every_candidate
 from poise.spaces.space import Task, check_choices
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup
 from poise.supernet.intact import keep_intact
-from poise.supernet.supernet import ModuleSupernet, choice_places
+from poise.supernet.supernet import ModuleSupernet, choice_places, with_choices_replaced
 
 
 def with_choices_made(module: nn.Module, genotype: Genotype) -> nn.Module:
@@ -25,21 +29,13 @@ def with_choices_made(module: nn.Module, genotype: Genotype) -> nn.Module:
     Weights come along: what the candidate holds in ``module`` it holds in the copy. Nor does a candidate change what it
     is given there, or hand it on to be changed, which a `Choice` never does: see `keep_intact`.
     """
-    result = copy.deepcopy(module)
-    chosen: dict[nn.Module, nn.Module] = {}
-    for group, paths in choice_places(result).items():
-        for path in paths:
-            choice = result.get_submodule(path)
-            assert isinstance(choice, Choice)
-            chosen[choice] = choice.candidates[genotype.choices[group]["choice"][0]]
-            keep_intact(chosen[choice])
-    if result in chosen:
-        return chosen[result]
-    for path, layer in list(result.named_modules(remove_duplicate=False)):  # a Choice can stand in several places
-        if layer in chosen:
-            parent, _, child = path.rpartition(".")
-            setattr(result.get_submodule(parent), child, chosen[layer])
-    return result
+
+    def kept(group: str, choice: Choice) -> nn.Module:
+        candidate = choice.candidates[genotype.choices[group]["choice"][0]]
+        keep_intact(candidate)
+        return candidate
+
+    return with_choices_replaced(module, kept)
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,14 @@ class ModuleSpace:
         """What a run's configuration keeps of the module, to know it again: group -> candidates, in their order."""
         return {"choices": {group.name: list(group.rows[0].candidates) for group in self.groups}}
 
+    @property
+    def structure(self) -> str:
+        """A hash of the module's layers, their options, groups and the shapes of their weights."""
+        layers = re.sub(r"0x[0-9a-fA-F]+", "", repr(self.module))  # a function shows its address, which says nothing
+        values = {name: (tuple(value.shape), str(value.dtype)) for name, value in self.module.state_dict().items()}
+        about = repr((type(self.module).__qualname__, layers, values, choice_places(self.module)))
+        return hashlib.sha256(about.encode()).hexdigest()[:12]
+
     def without(self, candidates: Sequence[str]) -> Self:
         """Not defined: leave the candidate out of the `Choice` instead. Candidates that do not occur are no matter."""
         present = {name for group in self.groups for row in group.rows for name in row.candidates}
@@ -96,11 +100,20 @@ class ModuleSpace:
         auxiliary: bool = False,
     ) -> nn.Module:
         """A copy of the module with the choices made. Its size is its own: ``channels`` and ``cells`` are refused."""
-        if channels is not None or cells is not None or auxiliary:
-            raise Refused("a module of your own has its own size: channels, cells and auxiliary do not apply to it")
+        _check_size(channels, cells, auxiliary)
         self.check(genotype)
         return with_choices_made(self.module, genotype)
+
+    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+        """A copy of the module that computes every candidate, and where they are; for counting and measuring."""
+        _check_size(channels, cells)
+        return every_candidate(self.module)
 
     def describe(self, genotype: Genotype) -> str:
         """``group=candidate`` for every group."""
         return ", ".join(f"{group}={rows['choice'][0]}" for group, rows in genotype.choices.items())
+
+
+def _check_size(channels: int | None, cells: int | None, auxiliary: bool = False) -> None:
+    if channels is not None or cells is not None or auxiliary:
+        raise Refused("a module of your own has its own size: channels, cells and auxiliary do not apply to it")

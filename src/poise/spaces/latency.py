@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -22,25 +22,39 @@ LARGEST = 16 * 2**20
 """Bytes of a table that is read; DARTS's has about 10,000."""
 
 
+@runtime_checkable
+class Structured(Protocol):
+    """A space that its name alone does not tell from others."""
+
+    @property
+    def structure(self) -> str:
+        """A short text that differs for spaces whose networks differ, weights aside."""
+        ...
+
+
 @dataclass(frozen=True)
 class Form:
-    """What networks a table is about."""
+    """What networks a table is about. ``structure`` is that of a space that has one, see `Structured`."""
 
     space: str
     channels: int | None
     cells: int | None
     image: tuple[int, int, int]
     classes: int
+    structure: str | None = None
 
     @staticmethod
     def of(space: Space, task: Task, channels: int | None, cells: int | None) -> Form:
         """Networks of ``channels`` and ``cells``, as `Space.network` takes them, for a task."""
-        return Form(space.name, channels, cells, (task.channels, *task.size), task.classes)
+        structure = space.structure if isinstance(space, Structured) else None
+        return Form(space.name, channels, cells, (task.channels, *task.size), task.classes, structure)
 
     def __str__(self) -> str:
         channels, height, width = self.image
         sizes = {"channels": self.channels, "cells": self.cells}
         text = ", ".join(f"train.{name}={size}" for name, size in sizes.items() if size is not None)
+        if self.structure is not None:
+            text = f"structure {self.structure}"
         return f"{self.space} ({text or 'published size'}) on {channels}×{height}×{width}, {self.classes} classes"
 
 
@@ -133,8 +147,10 @@ def parse_table(value: Any, what: str) -> LatencyTable:
         form = value["form"]
         channels, height, width = (_count(number) for number in form["image"])
         sizes = [None if form[name] is None else _count(form[name]) for name in ("channels", "cells")]
+        structure = None if form.get("structure") is None else str(form["structure"])  # older tables have none
+        image, classes = (channels, height, width), _count(form["classes"])
         return LatencyTable(
-            Form(str(form["space"]), sizes[0], sizes[1], (channels, height, width), _count(form["classes"])),
+            Form(str(form["space"]), sizes[0], sizes[1], image, classes, structure),
             {str(name): fact for name, fact in value["device"].items()},
             _count(value["rounds"]),
             _seconds(value["fixed"]),

@@ -9,15 +9,18 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from poise.genotype import Genotype
-from poise.spaces.counting import costed
+from poise.spaces.counting import Everything, Place, costed, show_image
 from poise.spaces.latency import Check, Form, LatencyTable
 from poise.spaces.space import Space, Task, genotype_of
 from poise.supernet.costs import Costs, decisions, keepable
@@ -28,6 +31,9 @@ ROUNDS = 30
 WARM_UP = 3
 NETWORKS = 8
 """Whole networks that a table is fitted to."""
+
+Call: TypeAlias = Callable[[], object]
+"""What is timed."""
 
 
 def clock_of(device: torch.device) -> str:
@@ -58,7 +64,7 @@ def _processor() -> str:
 
 
 @torch.no_grad()
-def medians(calls: Sequence[Callable[[], object]], device: torch.device, rounds: int) -> list[float]:
+def medians(calls: Sequence[Call], device: torch.device, rounds: int) -> list[float]:
     """Seconds of each call, the median of ``rounds``. The calls take turns, so that a slow spell hits all of them."""
     repeats = 1 if device.type == "cpu" else 10  # a device is waited for once in so many calls
     wait = (lambda: None) if device.type == "cpu" else torch.get_device_module(device).synchronize
@@ -86,7 +92,7 @@ def network_seconds(
     for genotype in genotypes:
         with torch.device("meta"):
             network = space.network(genotype, task, channels=channels, cells=cells)
-        calls.append(_call(_placed(network, device), image))
+        calls.append(partial(_placed(network, device), image))
     return medians(calls, device, rounds)
 
 
@@ -125,32 +131,10 @@ def measure(
     """
     groups = decided(space.groups)
     whole = costed(space).everything(task, channels=channels, cells=cells)
-    shapes: dict[str, tuple[torch.Size, torch.Size]] = {}
-
-    def hook(path: str) -> Any:
-        def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            shapes[path] = (inputs[0].shape, output.shape)
-
-        return note
-
-    paths = {path: place for path, place in whole.places.items() if _has(whole.network, path)}
-    handles = [whole.network.get_submodule(path).register_forward_hook(hook(path)) for path in paths]
-    with torch.no_grad():
-        whole.network.eval()(torch.empty(1, task.channels, *task.size, device="meta"))
-    for handle in handles:
-        handle.remove()
-    alike: dict[tuple[str, str, torch.Size, torch.Size], list[str]] = {}
-    for path in paths:
-        module = whole.network.get_submodule(path)
-        alike.setdefault((path.rpartition(".")[2], repr(module), *shapes[path]), []).append(path)
-    calls = []
-    for (_, _, shape, _), places in alike.items():
-        module = _placed(copy.deepcopy(whole.network.get_submodule(places[0])), device)
-        calls.append(_call(module, torch.ones(shape, device=device)))
+    calls, places = _alone(whole, task, device)
     alone = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}
-    for found, places in zip(medians(calls, device, rounds), alike.values(), strict=True):
-        for path in places:
-            name, row, column = paths[path]
+    for found, those in zip(medians(calls, device, rounds), places, strict=True):
+        for name, row, column in those:
             alone[name][row, column] += found
     costs = Costs("latency", 0.0, groups, alone)
     sample = _sample(costs, random.Random(seed))
@@ -215,21 +199,52 @@ def _sample(costs: Costs, draw: random.Random) -> list[Kept]:
     return [choice(better) for better in (*ends, *[None] * (NETWORKS - 2))]
 
 
-def _has(network: nn.Module, path: str) -> bool:
-    try:
-        network.get_submodule(path)
-    except AttributeError:
-        return False
-    return True
+def _alone(whole: Everything, task: Task, device: torch.device) -> tuple[list[Call], list[list[Place]]]:
+    """Calls of single candidates, each with what it gets in the network, and whose they are.
+
+    Where candidates are made by a space of poise, those that read alike are one call; of modules in general that says
+    too little.
+    """
+    seen: list[tuple[str, nn.Module, Any, Any]] = []
+
+    def hook(path: str) -> Any:
+        def note(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            seen.append((path, module, (args, kwargs), output))
+
+        return note
+
+    parts = whole.parts
+    handles = [module.register_forward_hook(hook(path), with_kwargs=True) for path, (_, module) in parts.items()]
+    show_image(whole.network, task)
+    for handle in handles:
+        handle.remove()
+    alike: dict[Any, list[Place]] = {}
+    calls: list[Call] = []
+    for number, (path, module, given, output) in enumerate(seen):
+        key: Any = number
+        if _bare(whole.network):
+            key = (path.rpartition(".")[2], repr(module), given[0][0].shape, output.shape)
+        if key not in alike:
+            args, kwargs = tree_map_only(Tensor, partial(_filled, device=device), given)
+            calls.append(partial(_placed(copy.deepcopy(module), device), *args, **kwargs))
+        alike.setdefault(key, []).append(parts[path][0])
+    return calls, list(alike.values())
 
 
-def _call(module: nn.Module, x: Tensor) -> Callable[[], object]:
-    return lambda: module(x)
+def _bare(module: nn.Module) -> bool:
+    """Whether a module is on the meta device, without numbers."""
+    return any(value.is_meta for value in chain(module.parameters(), module.buffers()))
+
+
+def _filled(value: Tensor, device: torch.device) -> Tensor:
+    return torch.ones(value.shape, device=device) if value.is_meta else value.to(device)
 
 
 @torch.no_grad()
 def _placed(module: nn.Module, device: torch.device) -> nn.Module:
-    """A module from the meta device, put on a real one with ordinary numbers in it, for evaluation."""
+    """A module put on a device, for evaluation; from the meta device with ordinary numbers in it."""
+    if not _bare(module):
+        return module.to(device, torch.float32).eval()
     module = module.to_empty(device=device)
     generator = torch.Generator().manual_seed(0)
     for value in (*module.parameters(), *module.buffers()):

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -39,6 +41,25 @@ def choice_places(module: nn.Module) -> dict[str, list[str]]:
         if isinstance(layer, Choice):
             places.setdefault(layer.group or path or "choice", []).append(path)
     return places
+
+
+def with_choices_replaced(module: nn.Module, replacement: Callable[[str, Choice], nn.Module]) -> nn.Module:
+    """A copy of ``module`` where each `Choice`, wherever it stands, is what ``replacement`` makes of its group and
+    it."""
+    result = copy.deepcopy(module)
+    made: dict[nn.Module, nn.Module] = {}
+    for group, paths in choice_places(result).items():
+        for path in paths:
+            choice = result.get_submodule(path)
+            assert isinstance(choice, Choice)
+            made[choice] = replacement(group, choice)
+    if result in made:
+        return made[result]
+    for path, layer in list(result.named_modules(remove_duplicate=False)):  # a Choice can stand in several places
+        if layer in made:
+            parent, _, child = path.rpartition(".")
+            setattr(result.get_submodule(parent), child, made[layer])
+    return result
 
 
 class ModuleSupernet(nn.Module):

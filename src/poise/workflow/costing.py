@@ -17,7 +17,7 @@ from poise.engine.events import Listener, Noted, ignore
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces.counting import Costed, cost_of
+from poise.spaces.counting import Costed, Uncounted, cost_of
 from poise.spaces.latency import LatencyTable, check_own_form
 from poise.spaces.space import Space, Task, kept_of
 from poise.spaces.timing import ROUNDS, about, compare, measure
@@ -107,11 +107,17 @@ def _measured(
 
 
 def network_macs(space: Space, genotype: Genotype, task: Task, settings: RunSettings) -> dict[str, float]:
-    """``macs`` of a retrained network, for spaces whose networks take images and say what they cost."""
+    """``macs`` of a retrained network, for spaces whose networks take images and say what they cost.
+
+    Nobody asked for them, so where they cannot be counted (a module that takes no single image) there are none.
+    """
     if not isinstance(space, Costed):
         return {}
     form = settings.train
-    return {"macs": cost_of(space, genotype, task, "macs", form.channels, form.cells, form.form)}
+    try:
+        return {"macs": cost_of(space, genotype, task, "macs", form.channels, form.cells, form.form)}
+    except Uncounted:
+        return {}
 
 
 def new_file(path: Path, overwrite: bool) -> Path:
@@ -156,18 +162,19 @@ def measured_size(settings: RunSettings, given: tuple[int, int] | None) -> tuple
 
 
 def measure_latency(
-    settings: RunSettings, task: Task, *, rounds: int = ROUNDS, listen: Listener = ignore
+    settings: RunSettings, task: Task, *, space: Space | None = None, rounds: int = ROUNDS, listen: Listener = ignore
 ) -> LatencyTable:
     """Measure the networks of the settings' space at their ``train.channels`` and ``train.cells`` on their device.
 
     Args:
         settings: whose space, sizes, device and seed count.
         task: the images that the networks will take.
+        space: stands in for the one that the settings name.
         rounds: each number is the median of so many runs.
     """
     if rounds < 1:
         raise Refused(f"a median takes at least 1 round, got {rounds}")
-    space, form = settings.build_space(), settings.train
+    space, form = space or settings.build_space(), settings.train
     check_own_form(form.form)
     place = Place.open(settings.device, settings.precision)
     if settings.precision != "32":

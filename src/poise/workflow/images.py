@@ -33,6 +33,12 @@ def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
     return source
 
 
+def task_of(source: Source, size: int | None) -> Task:
+    """What a network is for that takes these images as they are, or resized to ``size``. Reads one of them."""
+    images = source.load("train", torch.tensor([0]), size)
+    return Task(images.channels, images.size, len(images.classes))
+
+
 @dataclass(frozen=True)
 class ImageMaterial:
     """Satisfies `poise.workflow.material.Material`."""

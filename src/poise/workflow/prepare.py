@@ -9,7 +9,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from poise.config import RunSettings, dump
@@ -31,6 +30,7 @@ from poise.spaces.space import AnyTask, Space, Task, channels_last
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
 from poise.workflow.checking import check_own
+from poise.workflow.images import task_of
 from poise.workflow.material import Material, material_of
 from poise.workflow.tables import Tables
 
@@ -167,8 +167,7 @@ class Preparation:
     @cached_property
     def final_task(self) -> Task:
         """What the retrained network will be for: images in their own size. Reads one of them."""
-        images = self.source.load("train", torch.tensor([0]), self.settings.data.size)
-        return Task(images.channels, images.size, len(images.classes))
+        return task_of(self.source, self.settings.data.size)
 
     @cached_property
     def costs(self) -> CostsOf:
