@@ -10,6 +10,7 @@ from torch import nn
 
 from poise.config import resolve
 from poise.engine.events import Listener, ignore
+from poise.errors import Refused, shown
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.latency import LatencyTable
 from poise.spaces.space import Space, Task
@@ -44,6 +45,8 @@ def measure_latency(
     Raises:
         Refused: bad input, a network that cannot take one image, a file that cannot be written.
     """
+    if isinstance(target, type) or not isinstance(target, nn.Module | Space | str):
+        raise Refused(f"latency is measured of a module with poise.Choice layers or of a space, got {shown(target)}")
     space = ModuleSpace(target) if isinstance(target, nn.Module) else target
     resolved = resolve(space=space, preset=preset, overrides=list((settings or {}).items()), device=device)
     value = resolved.build_space() if isinstance(space, str) else space
