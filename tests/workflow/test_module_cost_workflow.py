@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,14 @@ def test_spaces_are_measured_the_same_way() -> None:
     for target in wrong:
         with pytest.raises(poise.Refused, match=r"latency is measured of a module with poise\.Choice layers or"):
             poise.measure_latency(target, TASK)
+
+
+def test_a_layer_called_auxiliary_is_part_of_the_network() -> None:
+    kernels = {f"k{k}": nn.Conv2d(4, 4, k, padding=k // 2) for k in (1, 3)}
+    layers = {"auxiliary": nn.Conv2d(1, 4, 1), "choice": poise.Choice(kernels), "flat": nn.Flatten()}
+    module = nn.Sequential(OrderedDict(**layers, head=nn.Linear(4 * 64, 10)))
+    found = poise.search(module, "digits", settings=SETTINGS, method="darts", preset="demo")
+    trained = poise.train(found, "digits")
+    own = sum(weight.numel() for weight in found.module.parameters())
+    assert trained.result["parameters"] == trained.parameters == own
+    assert trained.result["macs"] == cost_of(found.space, found.genotype, TASK, "macs")

@@ -22,7 +22,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.operation_counts import FORMULAS
-from poise.spaces.space import Heads, Space, Task
+from poise.spaces.space import Space, Task, has_heads
 from poise.supernet.costs import Costs, CostTarget
 from poise.supernet.groups import decided
 
@@ -149,7 +149,7 @@ def _counted(whole: Everything, task: Task, metric: str) -> Counter[Place | None
 
 def total(network: nn.Module, task: Task, metric: str) -> int:
     """All multiply-adds or parameters of a network; an auxiliary head, which only training uses, is not counted."""
-    aside: dict[str, Place] = {"auxiliary": ("auxiliary", 0, 0)} if isinstance(network, Heads) else {}
+    aside: dict[str, Place] = {"auxiliary": ("auxiliary", 0, 0)} if has_heads(network) else {}
     return _counted(Everything(copy.deepcopy(network), aside), task, metric)[None]
 
 

@@ -18,7 +18,7 @@ from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.forms import network_of
-from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
+from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, has_heads, task_kind
 from poise.workflow.language import TrainedLanguageModel, load_language
 from poise.workflow.saved import check_unused, own_space
 from poise.workflow.show import draw_training
@@ -54,8 +54,9 @@ class TrainedNetwork:
     @property
     def parameters(self) -> int:
         """Parameters in use after training: the auxiliary head is not counted."""
+        aside = "auxiliary." if has_heads(self.network) else None
         weights = self.network.named_parameters()
-        return sum(weight.numel() for name, weight in weights if not name.startswith("auxiliary."))
+        return sum(weight.numel() for name, weight in weights if aside is None or not name.startswith(aside))
 
 
 def save_network(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
