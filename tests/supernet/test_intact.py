@@ -200,6 +200,41 @@ def test_a_chosen_layer_that_computes_something_new_gets_no_copy() -> None:
         assert bool(network[0]._forward_pre_hooks) == copies, layer  # type: ignore[index]
 
 
+class Adds(nn.Module):
+    """Writes into what its `Choice` puts out."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = Choice({"it": layer, "other": nn.Linear(4, 4)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.layer(x)
+        y += 1
+        return y
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Tanh(), nn.Sequential(nn.Linear(4, 4), nn.Sigmoid()), Call(lambda x: x.exp()), nn.ReLU(inplace=True)],
+)
+def test_what_a_chosen_layer_puts_out_may_be_written_into(layer: nn.Module) -> None:
+    genotype = Genotype("custom", {"layer": {"choice": ("it",)}})
+    network = ModuleSpace(Adds(layer)).network(genotype, TASK)
+    x = torch.randn(2, 4, requires_grad=True)
+    found, expected = network(x), layer(x.clone()) + 1
+    assert torch.equal(found, expected)
+    (got,), (want,) = (torch.autograd.grad(value.square().sum(), x) for value in (found, expected))
+    assert torch.equal(got, want)
+
+
+def test_a_linear_layer_is_as_fast_as_without_a_choice() -> None:
+    genotype = Genotype("custom", {"layer": {"choice": ("other",)}})
+    other = ModuleSpace(Adds(nn.Tanh())).network(genotype, TASK).layer
+    assert isinstance(other, nn.Linear)
+    assert not other._forward_hooks
+    assert not other._forward_pre_hooks
+
+
 def test_a_supernet_leaves_its_images_alone() -> None:
     module = nn.Sequential(nn.ReLU(inplace=True), Choice({"a": nn.Tanh(), "id": nn.Identity()}))
     supernet, images = ModuleSupernet(module), X.clone()

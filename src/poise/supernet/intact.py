@@ -14,6 +14,8 @@ from poise.errors import Refused
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 HANDS_ON = (nn.Identity, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, *DROPOUTS)
 """Modules of torch whose output may be their input, or a view of it."""
+UNKEPT = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+"""Modules of torch that do not keep their output for their gradient, which activations do."""
 
 KNOWN = "_poise_writes"
 """The attribute that keeps what was found out about a module: mode (training or not) -> whether it writes."""
@@ -63,17 +65,30 @@ def copied(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any,
 
 def keep_intact(module: nn.Module) -> None:
     """Let ``module`` work on copies of what it is given from now on, unless it surely neither writes into its inputs
-    nor hands them on as its output, into which others may write. A `torch.jit.ScriptModule` takes no hook for that."""
+    nor hands them on as its output; and, where gradients are wanted, put out a copy, unless its own are surely not what
+    it needs for its gradient. So others may write into what it puts out, as into a mixed sum.
+
+    A `torch.jit.ScriptModule` takes no hooks, and stays as it is.
+    """
     if isinstance(module, torch.jit.ScriptModule):
         return
     if not _detached(module) and _copying not in module._forward_pre_hooks.values():
         module.register_forward_pre_hook(_copying, with_kwargs=True)
+    last = module
+    while type(last) is nn.Sequential and len(last):
+        last = last[-1]
+    if not isinstance(last, UNKEPT) and _copied_output not in module._forward_hooks.values():
+        module.register_forward_hook(_copied_output)
 
 
 def _copying(
     module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return copied(inputs, options)
+
+
+def _copied_output(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    return output.clone() if isinstance(output, Tensor) and output.requires_grad else output
 
 
 def _detached(module: nn.Module) -> bool:
