@@ -58,7 +58,7 @@ def test_search_select_train_evaluate_export_show(poise: Poise, images: Path, tm
     assert trained.code == 0, trained.err
     net = run / "net"
     result = json.loads((net / "result.json").read_text())
-    assert f"{result['test_accuracy']:.4f}" in trained.out
+    assert f"{100 * result['test_accuracy']:.2f}%" in trained.out
 
     evaluated = poise("evaluate", net, "--data", images)
     assert evaluated.code == 0, evaluated.err
@@ -78,7 +78,7 @@ def test_search_select_train_evaluate_export_show(poise: Poise, images: Path, tm
     assert shown.code == 0, shown.err
     assert "Genotype(" in shown.out
     assert str(run / "report.html") in shown.out
-    assert "test_accuracy" in poise("show", net).out
+    assert "test accuracy" in poise("show", net).out
 
 
 def test_retraining_from_a_genotype_file_in_any_notation(poise: Poise, images: Path, tmp_path: Path) -> None:

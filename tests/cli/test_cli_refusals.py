@@ -197,8 +197,9 @@ def test_what_a_saved_run_refuses(poise: Poise, images: Path, tmp_path: Path) ->
         assert (outcome.code, outcome.err.count("\n")) == (2, 1), outcome.err
         assert expected in outcome.err
 
-    refused("already holds a run", "search", "--data", images, "--out", run, *TINY)
-    refused("already holds a run", "train", run, *TINY_TRAIN)
+    look = f"look at it with poise show {run}, go on with poise train {run}, choose"
+    refused(f"already holds a run, a finished search; {look}", "search", "--data", images, "--out", run, *TINY)
+    refused("already holds a run, a finished training; look at it with", "train", run, *TINY_TRAIN)
     refused("unknown selection 'magnitud'", "select", run, "--rule", "magnitud")
     refused("is the run of a 'search'", "evaluate", run, "--data", images)
     refused("is the run of a 'train'", "select", run / "net")

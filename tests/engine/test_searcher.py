@@ -535,7 +535,7 @@ def test_training_accuracy_and_alignment_do_not_depend_on_the_correction() -> No
 def test_a_search_that_diverges_says_so() -> None:
     found = searcher(epochs=1, weights={"learning_rate": 1e30, "clip": 1e30})
     with pytest.raises(
-        Refused, match=r"diverged in the \w+' step \d of search epoch 0: .*not finite in .*learning_rate"
+        Refused, match=r"diverged in the \w+' step \d of search epoch 1: .*not finite in .*learning_rate"
     ):
         search(found)
 
@@ -579,14 +579,14 @@ def test_what_is_not_finite_is_not_taken_up(monkeypatch: pytest.MonkeyPatch) -> 
         check(self, step, what, *rest)
 
     monkeypatch.setattr(Searcher, "_check", watched)
-    with pytest.raises(Diverged, match=r"the weights' step 1 of search epoch 0: .* not finite in [^;]*;"):
+    with pytest.raises(Diverged, match=r"the weights' step 2 of search epoch 1: .* not finite in [^;]*;"):
         search(searcher(Method(alignment=Poisoned()), epochs=1))
     assert all(torch.equal(seen["before"][name], seen["after"][name]) for name in seen["before"])
 
 
 def test_group_and_layer_are_named() -> None:
     with pytest.raises(
-        Diverged, match=r"the alphas' step 0 of search epoch 0: .* not finite in group '\w+', layer 1[^;]*;"
+        Diverged, match=r"the alphas' step 1 of search epoch 1: .* not finite in group '\w+', layer 1[^;]*;"
     ):
         search(searcher(Method(hypergradient=PoisonedMixture()), epochs=1))
 

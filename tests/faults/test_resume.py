@@ -219,7 +219,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(poise.Refused, match="epochs: 2, now epochs: 3"):
         search(tmp_path / "run", TINY | {"search.epochs": 3}, resume=True)
-    with pytest.raises(poise.Refused, match="already holds a run"):
+    with pytest.raises(poise.Refused, match=r"already holds a run, stopped earlier at epoch 1 of 2; go on with"):
         search(tmp_path / "run", TINY)
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 

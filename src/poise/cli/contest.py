@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from poise.cli.progress import duration
+from poise.report.duration import duration
 from poise.workflow.contest.runner import State
 
 

@@ -117,6 +117,7 @@ def search(
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
     from poise.config import dump, parse_override, parse_target, resolve
+    from poise.config.resolve import DEFAULT_PRESET
     from poise.engine.keeper import Watch
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
@@ -139,7 +140,13 @@ def search(
         or Path("runs")
         / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
     )
-    with Reporter(console) as listen, asked_to_stop() as asked:
+    source = "digits (there is no --data)" if data is None and config is None else settings.data.source
+    how = f"preset {preset or DEFAULT_PRESET}" if config is None else f"settings of {config}"
+    opening = (
+        f"searching {settings.space['name']} with {settings.method['name']} on {source}, {how}: "
+        f"{settings.search.epochs} epoch{'s' * (settings.search.epochs > 1)}; saved in {folder}; Ctrl+C stops, poise resume {folder} goes on"
+    )
+    with Reporter(console, opening) as listen, asked_to_stop() as asked:
         watch = Watch(checkpoint_every, asked, rollbacks(on_nan))
         result = work.run(
             settings, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen, watch=watch
@@ -261,7 +268,7 @@ app.add_typer(bench, name="bench", rich_help_panel=COMPARE)
 
 
 def _show_plan(plan: Any) -> None:
-    from poise.cli.progress import duration
+    from poise.report.duration import duration
     from poise.report.tables import result_table
 
     rows = [

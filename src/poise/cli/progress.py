@@ -10,16 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from poise.engine.events import EpochEnded, Event, Noted, Started, Stepped
+from poise.report.duration import duration
 from poise.supernet.costs import readable
-
-
-def duration(seconds: float) -> str:
-    """``1 h 05 min``, ``3 min 20 s``, ``12 s``."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 def epoch_line(stage: str, record: dict[str, Any]) -> str:
@@ -41,11 +33,22 @@ def epoch_line(stage: str, record: dict[str, Any]) -> str:
     return " | ".join([*parts, f"{record['seconds']:.1f} s"])
 
 
-class Reporter:
-    """A listener that shows what happens."""
+WORTH = 10.0
+"""Seconds from which on it is said before how long something will take."""
 
-    def __init__(self, console: Console) -> None:
+
+class Reporter:
+    """A listener that shows what happens.
+
+    Args:
+        console: where.
+        opening: what is said once the work begins, when nothing can be refused any more.
+    """
+
+    def __init__(self, console: Console, opening: str = "") -> None:
         self._console = console
+        self._opening = opening
+        self._first: tuple[int, float] | None = None
         columns = (
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -76,7 +79,11 @@ class Reporter:
     def __call__(self, event: Event) -> None:
         match event:
             case Started(stage, steps, done):
+                if self._opening:
+                    self._print(self._opening)
+                    self._opening = ""
                 if stage != self._stage:
+                    self._first = (done, 0.0)
                     self._stage, self._start, self._start_done = stage, time.monotonic(), done
                     if self._task is not None:
                         self._progress.remove_task(self._task)
@@ -84,6 +91,7 @@ class Reporter:
                 self._total = steps
             case Stepped(_, done):
                 self._done = done
+                self._foretell()
                 if self._live and self._task is not None:
                     self._progress.update(self._task, completed=done)
             case EpochEnded(stage, record):
@@ -91,6 +99,20 @@ class Reporter:
                 self._print(epoch_line(stage, record) + left)
             case Noted(message):
                 self._print(f"note: {message}")
+
+    def _foretell(self) -> None:
+        """Say how long the stage will take, once: by its second and third steps, since the first one warms up."""
+        if self._first is None:
+            return
+        start, then = self._first
+        if self._done == start + 1:
+            self._first = (start, time.monotonic())
+        elif self._done >= start + 3 and then:
+            self._first = None
+            seconds = (time.monotonic() - then) / (self._done - start - 1) * (self._total - self._done)
+            if seconds >= WORTH:
+                steps = f"{self._total - start:,} steps"
+                self._print(f"{self._stage}: {steps}, about {duration(seconds)}, going by the first ones")
 
     def _left(self) -> float:
         done = self._done - self._start_done

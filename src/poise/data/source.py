@@ -105,7 +105,7 @@ def _opened(spec: object) -> Source | TextSource:
         raise Refused(f"{path} is a file of unknown kind {path.suffix!r}, expected one of: {'; '.join(forms)}")
     if len(path.parts) > 1:
         raise Refused(f"no such file or folder: {path}")
-    raise unknown("data source", spec, forms)
+    raise Refused(f"no such file or folder: {path}; {unknown('data source', spec, forms)}")
 
 
 FROM_PYTHON = "python"

@@ -123,7 +123,7 @@ class LanguageTrainer:
             if piece.fresh:
                 self.hidden = None
             rate, seed = learning_rate * piece.pace, seed_of(self.seed, "train", number, step)
-            self.step(piece.tokens, labels, rate, seed, f"step {step} of epoch {number} of the training")
+            self.step(piece.tokens, labels, rate, seed, f"step {step + 1} of epoch {number + 1} of the training")
             listen(Stepped("train", number * steps + step + 1))
             visit(step + 1)
 

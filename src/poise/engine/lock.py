@@ -34,13 +34,32 @@ def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
         while not _taken(descriptor) and time.monotonic() < end:
             time.sleep(0.2)
         if not _taken(descriptor):
-            owner = os.read(descriptor, 32).decode("ascii", "replace").strip()
-            raise Refused(f"another process ({owner}) works on {folder}; wait for it, or choose another folder")
+            raise Refused(
+                f"another process ({_owner(descriptor)}) works on {folder}; wait for it, or choose another folder"
+            )
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def worker(folder: Path) -> str | None:
+    """The process that works on a run now, if one does. Touches nothing."""
+    if sys.platform == "win32" or not (folder / NAME).is_file():
+        return None
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        return None if _taken(descriptor) else _owner(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _owner(descriptor: int) -> str:
+    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
 
 
 def _taken(descriptor: int) -> bool:

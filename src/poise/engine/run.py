@@ -84,7 +84,7 @@ class RunFolder:
         if not (path / "run.json").is_file():
             raise Refused(f"{path} holds files that are not a poise run's; choose another folder")
         if not overwrite:
-            raise Refused(f"{path} already holds a run; pass --overwrite to replace it, or choose another folder")
+            raise Refused(f"{path} already holds a run; choose another folder, or replace the run with --overwrite")
 
     @staticmethod
     def create(

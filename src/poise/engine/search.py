@@ -266,7 +266,9 @@ class Searcher:
 
     def _check(self, step: _Step, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
         """Raise `Diverged` rather than take up what is not finite."""
-        where = f"the {what}' step {step.key[-1]} of {step.key[0]} epoch {step.progress.epoch}"
+        *_, before, number = step.key  # steps and epochs, counted through all stages; a person counts from 1
+        epoch = before if isinstance(before, int) else step.progress.epoch
+        where = f"the {what}' step {int(number) + 1} of {step.key[0]} epoch {epoch + 1}"
         advice = (
             f"the learning rate is {step.learning_rate:.4g} (search.weights.learning_rate), the perturbation "
             f"{self.method.perturbation}; try a smaller one of either, or --on-nan rollback"

@@ -102,7 +102,11 @@ def train(
                 norm = nn.utils.get_total_norm(gradients.values())
                 advice = f"try a smaller train.weights.learning_rate (now {now:.4g}), or --on-nan rollback"
                 check_finite(
-                    total, norm, partial(dict, gradients), f"step {step} of epoch {epoch} of the training", advice
+                    total,
+                    norm,
+                    partial(dict, gradients),
+                    f"step {step + 1} of epoch {epoch + 1} of the training",
+                    advice,
                 )
                 nn.utils.clip_grads_with_norm_(parameters, weights.clip, norm)
                 optimizer.step()

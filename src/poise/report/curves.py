@@ -31,6 +31,9 @@ PANELS = {
 }  # fmt: skip
 """Panel -> flat name of a number -> label of its curve."""
 
+PERCENT = ("accuracy", "skip share", "drop at discretisation")
+"""Panels of shares, drawn in percent."""
+
 GROUP_PANELS = {
     "mixture entropy (nats)": ("mixture/", "/entropy"),
     "distance from discrete": ("saturation/", "/distance"),
@@ -72,11 +75,12 @@ def curves_figure(history: Sequence[Record]) -> Figure:
         for index, (title, curves) in enumerate(panels.items()):
             axes = figure.add_subplot(rows, columns, index + 1, label=title)
             for colour, (name, label) in zip(SERIES * len(curves), curves.items(), strict=False):
-                points = [(r.get("epoch", float(i)), r[name]) for i, r in enumerate(records) if name in r]
+                scale = 100 if title in PERCENT else 1
+                points = [(r.get("epoch", float(i)) + 1, scale * r[name]) for i, r in enumerate(records) if name in r]
                 x, y = zip(*points, strict=True)
                 marker = "o" if len(points) < 15 else None
                 axes.plot(x, y, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
-            axes.set_title(title, loc="left", weight="bold")
+            axes.set_title(f"{title} (%)" if title in PERCENT else title, loc="left", weight="bold")
             axes.grid(axis="y", color=FAINT, linewidth=0.6)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             if index >= len(panels) - columns:

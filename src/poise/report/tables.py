@@ -86,9 +86,9 @@ def result_table(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def number(name: str, value: float) -> str:
-    """A record's number as a person reads it: accuracies and shares in percent."""
+    """A record's number as a person reads it: epochs and stages from 1, accuracies and shares in percent."""
     if name in ("epoch", "stage"):
-        return f"{value:.0f}"
+        return f"{value + 1:.0f}"
     if name.endswith("accuracy") or name == "skip_share":
         return f"{100 * value:.2f}%"
     if name == "alignment/train":

@@ -135,7 +135,7 @@ class Preparation:
         """The same at a stage. Raises `Refused` if the search has none like it."""
         stages = len(self.method.curriculum.stages(self.settings.search.epochs))
         if stage.number >= stages:
-            raise Refused(f"the search has {stages} stages, so there is no stage {stage.number} (from 0)")
+            raise Refused(f"the search has {stages} stages, so there is no stage {stage.number + 1}")
         space: Space = self.method.curriculum.space(self.whole, stage.number, stage.narrowing)
         return replace(self, space=space, groups=space.groups, stage=stage)
 

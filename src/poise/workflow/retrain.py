@@ -42,6 +42,7 @@ from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
 from poise.workflow.search import SearchResult
+from poise.workflow.standing import check_free
 from poise.workflow.supply import Feeding, supply_of, testing_of
 
 
@@ -116,7 +117,7 @@ def train_as(
         data = base.data.source
     resume = resume and out is not None and RunFolder.kind_of(out) is not None
     if out is not None and not resume:
-        RunFolder.check(out, overwrite)
+        check_free(out, overwrite)
     if task_kind(space) is TextTask:
         return train_language_as(
             genotype, base, space, data, out=out, resume=resume, overwrite=overwrite, auto_batch=auto_batch,

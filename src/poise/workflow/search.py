@@ -42,6 +42,7 @@ from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
+from poise.workflow.standing import check_free
 from poise.workflow.supernet import load_supernet, save_supernet
 
 SEARCHED = State({}, {"stage": "searched"})
@@ -182,7 +183,7 @@ def run(
         return _result(prepared, searcher, genotype, found.history, None, cost)
     resume = resume and RunFolder.kind_of(out) is not None
     if not resume:
-        RunFolder.check(out, overwrite)
+        check_free(out, overwrite)
     prepared = Preparation.of(settings, data, space, RunFolder(out) if resume else None)
     searcher = prepared.searcher()
     note_data(prepared.source, listen)

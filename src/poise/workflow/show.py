@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from rich.console import Group, RenderableType
@@ -103,8 +103,15 @@ def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
 def training_tables(folder: RunFolder) -> RenderableType:
     """A retrained network as tables for the terminal."""
     result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
-    rows = [(str(name), f"{value:.4f}" if isinstance(value, float) else str(value)) for name, value in result.items()]
+    rows = [(name.replace("_", " "), _measured(name, value)) for name, value in result.items()]
     return Group(history_table(folder.history()), result_table(rows))
+
+
+def _measured(name: str, value: Any) -> str:
+    """An entry of a result, accuracies in percent."""
+    if isinstance(value, float):
+        return f"{100 * value:.2f}%" if name.endswith("accuracy") else f"{value:.4f}"
+    return str(value)
 
 
 def pictures(folder: RunFolder) -> list[Path]:

@@ -19,6 +19,7 @@ import torch
 
 from poise.engine.lock import locked
 from poise.errors import Refused, Stopped
+from poise.report.duration import duration
 from poise.workflow.contest.bench import Bench, check_bench, missing, open_bench, read_bench, threads_each
 from poise.workflow.contest.job import Job, contestant
 
@@ -174,7 +175,7 @@ def estimate(bench: Bench, folder: Path) -> str:
     finally:
         torch.set_num_threads(before)
     total = sum(seconds[job.contestant] for job in left) / bench.at_once
-    return f"{len(left)} runs, {bench.at_once} at a time: about {total / 60:.0f} minutes"
+    return f"{len(left)} runs, {bench.at_once} at a time: about {duration(total)}"
 
 
 def job_of(folder: Path, contestant: str, seed: int, selections: Sequence[str]) -> Job:
