@@ -117,7 +117,6 @@ def search(
     from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
     from poise.config import dump, parse_override, parse_target, resolve
-    from poise.config.resolve import DEFAULT_PRESET
     from poise.engine.keeper import Watch
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
@@ -140,18 +139,27 @@ def search(
         or Path("runs")
         / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
     )
-    source = "digits (there is no --data)" if data is None and config is None else settings.data.source
-    how = f"preset {preset or DEFAULT_PRESET}" if config is None else f"settings of {config}"
-    opening = (
-        f"searching {settings.space['name']} with {settings.method['name']} on {source}, {how}: "
-        f"{settings.search.epochs} epoch{'s' * (settings.search.epochs > 1)}; saved in {folder}; Ctrl+C stops, poise resume {folder} goes on"
-    )
+    opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
     with Reporter(console, opening) as listen, asked_to_stop() as asked:
         watch = Watch(checkpoint_every, asked, rollbacks(on_nan))
         result = work.run(
             settings, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen, watch=watch
         )
     _show_result(result)
+
+
+def _opening(settings: Any, config: str, preset: str | None, data: str | None, folder: Path) -> str:
+    """What a search is about to do, in a line."""
+    from poise.config.resolve import DEFAULT_PRESET
+
+    given = data is not None or config or settings.data.source != "digits"
+    source = settings.data.source if given else "digits (there is no --data)"
+    how = f"settings of {config}" if config else f"preset {preset or DEFAULT_PRESET}"
+    epochs = settings.search.epochs
+    return (
+        f"searching {settings.space['name']} with {settings.method['name']} on {source}, {how}: "
+        f"{epochs} epoch{'s' if epochs > 1 else ''}; saved in {folder}; Ctrl+C stops, poise resume {folder} goes on"
+    )
 
 
 def _show_result(result: Any) -> None:
