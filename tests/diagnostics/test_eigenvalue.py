@@ -9,8 +9,8 @@ import torch
 from diagnostics_support import alphas_of, loss_by_hand, smooth_searcher
 
 import poise
-from poise.diagnostics.eigenvalue import dominant_eigenvalue
-from poise.diagnostics.sharpness import tridiagonal
+from poise.diagnostics.eigenvalue import _dominant, dominant_eigenvalue
+from poise.diagnostics.sharpness import spectrum_of, tridiagonal
 from poise.engine.search import Searcher
 
 
@@ -52,6 +52,47 @@ def test_lanczos_finds_the_eigenvalues() -> None:
     assert len(tridiagonal(lambda v: matrix @ v, start, 3)) == 3
     same = tridiagonal(lambda v: 4 * v, start, 6)
     torch.testing.assert_close(same, torch.tensor([4.0], dtype=torch.float64)), "every vector is an eigenvector"
+
+
+SADDLE = (-9.0, -8.0, -1.0, 0.5, 1.0, 2.0)
+
+
+class Quadratic:
+    """``½ αᵀHα`` of two groups of 3 alphas: downwards it bends more than upwards."""
+
+    def __init__(self, values: tuple[float, ...]) -> None:
+        generator = torch.Generator().manual_seed(1)
+        mixed = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+        self.matrix = mixed @ torch.tensor(values, dtype=torch.float64).diag() @ mixed.T
+        self.point = torch.ones(6, dtype=torch.float64)
+        self.sizes = {"a": 3, "b": 3}
+
+    def gradient(self, point: torch.Tensor) -> torch.Tensor:
+        return self.matrix @ point
+
+    def hessian(self, point: torch.Tensor) -> torch.Tensor:
+        return self.matrix
+
+    def product(self, point: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+        return self.matrix @ vector
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_dominant_eigenvalue_is_the_largest_not_the_longest(sign: int) -> None:
+    """RobustDARTS watches how sharp the loss is, so what bends downwards does not count, however strongly."""
+    loss: Any = Quadratic(tuple(sign * value for value in SADDLE))
+    largest, smallest = (2.0, -9.0) if sign > 0 else (9.0, -2.0)
+    assert _dominant(loss, 0, 6) == pytest.approx(largest, rel=1e-9)
+    blocks = {"a": loss.matrix[:3, :3], "b": loss.matrix[3:, 3:]}
+    for whole in (64, 2):
+        found = spectrum_of(loss, 0, whole)
+        assert (float(found.values[0]), float(found.values[-1])) == pytest.approx((largest, smallest), rel=1e-9)
+        for name, block in blocks.items():
+            values = torch.linalg.eigvalsh(block)
+            assert found.groups[name] == pytest.approx(float(values.max()), rel=1e-9)
+    if sign > 0:
+        bent = [torch.linalg.eigvalsh(block) for block in blocks.values()]
+        assert all(float(values.abs().max()) > float(values.max()) for values in bent), "of each group, too"
 
 
 def test_it_goes_into_the_records(tmp_path: Any) -> None:

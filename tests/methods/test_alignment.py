@@ -138,6 +138,14 @@ def test_lambda_by_hand() -> None:
     assert float(correlation(draw(1, 2, 3, seed=0).expand(4, 2, 3))) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("form", ["corr", "signcorr"])
+def test_layers_far_apart_in_scale_agree_in_float32(form: str) -> None:
+    """Squares of gradients as small as float32 can hold would be 0."""
+    pair = torch.tensor([[1.0, -2.0], [3.0, 4.0]])
+    apart = pair * torch.tensor([[1e-30], [1e6]])
+    assert float(correlation(apart, form)) == pytest.approx(float(correlation(pair, form)), rel=1e-5)  # type: ignore[arg-type]
+
+
 def test_signcorr_of_three_layers_by_hand() -> None:
     vectors = torch.tensor([[1.0, -2.0], [3.0, 4.0], [-1.0, 1.0]], dtype=torch.float64)
     assert float(correlation(vectors, "signcorr")) == pytest.approx((-5 / 11 - 3 / 3 + 1 / 7) / 3, rel=1e-12)

@@ -121,6 +121,13 @@ def test_it_leaves_the_ball_and_the_exact_one_does_not() -> None:
     assert largest["adversarial-exact"] <= 0.3 + 1e-9
 
 
+@pytest.mark.parametrize("attack", [AdversarialSmoothing(), ExactAdversarialSmoothing()], ids=lambda a: a.kind)
+def test_what_is_no_worse_is_not_taken(attack: Any) -> None:
+    mixture = {"g": torch.softmax(draw(1, 4, 5, seed=2), -1)}
+    flat = MixtureLoss(lambda m: 0 * m["g"].sum())
+    assert torch.equal(attack(mixture, flat, Softmax(), Progress(50, 50), generator(0))["g"], mixture["g"])
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_where_rows_have_no_sum_both_attacks_agree(seed: int) -> None:
     mixture = {"g": torch.sigmoid(draw(1, 4, 5, seed=seed))}
