@@ -158,7 +158,7 @@ def _opening(settings: Any, config: str, preset: str | None, data: str | None, f
     epochs = settings.search.epochs
     return (
         f"searching {settings.space['name']} with {settings.method['name']} on {source}, {how}: "
-        f"{epochs} epoch{'s' if epochs > 1 else ''}; saved in {folder}; Ctrl+C stops, poise resume {folder} goes on"
+        f"{epochs} epoch{'s' if epochs > 1 else ''}; saved in {folder}"
     )
 
 
