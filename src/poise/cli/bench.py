@@ -92,7 +92,12 @@ def run(
     ] = "magnitude",
     seeds: Annotated[str, typer.Option(metavar="NUMBERS", help="Such as 0-2, or 0,3,5.")] = "0-2",
     table: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ground truth, for the report; the runs never see it.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Ground truth, for the report; no search sees it.",
+            show_default="NAS-Bench-201's, which comes with poise",
+        ),
     ] = None,
     jobs: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, help="Processes side by side; they share the cores.")
@@ -108,7 +113,7 @@ def run(
         device=device, precision=precision, table=table, at_once=jobs,
     )  # fmt: skip
     if given.table is not None:  # only to see that the report can be made
-        truth_of(given, given.table)
+        truth_of(given)
     run_and_show(given, out)
 
 
@@ -151,36 +156,50 @@ def report(
         say(f"wrote {file}")
 
 
-@bench.command(epilog=examples("poise bench query genotype.json --table table.csv"))
+@bench.command(epilog=examples("poise bench query genotype.json", "poise bench query genotype.json --table table.csv"))
 def query(
     architecture: Annotated[
         str, typer.Argument(metavar="CELL|FILE", help="In the table's notation, or a genotype file.")
     ],
-    table: Annotated[Path, typer.Option(metavar="FILE", help="Ground truth.")],
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Ground truth.", show_default="NAS-Bench-201's, which comes with poise"),
+    ] = None,
     lower: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A metric of your own table of which less is better; may be repeated."),
     ] = None,
 ) -> None:
-    """What a table knows of one architecture: true accuracies, rank, percentile, cost, latency."""
+    """What a table knows of one architecture: true accuracies, rank, percentile, and what else it holds."""
+    from poise.bench.shipped import ABOUT, SPACE, shipped_table
     from poise.bench.table import open_table
     from poise.engine.run import read_genotype
+    from poise.genotype import Genotype
     from poise.report.contest import query_table
 
-    truth = open_table(table, lower=lower or ())
     is_file = "|" not in architecture and os.path.isfile(architecture)  # also where a text is too long for a name
-    console.print(query_table(truth, read_genotype(Path(architecture)) if is_file else architecture))
+    wanted = read_genotype(Path(architecture)) if is_file else architecture
+    if table is not None:
+        console.print(query_table(open_table(table, lower=lower or ()), wanted))
+        return
+    if lower:
+        raise Refused("--lower is for a table of your own; say where it is with --table")
+    wanted = Genotype.parse(wanted, SPACE) if isinstance(wanted, str) else wanted
+    console.print(query_table(shipped_table(wanted.space), wanted))
+    say(ABOUT)
 
 
-@bench.command("import", epilog=examples("poise bench import NATS-tss --out table.csv.gz"))
+@bench.command("import", epilog=examples("poise bench import nasbench_only108.tfrecord --out 101.csv.gz"))
 def import_(
-    source: Annotated[Path, typer.Argument(help="Official file or folder of NAS-Bench-101, 201 or NATS-Bench.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="nasbench_only108.tfrecord or nasbench_full.tfrecord.")
+    ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The compact table to write; .gz compresses it.")],
 ) -> None:
-    """Convert official benchmark files to a compact table, without executing anything in them."""
-    from poise.bench.official import import_official
+    """Convert the official file of NAS-Bench-101 to a compact table. NAS-Bench-201's comes with poise."""
+    from poise.bench.importing101 import import_nasbench101
 
-    say(f"wrote {import_official(source, out):,} architectures to {out}")
+    say(f"wrote {import_nasbench101(source, out):,} architectures to {out}")
 
 
 @bench.command(hidden=True)

@@ -31,6 +31,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.methods.slots import Progress
+from poise.report.known import known
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.costs import CostTarget, NeedsCosts
@@ -179,6 +180,7 @@ def run(
         )  # fmt: skip
         prepared, searcher = prepared.at(found.stage), found.searcher
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
+        tell_known(genotype, listen)
         cost = report_cost(prepared, searcher.alphas, genotype, listen)
         return _result(prepared, searcher, genotype, found.history, None, cost)
     resume = resume and RunFolder.kind_of(out) is not None
@@ -226,6 +228,7 @@ def _run_in(
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, whole)
         save_cost(folder, report_cost(prepared, searcher.alphas, genotype, listen))
         save_genotype(folder, genotype, prepared.method.selection.kind)
+        tell_known(genotype, listen)
     if start is not NOWHERE:
         draw_run(folder, prepared.space, searcher.method.relaxation)
         folder.checkpoints.clear()
@@ -292,6 +295,12 @@ def choose(
     if doubt:
         listen(Noted(doubt))
     return genotype
+
+
+def tell_known(genotype: Genotype, listen: Listener) -> None:
+    """Say what is known of the architecture that was chosen: ground truth, which nothing before this may see."""
+    if found := known(genotype):
+        listen(Noted(found.text))
 
 
 def clone(searcher: Searcher) -> Searcher:

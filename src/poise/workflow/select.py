@@ -27,7 +27,7 @@ from poise.selection.rule import SELECTIONS, measures
 from poise.workflow.costing import report_cost, save_cost
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import settings_of, space_of
-from poise.workflow.search import choose, save_genotype
+from poise.workflow.search import choose, save_genotype, tell_known
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end
 from poise.workflow.supernet import load_alpha_moments
@@ -112,6 +112,7 @@ def select(
         kind = prepared.method.selection.kind
         save_cost(folder, report_cost(prepared, alphas, genotype, listen))
         current = save_genotype(folder, genotype, kind)
+        tell_known(genotype, listen)
         draw_run(folder, prepared.space, prepared.method.relaxation)
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()

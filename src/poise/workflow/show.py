@@ -13,6 +13,7 @@ from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
+from poise.report.known import known
 from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Section, write_page
 from poise.report.style import save_figure
@@ -51,11 +52,13 @@ def draw_run(folder: RunFolder, space: Shown, relaxation: Relaxation) -> list[Pa
     files = [file for stem, (figure, _) in drawn.items() for file in save_figure(figure, figures, stem)]
     sections = [Section(stem.capitalize(), [Drawing(figure, text)]) for stem, (figure, text) in drawn.items()]
     texts = [Code(space.describe(genotype)), Code(genotype.to_json())]
+    sections.append(Section("Genotype", texts))
+    if found := known(genotype):
+        sections.append(found.section())
     config = read_text(folder.path / "config.yaml")
     page = write_page(
-        folder.path, f"poise search: {folder.path.name}", *sections, Section("Genotype", texts),
-        Section("Configuration", [Code(config)]),
-    )  # fmt: skip
+        folder.path, f"poise search: {folder.path.name}", *sections, Section("Configuration", [Code(config)])
+    )
     return [*files, page]
 
 
@@ -93,10 +96,12 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
 def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
     """A search as tables for the terminal."""
     genotype = folder.genotype()
+    found = known(genotype)
     return Group(
         genotype_table(genotype, decided(space.groups)),
         history_table(folder.history()),
         *cost_table(folder),
+        *([found.table()] if found else ()),
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from poise.bench.ground_truth import Notation
-from poise.bench.table import TABLES, Table
+from poise.bench.table import TABLES, Column, Table
 from poise.bench.tables.csv_text import header_of, read_columns
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
@@ -49,6 +50,13 @@ def lower_is_better(metric: str) -> bool:
     return metric.startswith("lat_") or metric.endswith(("_params_M", "_flops_M"))
 
 
+def table_of(texts: Sequence[str], columns: Mapping[str, Column], lower: frozenset[str] = frozenset()) -> Table:
+    """The table of these cells, written as the benchmark does; its costs and short names are known by the columns."""
+    aliases = {short: name for short, name in ALIASES.items() if name in columns}
+    costs = frozenset(filter(lower_is_better, columns))
+    return Table("nasbench201", texts, columns, NOTATION, costs | lower, aliases)
+
+
 @TABLES.add("nasbench201")
 class NasBench201Csv:
     """The compact CSV of NAS-Bench-201: a column ``arch``, metrics by the file's names, short names `ALIASES`."""
@@ -61,7 +69,4 @@ class NasBench201Csv:
 
     @classmethod
     def open(cls, path: Path, lower: frozenset[str]) -> Table:
-        texts, columns = read_columns(path, "arch", checked, ignored=("index",))
-        aliases = {short: name for short, name in ALIASES.items() if name in columns}
-        costs = frozenset(filter(lower_is_better, columns))
-        return Table("nasbench201", texts, columns, NOTATION, costs | lower, aliases)
+        return table_of(*read_columns(path, "arch", checked, ignored=("index",)), lower)

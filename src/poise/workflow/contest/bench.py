@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from poise.bench.protocol import protocol
 from poise.bench.result import Result, read_result, safe
+from poise.bench.shipped import shipped_table
 from poise.bench.table import Table, open_table
 from poise.config.values import first_problem
 from poise.data import source_name
@@ -58,7 +59,7 @@ class Bench(Settings):
     device: str = "auto"
     precision: str = "32"
     table: str | None = None
-    """Ground truth for the report; the runs never see it."""
+    """Ground truth for the report; no search sees it. None: the table that comes with poise."""
     at_once: Size = 1
     """Processes side by side."""
 
@@ -147,10 +148,14 @@ def check_bench(folder: Path, bench: Bench) -> None:
     bench.check(folder)
 
 
-def truth_of(bench: Bench, table: str | Path) -> Table:
-    """Ground truth for what the bench searches. Raises `Refused` if the file holds none, of its space and metrics."""
+def truth_of(bench: Bench, table: str | Path | None = None) -> Table:
+    """Ground truth for what the bench searches: ``table``, else the bench's own, else the one that comes with poise.
+
+    Raises `Refused` if it holds none, of the bench's space and metrics.
+    """
     rules = protocol(bench.protocol)
-    truth = open_table(table).of(rules.space)
+    where = bench.table if table is None else table
+    truth = (shipped_table(rules.space) if where is None else open_table(where)).of(rules.space)
     for metric in (rules.metric, *rules.checks):
         truth.column(metric)
     return truth

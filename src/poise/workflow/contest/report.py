@@ -33,17 +33,14 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
 
     Args:
         folder: of the bench.
-        table: ground truth; default: the one that the bench was started with.
+        table: ground truth; default: the one that the bench was started with, or else the one that comes with poise.
 
     Raises:
-        Refused: there is no bench, no result yet, or no table.
+        Refused: there is no bench, no result yet, or no table of its space.
     """
     bench = read_bench(folder)
     rules = protocol(bench.protocol)
-    where = table if table is not None else bench.table
-    if where is None:
-        raise Refused("a report needs ground truth; say where it is with --table")
-    truth = truth_of(bench, where)
+    truth = truth_of(bench, table)
     results = results_of(folder)
     if not results:
         raise Refused(f"the bench at {folder} has no results yet")
