@@ -11,11 +11,10 @@ import pytest
 import torch
 from test_importing101 import training
 
+from poise.bench.importing101 import import_nasbench101
 from poise.bench.judge import standings
-from poise.bench.official import import_official
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.table import Table, open_table
-from poise.bench.tfrecord import is_tfrecord
 from poise.cli.main import main
 from poise.engine.events import ignore
 from poise.engine.keeper import Watch
@@ -52,7 +51,7 @@ def table(tmp_path: Path) -> Path:
         + training(OUTSIDE, (50.0, 0.9, 0.93, 0.94))
         + training(PRUNED, (300.0, 1.0, 0.94, 0.93))
     )
-    assert import_official(tmp_path / "only108.bin", tmp_path / "table.csv.gz") == 3, "known by what it holds"
+    assert import_nasbench101(tmp_path / "only108.bin", tmp_path / "table.csv.gz") == 3
     return tmp_path / "table.csv.gz"
 
 
@@ -116,19 +115,15 @@ def test_wrong_tables_are_refused_by_line(tmp_path: Path) -> None:
         open_table(path)
 
 
-def test_a_tfrecord_is_known_by_its_head_or_its_name(table: Path, tmp_path: Path) -> None:
-    assert is_tfrecord(table.with_name("only108.bin"))
-    assert not is_tfrecord(table)
-    assert not is_tfrecord(tmp_path)
-    damaged = tmp_path / "damaged.tfrecord"
-    damaged.write_bytes(b"\0" * 100)
-    assert not is_tfrecord(damaged)
-    with pytest.raises(Refused, match="not a TFRecord file"):
-        import_official(damaged, tmp_path / "out.csv")
+def test_what_cannot_be_imported_is_refused(table: Path, tmp_path: Path) -> None:
+    source = table.with_name("only108.bin")
+    for wrong, reason in ((table, "not a TFRecord file"), (tmp_path, "cannot read"), (tmp_path / "no", "cannot read")):
+        with pytest.raises(Refused, match=reason):
+            import_nasbench101(wrong, tmp_path / "out.csv")
     with pytest.raises(Refused, match="no such folder"):
-        import_official(damaged, tmp_path / "absent" / "out.csv")
+        import_nasbench101(source, tmp_path / "absent" / "out.csv")
     with pytest.raises(Refused, match="exists already"):
-        import_official(damaged, table)
+        import_nasbench101(source, table)
 
 
 def test_on_the_command_line(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -193,7 +194,7 @@ def test_a_query_needs_no_table(
     for architecture in (README, str(file), file.read_text()):
         said = query(capsys, architecture)
         assert "c10_test_200 93.66 258 of 15,625 98.3 94.37" in said
-        assert "equivalent cells, itself included 4" in said
+        assert re.search(r"equivalent cells, itself (included )?4\b", said)
         assert "holds no latencies" in said
         assert "lat_ms" not in said
 

@@ -53,6 +53,8 @@ def import_nasbench101(source: str | Path, target: str | Path) -> int:
     source, target = Path(source), Path(target)
     if target.exists():
         raise Refused(f"{target} exists already")
+    if not target.absolute().parent.is_dir():
+        raise Refused(f"no such folder: {target.absolute().parent}")
     found: dict[str, _Sums] = {}
     for number, data in enumerate(records(source)):
         _add(found, data, f"record {number} of {source}")

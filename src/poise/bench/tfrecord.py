@@ -72,18 +72,6 @@ def masked(data: bytes) -> int:
     return (((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def is_tfrecord(path: Path) -> bool:
-    """Whether a file begins with a record's head, whose checksum agrees."""
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError:
-        return False
-    return len(head) == 12 and struct.unpack("<I", head[8:])[0] == masked(head[:8])
-
-
 def records(path: Path) -> Iterator[bytes]:
     """The data of every record, in order.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from poise.bench.limited import opened
 from poise.bench.table import Column
 from poise.errors import Refused, shown
 
@@ -22,22 +23,34 @@ HEADER_BYTES = 2**16
 """Of the first line, at most."""
 
 
+def _start(path: Path, most: int) -> bytes:
+    """The first ``most`` bytes of a file, unpacked if its own first bytes say that it is gzip: a small file cannot
+    unpack into a huge one."""
+    if not path.is_file():
+        raise Refused(f"{path} is not a file" if path.exists() else f"no such file: {path}")
+    try:
+        with path.open("rb") as file:
+            return gzip.GzipFile(fileobj=file).read(most) if file.peek(2)[:2] == b"\x1f\x8b" else file.read(most)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Refused(f"cannot read {path}: {error}") from None
+
+
 @contextmanager
 def _lines(path: Path) -> Iterator[io.TextIOWrapper]:
-    with opened(path, MOST_BYTES) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
-        try:
-            yield text
-        except UnicodeDecodeError as error:
-            raise Refused(f"{path} is not UTF-8 text: {error.reason}") from None
-        except csv.Error as error:
-            raise Refused(f"{path} is not a CSV file: {error}") from None
+    content = _start(path, MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise Refused(f"{path} holds more than {MOST_BYTES:,} bytes once unpacked, which is the limit")
+    try:
+        yield io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+    except UnicodeDecodeError as error:
+        raise Refused(f"{path} is not UTF-8 text: {error.reason}") from None
+    except csv.Error as error:
+        raise Refused(f"{path} is not a CSV file: {error}") from None
 
 
 def header_of(path: Path) -> tuple[str, ...]:
     """The names in the first line of a CSV file; nothing if it is not one. Raises `Refused` if it cannot be read."""
-    with opened(path, MOST_BYTES) as stream:
-        line = stream.readline(HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    line = _start(path, HEADER_BYTES).partition(b"\n")[0].decode("utf-8-sig", errors="replace")
     try:
         return tuple(next(csv.reader([line]), ()))
     except csv.Error:
