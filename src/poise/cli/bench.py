@@ -189,7 +189,7 @@ def query(
     say(ABOUT)
 
 
-@bench.command("import", epilog=examples("poise bench import nasbench_only108.tfrecord --out 101.csv.gz"))
+@bench.command("import", epilog=examples("poise bench import nasbench.tfrecord --out table.csv.gz"))
 def import_(
     source: Annotated[
         Path, typer.Argument(metavar="FILE", help="nasbench_only108.tfrecord or nasbench_full.tfrecord.")
