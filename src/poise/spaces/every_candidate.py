@@ -24,12 +24,24 @@ class EveryCandidate(nn.Module):
         super().__init__()
         self.candidates = nn.ModuleDict()
         for name, candidate in choice.candidates.items():
-            self.candidates[name] = copy.deepcopy(candidate, {id(weight): weight for weight in candidate.parameters()})
-            keep_intact(self.candidates[name])
+            same = copy.deepcopy(candidate, {id(weight): weight for weight in candidate.parameters()})
+            keep_intact(same)
+            self.candidates[name] = Scripted(same) if isinstance(same, torch.jit.ScriptModule) else same
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         outputs = [candidate(*inputs, **options) for candidate in self.candidates.values()]
         return outputs[0]
+
+
+class Scripted(nn.Module):
+    """A `torch.jit.ScriptModule`, which takes no hooks, in a module that takes them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        return self.module(*inputs, **options)
 
 
 def every_candidate(module: nn.Module) -> Everything:
