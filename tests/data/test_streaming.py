@@ -173,11 +173,11 @@ def test_cutout_covers_a_square_of_the_mean(photos: Path) -> None:
 def test_statistics_are_those_of_the_middles(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = opened(photos).streamed("train")
     pixels = np.stack([images.pixels([(row, 0)], Middle(8))[0] for row in range(11)]) / 255
-    mean, std = images.statistics(8)
+    mean, std = images.sample(8).statistics()
     np.testing.assert_allclose(mean, pixels.mean(axis=(0, 1, 2)))
     np.testing.assert_allclose(std, pixels.std(axis=(0, 1, 2)))
     monkeypatch.setattr("poise.data.streaming.SAMPLE", 4)
-    np.testing.assert_allclose(images.statistics(8)[0], pixels[[0, 2, 5, 8]].mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(images.sample(8).statistics()[0], pixels[[0, 2, 5, 8]].mean(axis=(0, 1, 2)))
 
 
 def test_the_fingerprint_tells_data_apart_and_does_not_mind_a_move(photos: Path, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import torch
 from torch import nn
 
+from poise.data.pixels import Pixels
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.space import SPACES, Task
 
 TASK = Task(channels=3, size=(16, 16), classes=4)
+PIXELS = Pixels("RGB", 255.0, 0.0, 1.0, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 NASTY = ("it's", 'say "hi"', 'new\nline """ + \\', "{brace} 猫")
 """Four class names that would break a file into which they were pasted."""
 
@@ -55,7 +57,7 @@ def network(genotype: Genotype, auxiliary: bool = False) -> nn.Module:
             nn.init.uniform_(layer.running_var, 0.5, 2.0)
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.uniform_(layer.bias, -0.3, 0.3)
-    return nn.Sequential(Normalise([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]), found).eval()
+    return nn.Sequential(Normalise(PIXELS.mean, PIXELS.std), found).eval()
 
 
 def images(batch: int) -> torch.Tensor:

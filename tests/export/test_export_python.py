@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from export_networks import BENCH, DARTS, NASTY, TASK, images, network
+from export_networks import BENCH, DARTS, NASTY, PIXELS, TASK, images, network
 from safetensors.torch import load_file, save_file
 
 from poise.errors import Refused
@@ -41,7 +41,7 @@ print(json.dumps([exported.CLASSES, exported.GENOTYPE, exported.IMAGE]))
 
 def test_outputs_without_poise(trained, tmp_path):
     model, genotype = trained
-    files = EXPORTS["python"](model, tmp_path / "net", task=TASK, genotype=genotype, classes=NASTY)
+    files = EXPORTS["python"](model, tmp_path / "net", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
     assert [file.name for file in files] == ["net.py", "net.safetensors"]
     save_file({"images": images(3)}, tmp_path / "images")
     command = [sys.executable, "-c", ALONE, files[0], tmp_path / "images", tmp_path / "logits"]
@@ -61,13 +61,13 @@ def test_outputs_without_poise(trained, tmp_path):
 
 def test_it_runs_as_a_script(tmp_path):
     model = network(BENCH)
-    file, _ = EXPORTS["python"](model, tmp_path / "net.py", task=TASK, genotype=BENCH, classes=NASTY)
+    file, _ = EXPORTS["python"](model, tmp_path / "net.py", task=TASK, genotype=BENCH, classes=NASTY, pixels=PIXELS)
     run = subprocess.run([sys.executable, file], capture_output=True, text=True, check=True)
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters, 4 classes" in run.stdout
 
 
 def test_the_source_imports_torch_safetensors_and_the_standard_library(trained):
-    text = source_text(trained[0], TASK, trained[1], NASTY)
+    text = source_text(trained[0], TASK, trained[1], NASTY, PIXELS)
     compile(text, "net.py", "exec")
     imported = set()
     for node in ast.walk(ast.parse(text)):
@@ -81,12 +81,12 @@ def test_the_source_imports_torch_safetensors_and_the_standard_library(trained):
 
 
 def test_only_operations_in_use_come_along():
-    text = source_text(network(BENCH), TASK, BENCH, NASTY)
+    text = source_text(network(BENCH), TASK, BENCH, NASTY, PIXELS)
     names = {node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
     assert {"Conv", "Skip", "NasBench201Network", "Normalise"} <= names
     assert not names & {"SepConv", "Noise", "Zero", "CellNetwork"}
     assert '"nor_conv_3x3": partial(Conv, kernel=3),' in text
-    assert "auxiliary=False" in source_text(network(DARTS), TASK, DARTS, NASTY)
+    assert "auxiliary=False" in source_text(network(DARTS), TASK, DARTS, NASTY, PIXELS)
 
 
 def test_a_class_of_ones_own_around_it_is_refused():
@@ -95,7 +95,7 @@ def test_a_class_of_ones_own_around_it_is_refused():
 
     mine = Mine({"0->1": ["skip_connect"]}, 3, 4, 4, 1)
     with pytest.raises(Refused, match="Mine"):
-        source_text(mine, TASK, BENCH, NASTY)
+        source_text(mine, TASK, BENCH, NASTY, PIXELS)
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,8 @@ def test_what_is_set_reaches_the_crops(photos: Path) -> None:
     source = poise.open_source(photos)
     assert isinstance(source, SplitSource)
     expected = StreamedBatches(
-        source.streamed("train"), 4, part=RandomPart(32, 0.3, False, 0.2), mean=supply.mean, std=supply.std,
+        source.streamed("train"), 4, part=RandomPart(32, 0.3, False, 0.2), mean=supply.pixels.mean,
+        std=supply.pixels.std,
         device="cpu", cutout=5, workers=0,
     )  # fmt: skip
     found, wanted = (next(made.epoch(torch.Generator().manual_seed(0)))[0] for made in (supply.training(4), expected))

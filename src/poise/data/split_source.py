@@ -40,6 +40,11 @@ class SplitSource:
         self._train = train
         self._open_test = test
 
+    @property
+    def files(self) -> bool:
+        """Whether its images are decoded from files, so that three channels are RGB; else they are arrays."""
+        return isinstance(self._train, EncodedPart)
+
     def has(self, split: str) -> bool:
         return split == "train" or (split == "test" and self._open_test is not None)
 

@@ -60,14 +60,12 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.part.labels)
 
-    def statistics(self, size: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of each channel, of values in 0..1, of the middles of `SAMPLE` evenly spaced
-        images, or of all if there are no more."""
+    def sample(self, size: int) -> Images:
+        """The middles of `SAMPLE` evenly spaced images, or of all if there are no more."""
         count = min(SAMPLE, len(self))
         rows = [len(self) * index // count for index in range(count)]
         pixels = np.stack([self.pixels([(row, 0)], Middle(size))[0] for row in rows])
-        images = Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.part.labels[rows], self.classes)
-        return images.statistics()
+        return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.part.labels[rows], self.classes)
 
     def pixels(self, keys: Sequence[tuple[int, int]], use: Cropped) -> NDArray[np.uint8]:
         """The images of ``(row, seed)`` pairs, cropped: ``[n, size, size, channels]``. Raises `Refused`, naming it, for

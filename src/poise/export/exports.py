@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.bundle import ours
 from poise.genotype import Genotype
@@ -19,12 +20,20 @@ from poise.spaces.space import Task
 class Export(Protocol):
     """Writes a trained network to files and returns them.
 
-    ``network`` maps images in 0..1, float ``[batch, channels, height, width]``, to logits ``[batch, classes]``.
+    ``network`` maps images, float ``[batch, channels, height, width]``, to logits ``[batch, classes]``; ``pixels`` says
+    what their values are, and so must every file.
     ``path`` gets the format's ending unless it has it; folders are made, and only files of these names are replaced.
     """
 
     def __call__(
-        self, network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+        self,
+        network: nn.Module,
+        path: Path,
+        *,
+        task: Task,
+        genotype: Genotype,
+        classes: tuple[str, ...],
+        pixels: Pixels,
     ) -> list[Path]: ...
 
 
@@ -41,6 +50,21 @@ class Rebuildable(Protocol):
 def inference_arguments(module: Rebuildable) -> dict[str, object]:
     """The module's constructor arguments, less the auxiliary head: that is for training only."""
     return {name: False if name == "auxiliary" else value for name, value in module.arguments.items()}
+
+
+def input_facts(task: Task, pixels: Pixels) -> dict[str, Any]:
+    """What an exported network takes, as JSON can hold it."""
+    shape = {"layout": "NCHW", "dtype": "float32", "channels": task.channels, "size": list(task.size)}
+    return shape | pixels.facts | {"text": input_text(task, pixels)}
+
+
+def input_text(task: Task, pixels: Pixels) -> str:
+    """The same for a person, in one line."""
+    height, width = task.size
+    return (
+        f"[batch, {task.channels}, {height}, {width}], channels first, float32: {pixels}; the network itself subtracts "
+        "the mean and divides by the standard deviation"
+    )
 
 
 def lean(network: nn.Module, task: Task, classes: tuple[str, ...]) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Normalise(nn.Module):
-    """``(x - mean) / std``, channel by channel, of images ``[batch, channels, height, width]`` with values 0..1.
+    """``(x - mean) / std``, channel by channel, of images ``[batch, channels, height, width]``.
 
     Args:
         mean, std: one number per channel; every ``std`` is positive.

@@ -12,8 +12,9 @@ import onnx
 import torch
 from torch import nn
 
+from poise.data.pixels import Pixels
 from poise.errors import Refused
-from poise.export.exports import EXPORTS, lean, target
+from poise.export.exports import EXPORTS, input_text, lean, target
 from poise.export.safetensors import metadata
 from poise.genotype import Genotype
 from poise.spaces.space import Task
@@ -21,11 +22,12 @@ from poise.spaces.space import Task
 
 @EXPORTS.add("onnx")
 def export_onnx(
-    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
 ) -> list[Path]:
     """Input ``images [batch, channels, height, width]``, output ``logits [batch, classes]``, any batch size.
 
-    The model's metadata holds ``genotype``, ``classes`` and ``task``, all JSON.
+    The model's metadata holds ``genotype``, ``classes``, ``task`` and ``input``, all JSON; its documentation says the
+    last in words.
     """
     network = lean(network, task, classes)
     file = target(path, ".onnx")
@@ -45,7 +47,8 @@ def export_onnx(
         raise Refused("the network cannot be written as ONNX")
     model = program.model_proto
     _anonymise(model.graph)
-    onnx.helper.set_model_props(model, metadata(task, genotype, classes))
+    onnx.helper.set_model_props(model, metadata(task, genotype, classes, pixels))
+    model.doc_string = f"Takes images {input_text(task, pixels)}. Gives logits [batch, {task.classes}]."
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(file))
     return [file]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 
 from torch import nn
 
+from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.bundle import Bundle, import_lines, ours
-from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, lean, target
+from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, input_facts, input_text, lean, target
 from poise.export.literals import literal, texts
 from poise.export.safetensors import export_safetensors
 from poise.genotype import Genotype
@@ -21,9 +23,12 @@ TEMPLATE = '''\
 Needs torch and safetensors; the weights are in the .safetensors file of the same name beside this file.
 
     network = load()
-    probabilities = network(images).softmax(dim=1)  # images: [batch, channels, height, width], values 0..1
+    probabilities = network(images).softmax(dim=1)
 
-`GENOTYPE` says which operations the search chose, `CLASSES` what the outputs mean, `IMAGE` the shape of an image.
+{takes}
+
+`GENOTYPE` says which operations the search chose, `CLASSES` what the outputs mean, `IMAGE` the shape of an image,
+`INPUT` what its values are: `unit` is what those of the training data were divided by, `range` what they then spanned.
 """
 
 from __future__ import annotations
@@ -62,12 +67,12 @@ IMPORTS: set[tuple[str, str | None, str]] = {
 }
 """What the template itself uses."""
 
-RESERVED = {"GENOTYPE", "CLASSES", "IMAGE", "build", "load", "Path", "nn", "load_file"}
+RESERVED = {"GENOTYPE", "CLASSES", "IMAGE", "INPUT", "build", "load", "Path", "nn", "load_file"}
 
 
 @EXPORTS.add("python")
 def export_python(
-    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
 ) -> list[Path]:
     """``NAME.py`` with ``build()`` and ``load()``, and ``NAME.safetensors``.
 
@@ -75,16 +80,16 @@ def export_python(
     operations holds those that the network uses. Raises `Refused` for a module of your own: you have its source.
     """
     network = lean(network, task, classes)
-    text = source_text(network, task, genotype, classes)
+    text = source_text(network, task, genotype, classes, pixels)
     file = target(path, ".py")
     weights = export_safetensors(
-        network, file.with_suffix(".safetensors"), task=task, genotype=genotype, classes=classes
+        network, file.with_suffix(".safetensors"), task=task, genotype=genotype, classes=classes, pixels=pixels
     )
     file.write_text(text, encoding="utf-8")
     return [file, *weights]
 
 
-def source_text(network: nn.Module, task: Task, genotype: Genotype, classes: tuple[str, ...]) -> str:
+def source_text(network: nn.Module, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels) -> str:
     """The whole Python file."""
     parts = [module for module in _parts(network) if isinstance(module, Rebuildable)]
     bundle = Bundle(wanted={text for part in parts for text in texts(part.arguments)})
@@ -98,8 +103,14 @@ def source_text(network: nn.Module, task: Task, genotype: Genotype, classes: tup
     if clash:
         raise Refused(f"cannot carry {clash[0]!r} along: the exported file uses this name itself")
     image = (task.channels, *task.size)
-    constants = [("GENOTYPE", notation(genotype)), ("CLASSES", tuple(classes)), ("IMAGE", image)]
+    constants: list[tuple[str, object]] = [
+        ("GENOTYPE", notation(genotype)),
+        ("CLASSES", tuple(classes)),
+        ("IMAGE", image),
+    ]
+    constants += [("INPUT", input_facts(task, pixels))]
     return TEMPLATE.format(
+        takes=textwrap.fill(f"images: {input_text(task, pixels)}.", 116),
         imports="\n".join(import_lines(bundle.imports | IMPORTS, sys.stdlib_module_names)),
         constants="\n".join(f"{name} = {literal(value, used=len(name) + 3)}" for name, value in constants),
         definitions=definitions,

@@ -8,25 +8,28 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from poise.export.exports import EXPORTS, lean, target
+from poise.data.pixels import Pixels
+from poise.export.exports import EXPORTS, input_facts, lean, target
 from poise.genotype import Genotype
 from poise.spaces.space import Task
 
 
 @EXPORTS.add("safetensors")
 def export_safetensors(
-    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...]
+    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
 ) -> list[Path]:
-    """The network's `state_dict` (no auxiliary head); metadata ``genotype``, ``classes`` and ``task``, all JSON."""
+    """The network's `state_dict` (no auxiliary head); metadata ``genotype``, ``classes``, ``task`` and ``input``, all
+    JSON. ``0.mean`` and ``0.std`` normalise the input, what begins with ``1.`` is the network."""
     network = lean(network, task, classes)
     file = target(path, ".safetensors")
     # cloned, because the format refuses tensors that share memory
     weights = {name: tensor.detach().clone().contiguous() for name, tensor in network.state_dict().items()}
-    file.write_bytes(save(weights, metadata=metadata(task, genotype, classes)))
+    file.write_bytes(save(weights, metadata=metadata(task, genotype, classes, pixels)))
     return [file]
 
 
-def metadata(task: Task, genotype: Genotype, classes: tuple[str, ...]) -> dict[str, str]:
+def metadata(task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels) -> dict[str, str]:
     """What a file of weights says about itself, name -> JSON text."""
     shape = {"channels": task.channels, "size": list(task.size), "classes": task.classes}
-    return {"genotype": genotype.to_json(), "classes": json.dumps(list(classes)), "task": json.dumps(shape)}
+    about = {"classes": list(classes), "task": shape, "input": input_facts(task, pixels)}
+    return {"genotype": genotype.to_json(), **{name: json.dumps(value) for name, value in about.items()}}

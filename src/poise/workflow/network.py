@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from poise.config import RunSettings
+from poise.data.pixels import Pixels
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.export.normalise import Normalise
@@ -28,15 +29,14 @@ from poise.workflow.show import draw_training
 class TrainedNetwork:
     """A retrained network, and what is needed to use it.
 
-    ``network`` takes normalised images; `complete` takes images in 0..1.
+    ``network`` takes normalised images; `complete` takes images as ``pixels`` says.
     """
 
     network: nn.Module
     genotype: Genotype
     task: Task
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    pixels: Pixels
     history: Sequence[Mapping[str, Any]]
     result: Mapping[str, float]
     folder: Path | None
@@ -47,9 +47,14 @@ class TrainedNetwork:
 
     @property
     def complete(self) -> nn.Module:
-        """Normalisation and network: images in 0..1, ``[batch, channels, height, width]`` -> logits ``[batch,
-        classes]``."""
-        return nn.Sequential(Normalise(self.mean, self.std), copy.deepcopy(self.network).cpu().float()).eval()
+        """Normalisation and network: images ``[batch, channels, height, width]`` -> logits ``[batch, classes]``.
+
+        Their values are those of the training data divided by ``pixels.unit``: in 0..1 where these were 8-bit values,
+        else as they were.
+        """
+        return nn.Sequential(
+            Normalise(self.pixels.mean, self.pixels.std), copy.deepcopy(self.network).cpu().float()
+        ).eval()
 
     @property
     def parameters(self) -> int:
@@ -71,8 +76,7 @@ def save_network(folder: RunFolder, trained: TrainedNetwork, space: Space, setti
         "image_channels": trained.task.channels,
         "image_size": list(trained.task.size),
         "classes": list(trained.classes),
-        "mean": list(trained.mean),
-        "std": list(trained.std),
+        **trained.pixels.facts,
         "streamed": trained.streamed,
     }
     folder.save_tensors("network.safetensors", trained.network.state_dict())
@@ -116,7 +120,7 @@ def read_network(folder: RunFolder, space: Space) -> TrainedNetwork | TrainedLan
             len(about["classes"]),
         )
         classes = tuple(str(name) for name in about["classes"])
-        mean, std = (tuple(float(value) for value in about[name]) for name in ("mean", "std"))
+        pixels = Pixels.read(about)
         form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
         named, streamed = about.get("form"), bool(about.get("streamed", False))  # older networks have neither
     except (KeyError, TypeError, ValueError, IndexError):
@@ -131,5 +135,5 @@ def read_network(folder: RunFolder, space: Space) -> TrainedNetwork | TrainedLan
     result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
     history = folder.history()
     return TrainedNetwork(
-        network.eval(), genotype, task, classes, mean, std, history, result, folder.path, streamed, channels_last(space)
+        network.eval(), genotype, task, classes, pixels, history, result, folder.path, streamed, channels_last(space)
     )

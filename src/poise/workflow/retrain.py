@@ -143,7 +143,7 @@ def train_as(
         form = base.train
         batches = supply.training(form.batch_size)
     trained = TrainedNetwork(
-        network, genotype, task, supply.classes, supply.mean, supply.std, [], {}, out, base.data.streaming,
+        network, genotype, task, supply.classes, supply.pixels, [], {}, out, base.data.streaming,
         channels_last=place.channels_last,
     )  # fmt: skip
     if out is None:
@@ -269,9 +269,7 @@ def evaluate(
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
     place = Place.open(device, precision, trained.channels_last)
-    testing = testing_of(
-        source, trained.task, trained.classes, trained.mean, trained.std, place, streamed=trained.streamed
-    )
+    testing = testing_of(source, trained.task, trained.classes, trained.pixels, place, streamed=trained.streamed)
     note_data(source, listen)
     return _measure(trained, testing(batch_size), place)
 
@@ -286,7 +284,8 @@ def _trained(what: Any, module: nn.Module | None, call: str) -> TrainedNetwork |
 def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Module | None = None) -> list[Path]:
     """Write a trained network as ``onnx``, ``python`` or ``safetensors``; returns the files written.
 
-    The exported network takes images in 0..1 and normalises them itself.
+    The exported network takes images as `TrainedNetwork.complete` does and normalises them itself. What its input is,
+    every file says: unit and range of the values, order of the channels, size, mean, standard deviation, class names.
 
     Args:
         what: a `TrainedNetwork`, or the folder of one.
@@ -307,4 +306,7 @@ def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Mod
     if target.is_dir():
         target /= "model"
     with torch.no_grad():
-        return write(trained.complete, target, task=trained.task, genotype=trained.genotype, classes=trained.classes)
+        return write(
+            trained.complete, target, task=trained.task, genotype=trained.genotype, classes=trained.classes,
+            pixels=trained.pixels,
+        )  # fmt: skip

@@ -12,6 +12,7 @@ from poise.config import RunSettings
 from poise.data import Augmentation, Batches, Images, Source, fingerprint, overlap
 from poise.data.batched import Batched
 from poise.data.crops import LEAST_AREA, RandomPart
+from poise.data.pixels import Pixels
 from poise.data.split_source import SplitSource
 from poise.data.streaming import WORKERS, Streamed, StreamedBatches, streamed_fingerprint
 from poise.engine.device import Place
@@ -31,8 +32,7 @@ class Supply:
 
     task: Task
     classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    pixels: Pixels
     training: Feeding
     testing: Feeding | None
     fingerprint: Callable[[], str]
@@ -78,17 +78,17 @@ def _supply_in_memory(settings: RunSettings, source: Source, place: Place, liste
     shared = 0 if tested is None else overlap(images, tested)
     if tested is not None and shared:
         listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
-    mean, std = images.statistics()
+    pixels = Pixels.of(images, getattr(source, "files", False))
 
     def training(count: int) -> Batches:
         return Batches(
-            images, count, augmentation=augmentation_of(settings.train, images), mean=mean, std=std,
+            images, count, augmentation=augmentation_of(settings.train, images), mean=pixels.mean, std=pixels.std,
             device=place.device, dtype=place.dtype, channels_last=place.channels_last,
         )  # fmt: skip
 
-    testing = None if tested is None else _whole(tested, mean, std, place)
+    testing = None if tested is None else _whole(tested, pixels, place)
     splits = [images] if tested is None else [images, tested]
-    return Supply(task, images.classes, mean, std, training, testing, lambda: fingerprint(*splits))
+    return Supply(task, images.classes, pixels, training, testing, lambda: fingerprint(*splits))
 
 
 def _streamed_supply(settings: RunSettings, source: Source, place: Place, listen: Listener) -> Supply:
@@ -100,7 +100,7 @@ def _streamed_supply(settings: RunSettings, source: Source, place: Place, listen
     note_data(source, listen)
     if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
         _check_readable(tested, listen)
-    mean, std = images.statistics(data.size)
+    pixels = Pixels.of(images.sample(data.size), files=True)
     workers = WORKERS if data.workers is None else data.workers
     part = RandomPart(
         data.size,
@@ -111,13 +111,13 @@ def _streamed_supply(settings: RunSettings, source: Source, place: Place, listen
 
     def training(count: int) -> StreamedBatches:
         return StreamedBatches(
-            images, count, part=part, mean=mean, std=std, device=place.device, dtype=place.dtype,
+            images, count, part=part, mean=pixels.mean, std=pixels.std, device=place.device, dtype=place.dtype,
             channels_last=place.channels_last, cutout=train.cutout, workers=workers,
         )  # fmt: skip
 
-    testing = None if tested is None else _middles(tested, data.size, mean, std, place, workers)
+    testing = None if tested is None else _middles(tested, data.size, pixels, place, workers)
     splits = [images] if tested is None else [images, tested]
-    return Supply(task, images.classes, mean, std, training, testing, lambda: streamed_fingerprint(*splits))
+    return Supply(task, images.classes, pixels, training, testing, lambda: streamed_fingerprint(*splits))
 
 
 def _check_readable(tested: Streamed, listen: Listener) -> None:
@@ -130,29 +130,28 @@ def _check_readable(tested: Streamed, listen: Listener) -> None:
 
 
 def testing_of(
-    source: Source, task: Task, classes: Sequence[str], mean: Sequence[float], std: Sequence[float], place: Place,
-    streamed: bool,
+    source: Source, task: Task, classes: Sequence[str], pixels: Pixels, place: Place, streamed: bool
 ) -> Feeding:  # fmt: skip
     """The test split for a network that was trained before."""
     if not streamed:
-        return _whole(_test_images(source, task, classes), mean, std, place)
+        tested = _test_images(source, task, classes)
+        pixels.check(tested)
+        return _whole(tested, pixels, place)
     images = _streamed(source, "test")
     _check_fit(images.classes, classes, images.channels, task)
-    return _middles(images, task.size[0], mean, std, place, WORKERS)
+    return _middles(images, task.size[0], pixels, place, WORKERS)
 
 
-def _whole(images: Images, mean: Sequence[float], std: Sequence[float], place: Place) -> Feeding:
+def _whole(images: Images, pixels: Pixels, place: Place) -> Feeding:
     return lambda count: Batches(
-        images, count, augmentation=Augmentation(), mean=mean, std=std, device=place.device, dtype=place.dtype,
-        channels_last=place.channels_last, drop_last=False,
+        images, count, augmentation=Augmentation(), mean=pixels.mean, std=pixels.std, device=place.device,
+        dtype=place.dtype, channels_last=place.channels_last, drop_last=False,
     )  # fmt: skip
 
 
-def _middles(
-    images: Streamed, size: int, mean: Sequence[float], std: Sequence[float], place: Place, workers: int
-) -> Feeding:
+def _middles(images: Streamed, size: int, pixels: Pixels, place: Place, workers: int) -> Feeding:
     return lambda count: StreamedBatches(
-        images, count, part=RandomPart(size), mean=mean, std=std, device=place.device, dtype=place.dtype,
+        images, count, part=RandomPart(size), mean=pixels.mean, std=pixels.std, device=place.device, dtype=place.dtype,
         channels_last=place.channels_last, workers=workers, drop_last=False,
     )  # fmt: skip
 
