@@ -69,6 +69,27 @@ def check_test(labels: Tensor, training: Tensor, classes: Sequence[str], where: 
         raise Refused(f"{where} has images of class {shown}, which the training split does not have")
 
 
+def empty_classes(labels: Tensor, classes: Sequence[str], where: str) -> str | None:
+    """What to say of classes without a single image among ``labels: [n]``; None where every class has one."""
+    counts = torch.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]
+    if not empty:
+        return None
+    outputs = f"the network has {len(classes)} outputs all the same"
+    low, high = int(labels.min()), int(labels.max())
+    if low == len(empty) and list(classes) == [str(index) for index in range(len(classes))]:
+        none = "class 0 has" if low == 1 else f"classes 0 to {low - 1} have"
+        return (
+            f"the labels of {where} run from {low} to {high}, but class ids count from 0, so {none} no image, and "
+            f"{outputs}: subtract {low} from the labels, unless you mean it"
+        )
+    named = ", ".join(repr(name) for name in empty[:5]) + (", ..." if len(empty) > 5 else "")
+    return (
+        f"{len(empty)} of the {len(classes)} classes of {where} have no image to train on ({named}), and {outputs}: "
+        "leave them out and number the labels without gaps, unless you mean it"
+    )
+
+
 def _check_range(labels: Tensor, classes: Sequence[str], where: str) -> None:
     low, high = int(labels.min()), int(labels.max())
     if low < 0:

@@ -13,6 +13,7 @@ from poise.engine.events import Listener, Noted
 from poise.engine.fit import Step, available_bytes, measure
 from poise.engine.memory import hand_back_freed_memory
 from poise.errors import Refused
+from poise.workflow.batch_statistics import ADVICE
 
 USED = 0.9
 """The part of the free memory that a run may plan with."""
@@ -46,9 +47,14 @@ def fitting(settings: RunSettings, step: Step, listen: Listener) -> RunSettings:
 
 @contextmanager
 def memory_explained(step: Step) -> Iterator[None]:
-    """Turn running out of memory into a `Refused` that says what would fit."""
+    """Turn running out of memory into a `Refused` that says what would fit, and batch statistics of a single value,
+    which a module of your own may come to in its own way, into one that says so."""
     try:
         yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise Refused(f"a layer got one value per channel at {step.setting} {step.batch_size}, but {ADVICE}") from None
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise

@@ -12,7 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from poise.config import RunSettings, dump
+from poise.data import TextSource
 from poise.data.batched import Batched
+from poise.data.labels import empty_classes
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
@@ -29,6 +31,7 @@ from poise.spaces.latency import check_own_form
 from poise.spaces.space import AnyTask, Space, Task, channels_last
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
+from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.images import task_of
 from poise.workflow.material import Material, material_of
@@ -36,6 +39,16 @@ from poise.workflow.tables import Tables
 
 
 def note_data(source: Any, listen: Listener) -> None:
+    """Say which images were left out, if any, and which classes have none to train on."""
+    note_skipped(source, listen)
+    empty = None
+    if not isinstance(source, TextSource):
+        empty = empty_classes(source.labels("train"), source.classes, f"the training split of {source.name}")
+    if empty is not None:
+        listen(Noted(empty))
+
+
+def note_skipped(source: Any, listen: Listener) -> None:
     """Say which images were left out, if any."""
     skipped = getattr(source, "skipped", ())
     if skipped:
@@ -113,6 +126,7 @@ class Preparation:
         whole = method.space(space or settings.build_space())
         first: Space = first_of(whole, method, settings.search.epochs)
         groups = first.groups
+        check_batch(settings.search.batch_size, "search.batch_size", first, first.supernet)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
         if missing:

@@ -29,7 +29,8 @@ from poise.errors import Refused
 from poise.export.exports import EXPORTS
 from poise.genotype import Genotype
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import SPACES, Space, TextTask, channels_last, task_kind
+from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
+from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.costing import network_macs
 from poise.workflow.images import ImageMaterial, open_images
@@ -37,7 +38,7 @@ from poise.workflow.language import TrainedLanguageModel, evaluate_language, tra
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import TrainedNetwork, network_in, read_network, save_network
-from poise.workflow.prepare import check_resuming, note_data, training_folder
+from poise.workflow.prepare import check_resuming, note_skipped, training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
@@ -128,14 +129,19 @@ def train_as(
     place = Place.open(base.device, base.precision, channels_last(space))
     space.check(genotype)
     check_form(space, form.form)
+
+    def fresh(task: Task) -> nn.Module:
+        return network_of(
+            space, genotype, task, form=form.form, channels=form.channels, cells=form.cells,
+            auxiliary=form.auxiliary > 0,
+        )  # fmt: skip
+
+    check_batch(form.batch_size, "train.batch_size", space, fresh)
     supply = supply_of(base, data, place, listen)
     task = supply.task
     batches = supply.training(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
-        network = network_of(
-            space, genotype, task, form=form.form, channels=form.channels, cells=form.cells,
-            auxiliary=form.auxiliary > 0,
-        )  # fmt: skip
+        network = fresh(task)
     check_own(space, network, batches, task, place)
     macs = network_macs(space, genotype, task, base)
     if auto_batch:
@@ -270,7 +276,7 @@ def evaluate(
         raise Refused(f"{source.name} has no test split to evaluate on")
     place = Place.open(device, precision, trained.channels_last)
     testing = testing_of(source, trained.task, trained.classes, trained.pixels, place, streamed=trained.streamed)
-    note_data(source, listen)
+    note_skipped(source, listen)
     return _measure(trained, testing(batch_size), place)
 
 

@@ -37,6 +37,7 @@ from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.costs import CostTarget, NeedsCosts
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.costing import load_cost, report_cost, save_cost
+from poise.workflow.inside import note_trainings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import Preparation, check_data, check_resuming, note_data
 from poise.workflow.records import recorded
@@ -173,6 +174,7 @@ def run(
         settings = _fitting_all_stages(settings, data, space, listen)
     if out is None:
         prepared = Preparation.of(settings, data, space)
+        note_data(prepared.source, listen)
         diagnose = all_of(settings.search.diagnostics)
         found = search_in_stages(
             lambda stage: prepared.searcher(stage=stage), prepared.method, settings.search.epochs, listen,
@@ -229,6 +231,7 @@ def _run_in(
         save_cost(folder, report_cost(prepared, searcher.alphas, genotype, listen))
         save_genotype(folder, genotype, prepared.method.selection.kind)
         tell_known(genotype, listen)
+        note_trainings(folder, listen)
     if start is not NOWHERE:
         draw_run(folder, prepared.space, searcher.method.relaxation)
         folder.checkpoints.clear()

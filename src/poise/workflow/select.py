@@ -25,6 +25,7 @@ from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.selection.rule import SELECTIONS, measures
 from poise.workflow.costing import report_cost, save_cost
+from poise.workflow.inside import note_trainings
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import settings_of, space_of
 from poise.workflow.search import choose, save_genotype, tell_known
@@ -113,6 +114,7 @@ def select(
         save_cost(folder, report_cost(prepared, alphas, genotype, listen))
         current = save_genotype(folder, genotype, kind)
         tell_known(genotype, listen)
+        note_trainings(folder, listen)
         draw_run(folder, prepared.space, prepared.method.relaxation)
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from poise.engine.run import RunFolder, read_text
 from poise.genotype import Genotype
@@ -21,6 +22,7 @@ from poise.report.tables import genotype_table, history_table, result_table
 from poise.supernet.costs import readable
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
+from poise.workflow.inside import Inside, chosen_by, trainings_in
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import SavedModule, is_own, settings_of
 from poise.workflow.stages import at_the_end
@@ -97,12 +99,26 @@ def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
     """A search as tables for the terminal."""
     genotype = folder.genotype()
     found = known(genotype)
+    """A search as tables for the terminal: its genotype, and where a network in its folder is of another one, that
+    too."""
+    genotype, groups, trained = folder.genotype(), decided(space.groups), trainings_in(folder)
+    rows = [("genotype", f"the run's, {chosen_by(folder, genotype)}")]
+    rows += [(training.name, _trained_on(training)) for training in trained]
+    others = [training for training in trained if not training.current]
     return Group(
-        genotype_table(genotype, decided(space.groups)),
+        genotype_table(genotype, groups),
+        *([result_table(rows)] if trained else []),
+        *(table for other in others for table in (Text(f"{other.name}:"), genotype_table(other.genotype, groups))),
         history_table(folder.history()),
         *cost_table(folder),
         *([found.table()] if found else ()),
     )
+
+
+def _trained_on(training: Inside) -> str:
+    if training.current:
+        return "trained on this genotype"
+    return f"trained on another genotype, {training.chosen_by}; train again to have that of the run's"
 
 
 def training_tables(folder: RunFolder) -> RenderableType:

@@ -160,6 +160,8 @@ def _score(searcher: Searcher, genotype: Genotype, batches: int) -> tuple[float,
     mixture = one_hot(kept_of(genotype, searcher.groups), searcher.groups, next(iter(searcher.alphas.values())))
     correct, total, images = 0.0, 0.0, 0
     for number, (batch, labels) in enumerate(islice(searcher.searching.ordered(), batches)):
+        if len(labels) == 1 and number > 0:
+            continue  # batch statistics need more than one image
         loss = BatchLoss(searcher.supernet, batch, labels, seed_of(0, "ranked", number), searcher.place)
         total += float(loss(mixture)) * len(labels)
         correct += float(loss.correct)
