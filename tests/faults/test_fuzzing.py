@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from poise.config import dump, parse_override, resolve
 from poise.config.reading import LARGEST, parse_yaml
 from poise.config.resolve import read_yaml, setting_names
+from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.exports import lean, target
 from poise.export.literals import literal
@@ -447,6 +448,7 @@ HOSTILE = (
 HOSTILE_NAMES = st.lists(
     st.one_of(st.lists(st.sampled_from(HOSTILE), max_size=4).map("".join), st.text(max_size=30)), min_size=1, max_size=3
 )
+GREY = Pixels("grey", 255.0, 0.0, 1.0, (0.5,), (0.2,))
 BENCH_GENOTYPE = Genotype.parse(BENCH)
 
 
@@ -456,7 +458,7 @@ def test_any_class_name_stays_a_name_in_python(names: tuple[str, ...]) -> None:
     line = literal(names, used=10)
     assert ast.literal_eval(line) == names
     head = TEMPLATE.partition("\n\n\n# The network")[0]
-    text = head.format(imports="", constants=f"CLASSES = {line}", definitions="")
+    text = head.format(takes="", imports="", constants=f"CLASSES = {line}", definitions="")
     text.encode()
     body = ast.parse(text).body
     assert [type(statement) for statement in body] == [ast.Expr, ast.ImportFrom, ast.Assign]
@@ -464,16 +466,16 @@ def test_any_class_name_stays_a_name_in_python(names: tuple[str, ...]) -> None:
     exec(compile(text, "exported", "exec"), {"__builtins__": {"__import__": __import__}}, space)  # noqa: S102
     assert space["CLASSES"] == names
     task = Task(1, (8, 8), len(names))
-    assert tuple(json.loads(metadata(task, BENCH_GENOTYPE, names)["classes"])) == names
+    assert tuple(json.loads(metadata(task, BENCH_GENOTYPE, names, GREY)["classes"])) == names
 
 
 def test_a_whole_exported_module_with_every_hostile_name_gives_them_back() -> None:
     task = Task(1, (8, 8), len(HOSTILE))
     rows = {row: list(kept) for row, kept in BENCH_GENOTYPE.choices["cell"].items()}
     network = NasBench201Network(rows, 1, len(HOSTILE), 2, 1)
-    text = source_text(network, task, BENCH_GENOTYPE, HOSTILE)
+    text = source_text(network, task, BENCH_GENOTYPE, HOSTILE, GREY)
     text.encode()
-    plain = source_text(network, task, BENCH_GENOTYPE, tuple(f"c{index}" for index in range(len(HOSTILE))))
+    plain = source_text(network, task, BENCH_GENOTYPE, tuple(f"c{index}" for index in range(len(HOSTILE))), GREY)
     shape = [type(statement) for statement in ast.parse(plain).body]
     assert [type(statement) for statement in ast.parse(text).body] == shape, "the same statements, whatever the names"
     module = {"__name__": "exported", "__file__": "exported.py"}

@@ -83,7 +83,7 @@ def test_a_module_that_comes_to_one_value_in_its_own_way_is_refused_in_one_line(
         poise.search(module, "digits", method="darts", preset="demo", settings={"search.epochs": 1})
 
 
-def test_an_uneven_last_image_and_maps_of_one_pixel_are_no_trouble(tmp_path: Path) -> None:
+def test_an_uneven_last_image_and_maps_of_one_pixel_are_no_trouble() -> None:
     """Halves and a test split of which one image is left over, and an auxiliary head on maps of one pixel."""
     generator = torch.Generator().manual_seed(0)
 
@@ -95,11 +95,9 @@ def test_an_uneven_last_image_and_maps_of_one_pixel_are_no_trouble(tmp_path: Pat
     settings: dict[str, Any] = {"search.epochs": 1, "search.batch_size": 16, "train.epochs": 1, "train.batch_size": 5}
     settings |= {"train.channels": 2, "train.cells": 3, "train.auxiliary": 0.4, "search.crop_padding": 0}
     settings |= {"train.crop_padding": 0, "train.drop_path": 0.0}
-    found = poise.search(
-        data, space=poise.spaces.darts(channels=2, cells=3), method="darts-pt", preset="demo", settings=settings,
-        out=tmp_path / "run",
-    )  # fmt: skip
-    numbers = poise.diagnose(tmp_path / "run", ["discretisation"], data=data, batches=3).numbers
+    space = poise.spaces.darts(channels=2, cells=3)
+    found = poise.search(data, space=space, method="darts", preset="demo", settings=settings)
+    numbers = poise.diagnose(found, ["discretisation"], data=data, batches=3).numbers
     assert 0 <= numbers["discretisation/accuracy"] <= 1
     trained = poise.train(found, data)
     assert 0 <= trained.result["test_accuracy"] <= 1

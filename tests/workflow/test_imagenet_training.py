@@ -134,7 +134,12 @@ def test_loaded_and_exported_it_is_the_same_network(whole: Any, tmp_path: Path) 
     with torch.no_grad():
         expected = whole.complete(images)
         torch.testing.assert_close(loaded.complete(images), expected)  # in another layout
-        given: dict[str, Any] = {"task": loaded.task, "genotype": GENOTYPE, "classes": loaded.classes}
+        given: dict[str, Any] = {
+            "task": loaded.task,
+            "genotype": GENOTYPE,
+            "classes": loaded.classes,
+            "pixels": loaded.pixels,
+        }
         model = loaded.complete
         text = source_text(lean(model, loaded.task, loaded.classes), **given)
         assert "def imagenet_stem" in text

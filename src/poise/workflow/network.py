@@ -123,7 +123,7 @@ def read_network(folder: RunFolder, space: Space) -> TrainedNetwork | TrainedLan
         pixels = Pixels.read(about)
         form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
         named, streamed = about.get("form"), bool(about.get("streamed", False))  # older networks have neither
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
     try:
         network = network_of(space, genotype, task, form=named, **form)
