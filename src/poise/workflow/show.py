@@ -96,15 +96,13 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
 
 
 def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
-    """A search as tables for the terminal."""
-    genotype = folder.genotype()
-    found = known(genotype)
     """A search as tables for the terminal: its genotype, and where a network in its folder is of another one, that
     too."""
     genotype, groups, trained = folder.genotype(), decided(space.groups), trainings_in(folder)
     rows = [("genotype", f"the run's, {chosen_by(folder, genotype)}")]
     rows += [(training.name, _trained_on(training)) for training in trained]
     others = [training for training in trained if not training.current]
+    found = known(genotype)
     return Group(
         genotype_table(genotype, groups),
         *([result_table(rows)] if trained else []),
