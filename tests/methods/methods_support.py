@@ -44,6 +44,7 @@ class SmoothLoss:
         self.inputs = draw(6, WIDTH, seed=seed)
         self.labels = torch.arange(6) % 3
         self.calls: list[tuple[dict[str, Tensor], Mapping[str, Tensor] | None, bool]] = []
+        self.exact: list[bool] = []
 
     def value(self, mixture: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
         hidden = self.inputs
@@ -61,6 +62,7 @@ class SmoothLoss:
         track: bool = False,
         exact: bool = False,
     ) -> Tensor:
+        self.exact.append(exact)
         self.calls.append(({name: values.detach().clone() for name, values in mixture.items()}, weights, track))
         return self.value(mixture, self.own if weights is None else {**self.own, **weights})
 
