@@ -165,6 +165,18 @@ def test_the_attack_finds_the_corner_of_the_simplex(candidates: int, slopes: str
         assert gain < 1 + 1e-6
 
 
+@pytest.mark.parametrize("steps", [20, 40])
+def test_an_attack_that_has_reached_the_corner_stays_there(steps: int) -> None:
+    """All that is left to follow there is rounding, whose sign would lead away again."""
+    for seed in range(6):
+        clean, slope = torch.softmax(0.3 * draw(12, 2, seed=seed), -1), draw(12, 2, seed=100 + seed)
+        loss = MixtureLoss(lambda m, slope=slope: (slope * m["g"]).sum())  # type: ignore[misc]
+        attack = ExactAdversarialSmoothing(0.03, 0.03, steps=steps)
+        found = attack({"g": clean[None]}, loss, Softmax(), Progress(0, 50), generator(seed))["g"][0]
+        corner = clean + 0.03 * torch.sign(slope - slope.mean(-1, keepdim=True))
+        torch.testing.assert_close(found, corner, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("seed", [4, 5, 6])
 @pytest.mark.parametrize("scale", [2.0**-30, 2.0**30])
 def test_each_row_is_attacked_in_its_own_scale(scale: float, seed: int) -> None:
