@@ -14,12 +14,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from poise.bench.protocol import PROTOCOLS
 from poise.cli import progress
-from poise.cli.progress import Reporter
 from poise.engine.events import EpochEnded, Started, Stepped
 from poise.engine.lock import locked
 from poise.engine.run import SELECTION, RunFolder
 from poise.errors import Refused
 from poise.report.duration import duration
+from poise.report.progress import Reporter
 from poise.report.tables import number
 from poise.workflow.contest.bench import bench_of
 from poise.workflow.contest.runner import estimate

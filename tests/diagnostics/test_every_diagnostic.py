@@ -19,7 +19,7 @@ def test_it_measures_and_moves_nothing(name: str) -> None:
     assert is_dataclass(cls)
     assert cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert cls.kind == name
-    assert summary(cls)
+    assert summary(DIAGNOSTICS, name)
     settings = {field.name: 3 for field in fields(cls) if field.name == "points"}  # a small grid
     diagnostic = cls(**settings)
 

@@ -15,13 +15,13 @@ import torch
 
 import poise
 from poise.cli.main import main
-from poise.cli.progress import epoch_line
 from poise.config import resolve
 from poise.data import TextBatches, TextSource
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Event
 from poise.engine.keeper import Watch
 from poise.engine.language import evaluate_text
+from poise.report.progress import epoch_line
 from poise.workflow.language import TrainedLanguageModel
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import dry_run

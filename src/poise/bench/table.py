@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from poise import registries
 from poise.bench.ground_truth import JSON, Entry, Notation
 from poise.bench.isomorphism import canonical_form
 from poise.errors import Refused, unknown
@@ -254,7 +255,7 @@ class TableKind(Protocol):
         ...
 
 
-TABLES: Registry[TableKind] = Registry("table", "poise.bench.tables")
+TABLES: Registry[TableKind] = registries.TABLES
 
 
 def open_table(path: str | Path, *, lower: Sequence[str] = ()) -> Table:

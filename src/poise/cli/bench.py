@@ -205,9 +205,9 @@ def import_(
 @bench.command(hidden=True)
 def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typer.Option()]) -> None:
     """One job of a bench."""
-    from poise.cli.progress import Reporter
     from poise.cli.signals import asked_to_stop
     from poise.engine.keeper import Watch
+    from poise.report.progress import Reporter
     from poise.workflow.contest.job import perform
     from poise.workflow.contest.runner import job_of
 

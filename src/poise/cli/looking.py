@@ -16,13 +16,14 @@ def show(
 ) -> None:
     """A run's genotype, cells as pictures, curves, results."""
     from poise.engine.run import RunFolder
+
+    kind = "train" if RunFolder.kind_of(run) == "train" else "search"
+    folder = RunFolder.open(run, kind)
     from poise.workflow.show import pictures, run_tables, show_search, training_tables
 
-    if RunFolder.kind_of(run) == "train":
-        folder = RunFolder.open(run, "train")
+    if kind == "train":
         console.print(training_tables(folder))
     else:
-        folder = RunFolder.open(run, "search")
         space = show_search(folder)
         console.print(run_tables(folder, space))
         say(space.describe(folder.genotype()))
@@ -43,11 +44,14 @@ def diagnose(
     ] = 2,
 ) -> None:
     """What the alphas of a finished search rest on: eigenvalues, landscape, discretisation, alignment, saturation."""
-    from poise.cli.progress import Reporter
-    from poise.report.diagnosis import diagnosis_table
-    from poise.workflow.diagnose import diagnose as work
+    from poise.workflow.early import check_diagnosis
 
     names = [name.strip() for name in only.split(",")] if only is not None else []
+    check_diagnosis(run, names, data, batches)
+    from poise.report.diagnosis import diagnosis_table
+    from poise.report.progress import Reporter
+    from poise.workflow.diagnose import diagnose as work
+
     with Reporter(console) as listen:
         found = work(run, names, data=data, device=device, batches=batches, listen=listen)
     console.print(diagnosis_table(found.numbers))
@@ -73,8 +77,11 @@ def measure_latency(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Measure how long a space's candidates take on this device, for poise search --target-latency."""
-    from poise.cli.progress import Reporter
+    from poise.workflow.early import check_search
+
+    check_search(space, None, preset, None, None)
     from poise.config import parse_override, parse_size, resolve
+    from poise.report.progress import Reporter
     from poise.spaces.space import Task
     from poise.workflow.costing import measure_latency as work
     from poise.workflow.costing import measured_size, new_file, save_table

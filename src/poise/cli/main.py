@@ -114,10 +114,13 @@ def search(
     ] = False,
 ) -> None:
     """Search for an architecture, select a genotype, save the run."""
-    from poise.cli.progress import Reporter
+    from poise.workflow.early import check_search
+
+    check_search(space, method, preset, config, data)
     from poise.cli.signals import asked_to_stop
     from poise.config import dump, parse_override, parse_target, resolve
     from poise.engine.keeper import Watch
+    from poise.report.progress import Reporter
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
 
@@ -150,7 +153,7 @@ def search(
 
 def _opening(settings: Any, config: str, preset: str | None, data: str | None, folder: Path) -> str:
     """What a search is about to do, in a line."""
-    from poise.config.resolve import DEFAULT_PRESET
+    from poise.named import DEFAULT_PRESET
 
     given = data is not None or config or settings.data.source != "digits"
     source = settings.data.source if given else "digits (there is no --data)"
@@ -189,10 +192,13 @@ def select(
     checkpoint_every: Every = 300,
 ) -> None:
     """Select a genotype from any saved supernet, whatever method trained it."""
-    from poise.cli.progress import Reporter
+    from poise.workflow.early import check_selection
+
+    check_selection(run, rule, data)
     from poise.cli.signals import asked_to_stop
     from poise.config import parse_override
     from poise.engine.keeper import Watch
+    from poise.report.progress import Reporter
     from poise.workflow.select import select as work
 
     overrides = dict(parse_override(text) for text in set_ or [])
@@ -225,9 +231,12 @@ def resume(
     on_nan: OnNan = "stop",
 ) -> None:
     """Go on with a run that was stopped, as if nothing had happened."""
-    from poise.cli.progress import Reporter
+    from poise.workflow.early import check_folder
+
+    check_folder(run)
     from poise.cli.signals import asked_to_stop
     from poise.engine.keeper import Watch
+    from poise.report.progress import Reporter
     from poise.workflow.contest.bench import FILE, read_bench
     from poise.workflow.resume import resume as work
     from poise.workflow.search import SearchResult

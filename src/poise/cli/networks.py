@@ -54,10 +54,13 @@ def train(
     auto_batch: AutoBatch = False,
 ) -> None:
     """Retrain a found genotype from scratch, and measure it on the test split."""
-    from poise.cli.progress import Reporter
+    from poise.workflow.early import check_training
+
+    check_training(what, preset, data)
     from poise.cli.signals import asked_to_stop
     from poise.config import parse_override
     from poise.engine.keeper import Watch
+    from poise.report.progress import Reporter
     from poise.workflow.retrain import train as work
 
     sizes = {"train.channels": channels, "train.cells": cells, "train.epochs": epochs}
@@ -93,7 +96,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Accuracy and loss, and of a language model the perplexity, of a trained network on the test split."""
-    from poise.cli.progress import Reporter
+    from poise.workflow.early import check_network
+
+    check_network(network, data)
+    from poise.report.progress import Reporter
     from poise.report.tables import result_table
     from poise.workflow.retrain import evaluate as work
     from poise.workflow.retrain import source_of
@@ -121,6 +127,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained network as ONNX, plain Python or safetensors."""
+    from poise.workflow.early import check_network
+
+    check_network(network, to=to)
     from poise.workflow.retrain import export as work
 
     for file in work(network, to, out):

@@ -26,13 +26,9 @@ from poise.methods.aiming import aimed
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
+from poise.named import CUSTOM, DEFAULT_METHOD, DEFAULT_PRESET, DEFAULT_SPACE, check_method, check_preset
 from poise.spaces.space import SPACES, Space, Task, task_kind
 from poise.supernet.costs import CostTarget
-
-PRESETS = ("demo", "small", "paper")
-DEFAULT_PRESET = "small"
-DEFAULT_SPACE = "darts"
-DEFAULT_METHOD = "poise"
 
 Plain = dict[str, Any]
 
@@ -155,8 +151,8 @@ def _named(layer: Plain, section: str) -> str | None:
 def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
     if isinstance(space, str) or space is None:
         name = DEFAULT_SPACE if space is None else space
+        check_preset(preset, name)
         cls = SPACES[name]
-        _check_preset(preset, cls.presets)
         _merge(settings, {"space": {"name": name} | plain(cls())})
         _merge(settings, dict(cls.presets[preset]))
     else:
@@ -164,16 +160,12 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
             raise Refused(
                 f"{type(space).__name__} has another space's name, {space.name!r}: give the class a name of its own"
             )
-        _check_preset(preset, space.presets)
+        if preset not in list(space.presets):
+            raise unknown("preset", preset, space.presets)
         # A value is taken as it is: only the other sections of its preset apply.
         others = {name: section for name, section in space.presets[preset].items() if name != "space"}
         said = plain(space) if space.name in SPACES else getattr(space, "facts", {})
         _merge(settings, {"space": {"name": space.name} | said} | others)
-
-
-def _check_preset(preset: str, presets: Mapping[str, object]) -> None:
-    if preset not in list(presets):  # what a file says need not be a text, nor hashable
-        raise unknown("preset", preset, presets)
 
 
 def _add_method(settings: Plain, method: str | Method | None, preset: str, named: bool) -> None:
@@ -183,7 +175,8 @@ def _add_method(settings: Plain, method: str | Method | None, preset: str, named
         settings["method"] = {"name": "custom"} | plain(method)
         return
     name = DEFAULT_METHOD if method is None else method
-    if name == "custom":
+    check_method(name)
+    if name == CUSTOM:
         settings["method"] = {"name": name} | plain(Method())
         return
     found = METHODS[name]

@@ -12,7 +12,7 @@ from poise.errors import Refused
 STD_FLOOR = 1e-3  # a constant channel has a standard deviation of 0, and dividing by it must not blow up
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Images:
     """Images and their labels.
 
@@ -40,6 +40,11 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.pixels.shape[1:]))
+        names = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
+        return f"Images({len(self):,} of {shape}, {self.pixels.dtype}; {len(self.classes)} classes: {names:.200})"
 
     @property
     def channels(self) -> int:

@@ -7,10 +7,12 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from poise import registries
 from poise.data.images import Images
 from poise.data.split_source import SplitSource
 from poise.data.text import TextSource
-from poise.errors import Refused, unknown
+from poise.errors import Refused
+from poise.named import no_data, path_of
 from poise.registry import Registry
 
 
@@ -55,7 +57,7 @@ class SourceKind(Protocol):
         ...
 
 
-SOURCES: Registry[SourceKind] = Registry("data source", "poise.data.sources")
+SOURCES: Registry[SourceKind] = registries.SOURCES
 
 
 def open_source(spec: object, *, skip_bad_images: bool = False) -> Source:
@@ -98,14 +100,7 @@ def _opened(spec: object) -> Source | TextSource:
     if kind is not None:
         return kind.open(spec)
     forms = [kind.form for kind in SOURCES.values()]
-    path = path_of(spec)
-    if path is None:
-        raise Refused(f"cannot read data from {type(spec).__name__} {spec!r:.60}, expected one of: {'; '.join(forms)}")
-    if path.exists():
-        raise Refused(f"{path} is a file of unknown kind {path.suffix!r}, expected one of: {'; '.join(forms)}")
-    if len(path.parts) > 1:
-        raise Refused(f"no such file or folder: {path}")
-    raise Refused(f"no such file or folder: {path}; {unknown('data source', spec, forms)}")
+    raise no_data(spec, forms)
 
 
 FROM_PYTHON = "python"
@@ -131,13 +126,3 @@ def source_name(spec: object) -> str:
 
 def _kind_of(spec: object) -> SourceKind | None:
     return next((kind for kind in SOURCES.values() if kind.matches(spec)), None)
-
-
-def path_of(spec: object) -> Path | None:
-    """``spec`` as a path, with ``~`` expanded, if it is a string or a path."""
-    if not isinstance(spec, str | Path):
-        return None
-    try:
-        return Path(spec).expanduser()
-    except RuntimeError:  # nobody of this name
-        return Path(spec)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from poise import registries
 from poise.diagnostics.sharpness import Spectrum, spectrum_of
 from poise.diagnostics.surface import Surface
 from poise.diagnostics.vector import SearchLoss
@@ -75,7 +76,7 @@ class Diagnostic(Protocol):
     def __call__(self, subject: Subject) -> Finding: ...
 
 
-DIAGNOSTICS: Registry[type[Any]] = Registry("diagnostic", "poise.diagnostics")
+DIAGNOSTICS: Registry[type[Any]] = registries.DIAGNOSTICS
 
 C = TypeVar("C", bound=type)
 

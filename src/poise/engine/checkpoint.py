@@ -14,13 +14,14 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from poise.errors import Refused
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAGIC = b"POISECKP"
 KEPT = 2
@@ -103,6 +104,8 @@ class Checkpoints:
 
 def encode(state: State) -> bytes:
     """A state as the bytes of a checkpoint."""
+    from safetensors.torch import save  # with torch, which whoever has tensors has loaded
+
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.tensors.items()}
     body = save(tensors, metadata={"facts": json.dumps(state.facts)})
     return MAGIC + hashlib.sha256(body).digest() + body
@@ -110,6 +113,8 @@ def encode(state: State) -> bytes:
 
 def decode(content: bytes) -> State:
     """The state in a checkpoint's bytes. Raises `ValueError` if they are not whole."""
+    from safetensors.torch import load
+
     start = len(MAGIC)
     body = content[start + 32 :]
     if content[:start] != MAGIC or hashlib.sha256(body).digest() != content[start : start + 32]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from poise.errors import Refused, unknown
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
@@ -39,6 +41,8 @@ class Place:
             raise unknown("device", device, DEVICES)
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
+        from lightning_fabric import Fabric  # as long as torch itself takes to import
+
         try:
             fabric: Any = Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
         except (RuntimeError, ValueError) as error:

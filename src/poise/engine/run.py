@@ -8,17 +8,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import Tensor
 
 from poise.engine.checkpoint import Checkpoints, write_durably
 from poise.engine.lock import NAME as LOCK
 from poise.errors import Refused
 from poise.genotype import Genotype
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LARGEST_TEXT = 16 * 2**20
 """Bytes of a JSON, genotype or configuration file of a run, looked at before it is read."""
@@ -223,11 +223,15 @@ class RunFolder:
 
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
         """Write tensors as safetensors."""
+        from safetensors.torch import save  # with torch, which whoever has tensors has loaded
+
         values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
         self._put(name, save(values, metadata=dict(metadata or {})))
 
     def load_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Read tensors that have the names and shapes of ``expected``. Raises `Refused` if they do not fit."""
+        from safetensors.torch import load_file
+
         path = self.path / name
         if not path.is_file():
             raise Refused(f"{self.path} holds no {name}: the run is not finished")
@@ -244,7 +248,7 @@ class RunFolder:
             if tensors[key].shape != value.shape:
                 found, wanted = list(tensors[key].shape), list(value.shape)
                 raise Refused(f"{misfit} {key!r} has shape {found}, expected {wanted}")
-            if value.is_floating_point() and not torch.isfinite(tensors[key]).all():
+            if value.is_floating_point() and not tensors[key].isfinite().all():
                 raise Refused(f"{path} is damaged: {key!r} holds numbers that are not finite")
         return tensors
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from poise import registries
 from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.bundle import ours
@@ -37,7 +38,7 @@ class Export(Protocol):
     ) -> list[Path]: ...
 
 
-EXPORTS: Registry[Export] = Registry("export", "poise.export")
+EXPORTS: Registry[Export] = registries.EXPORTS
 
 
 @runtime_checkable

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from poise import registries
 from poise.methods.method import Method
 from poise.registry import Registry
 
-METHODS: Registry[Preset] = Registry("method", "poise.methods")
+METHODS: Registry[Preset] = registries.METHODS
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Space name, or ``*`` for every space -> dotted setting -> value."""
@@ -46,7 +47,7 @@ def preset(
     """Register a function without arguments that returns a `Method`; the function itself is returned unchanged."""
 
     def register(build: Callable[[], Method]) -> Callable[[], Method]:
-        METHODS.add(name)(Preset(name, build, citation, settings or {}, published or {}))
+        METHODS.add(name, build.__doc__)(Preset(name, build, citation, settings or {}, published or {}))
         return build
 
     return register

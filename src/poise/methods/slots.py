@@ -13,17 +13,11 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
+from poise import registries
 from poise.registry import Registry
-from poise.selection.rule import SELECTIONS
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing
 
-SLOTS: dict[str, Registry[type]] = {
-    slot: Registry(slot, "poise.methods")
-    for slot in (
-        "relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard", "averaging",
-        "connections",
-    )
-} | {"selection": SELECTIONS}  # fmt: skip
+SLOTS: dict[str, Registry[type]] = registries.SLOTS
 """Slot -> kind -> class."""
 
 C = TypeVar("C", bound=type)

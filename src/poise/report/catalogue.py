@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,21 +10,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from poise.data.source import SOURCES
-from poise.diagnostics.diagnostic import DIAGNOSTICS
 from poise.errors import unknown
-from poise.export.exports import EXPORTS
-from poise.methods.preset import METHODS
-from poise.methods.slots import SLOTS
-from poise.report.systems import systems_table
-from poise.selection.rule import SELECTIONS
-from poise.spaces.space import SPACES
+from poise.registries import DIAGNOSTICS, EXPORTS, METHODS, SELECTIONS, SLOTS, SOURCES, SPACES
+from poise.registry import Registry
 
 
-def summary(item: Any) -> str:
-    """The first paragraph of a docstring, in one line."""
-    text = (inspect.getdoc(item) or "").split("\n\n")[0]
-    return " ".join(text.split()).replace("``", "")
+def summary(registry: Registry[Any], name: str) -> str:
+    """The first paragraph of a thing's docstring, in one line."""
+    return " ".join(registry.doc(name).split("\n\n")[0].split()).replace("``", "")
+
+
+def summaries(registry: Registry[Any]) -> dict[str, str]:
+    """Of everything in it, by name."""
+    return {name: summary(registry, name) for name in registry}
 
 
 def _table(rows: Mapping[str, str], heads: tuple[str, str] = ("name", "what it is"), title: str | None = None) -> Table:
@@ -38,33 +35,40 @@ def _table(rows: Mapping[str, str], heads: tuple[str, str] = ("name", "what it i
 
 
 def _methods() -> RenderableType:
-    return _table({name: f"{preset.summary} [{preset.citation}]".replace("``", "") for name, preset in METHODS.items()})
+    cited = {name: METHODS.value(name, "citation") for name in METHODS}
+    return _table({name: f"{text} [{cited[name]}]" for name, text in summaries(METHODS).items()})
 
 
 def _slots() -> RenderableType:
-    return Group(
-        *(_table({n: summary(cls) for n, cls in kinds.items()}, title=f"{slot}=") for slot, kinds in SLOTS.items())
-    )
+    return Group(*(_table(summaries(kinds), title=f"{slot}=") for slot, kinds in SLOTS.items()))
+
+
+def _systems() -> RenderableType:
+    from poise.report.systems import systems_table  # asks the slots themselves
+
+    return systems_table()
 
 
 def _data() -> RenderableType:
-    return _table({kind.form: summary(kind) for kind in SOURCES.values()}, ("--data", "what it is"))
+    rows = {SOURCES.value(name, "form"): text for name, text in summaries(SOURCES).items()}
+    return _table(rows, ("--data", "what it is"))
 
 
 def _diagnostics() -> RenderableType:
     after = {True: "every epoch, or after the search", False: "after the search"}
-    return _table({name: f"{summary(cls)} [{after[cls.per_epoch]}]" for name, cls in DIAGNOSTICS.items()})
+    rows = summaries(DIAGNOSTICS).items()
+    return _table({name: f"{text} [{after[DIAGNOSTICS.value(name, 'per_epoch')]}]" for name, text in rows})
 
 
 LISTS: dict[str, Callable[[], RenderableType]] = {
     "methods": _methods,
     "slots": _slots,
-    "spaces": lambda: _table({name: summary(cls) for name, cls in SPACES.items()}),
-    "selections": lambda: _table({name: summary(cls) for name, cls in SELECTIONS.items()}),
-    "systems": systems_table,
+    "spaces": lambda: _table(summaries(SPACES)),
+    "selections": lambda: _table(summaries(SELECTIONS)),
+    "systems": _systems,
     "data": _data,
     "diagnostics": _diagnostics,
-    "exports": lambda: _table({name: summary(function) for name, function in EXPORTS.items()}),
+    "exports": lambda: _table(summaries(EXPORTS)),
 }
 
 

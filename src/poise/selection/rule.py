@@ -9,12 +9,13 @@ from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
+from poise import registries
 from poise.registry import Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
 from poise.supernet.groups import ChoiceGroup, Kept, row_weights
 
-SELECTIONS: Registry[type] = Registry("selection", "poise.selection")
+SELECTIONS: Registry[type] = registries.SELECTIONS
 
 TuneSchedule = Literal["constant", "cosine"]
 """How the learning rate of the weights goes while a selection tunes the supernet."""

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeGuard, runtime_
 
 from torch import Tensor, nn
 
+from poise import registries
 from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
 from poise.registry import Registry
 from poise.supernet.groups import ChoiceGroup, Kept, Narrowing, Row, decided
 from poise.supernet.supernet import Supernet
 
-SPACES: Registry[type[Space]] = Registry("space", "poise.spaces")
+SPACES: Registry[type[Space]] = registries.SPACES
 
 LARGEST_SIZE = 65_536
 """The most channels, cells, images of a batch, and pixels of an image's side: far more than any machine has room for,

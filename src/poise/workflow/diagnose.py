@@ -14,24 +14,27 @@ from torch import nn
 
 from poise.config import RunSettings, override
 from poise.diagnostics.diagnostic import BATCHES, DIAGNOSTICS, Diagnostic, Finding, Subject
-from poise.engine.events import Listener, Noted, Started, Stepped, ignore
+from poise.engine.events import Listener, Noted, Started, Stepped
 from poise.engine.run import DIAGNOSIS, RunFolder
 from poise.engine.search import Searcher
 from poise.engine.stages import Stage
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.report.diagnosis import numbers_text
+from poise.report.diagnosis import numbers_text, readable
 from poise.report.landscape import landscape_figure
+from poise.report.progress import progress
 from poise.report.style import save_figure
+from poise.report.summary import Summarised, Summary
 from poise.spaces.space import kept_of
+from poise.workflow.early import check_batches
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import check_unused, settings_of, space_of
 from poise.workflow.search import SearchResult
 from poise.workflow.stages import at_the_end, stage_count
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Summarised):
     """What the diagnostics found; printed, it is a table.
 
     Args:
@@ -70,6 +73,12 @@ class Diagnosis:
         }
         return {"format": "poise.diagnosis", "version": 1, "batches": self.batches, "findings": found}
 
+    def summary(self) -> Summary:
+        """The first numbers, and what to do next."""
+        numbers = [(name, readable(name, value)) for name, value in self.numbers.items()]
+        rows = [*numbers, ("next", f"see {self.files[-1]}" if self.files else "print(diagnosis) shows every number")]
+        return Summary(f"Diagnosed by {', '.join(self.findings)}", rows)
+
     def __str__(self) -> str:
         return numbers_text(self.numbers)
 
@@ -82,7 +91,7 @@ def diagnose(
     module: nn.Module | None = None,
     device: str | None = None,
     batches: int = BATCHES,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
 ) -> Diagnosis:
     """Measure a trained supernet with the papers' diagnostics. Supernet and run stay as they are.
 
@@ -96,21 +105,22 @@ def diagnose(
         module: for the folder of a run of a module of your own: that module, as it was given to `poise.search`.
         device: by default the run's.
         batches: of the search half, for the diagnostics that do not see all of it.
-        listen: called with every `poise.engine.events.Event`.
+        listen: as in `poise.search`.
 
     Raises:
         Refused: bad input, before anything is measured.
     """
     chosen = _chosen(only)
-    if batches < 1:
-        raise Refused(f"diagnosing takes at least 1 batch, got {batches}")
+    check_batches(batches)
     if isinstance(run, SearchResult):
         check_unused(module, "the result of a search has its module")
-        folder, searcher, genotype = None, _of_result(run, data, device), run.genotype
-    else:
-        folder = RunFolder.open(Path(run), "search")
-        searcher, genotype = _of_folder(folder, data, module, device, listen)
-    findings = measure(searcher, genotype, chosen, batches, listen)
+    folder = None if isinstance(run, SearchResult) else RunFolder.open(Path(run), "search")
+    with progress(listen) as hear:
+        if isinstance(run, SearchResult):
+            searcher, genotype = _of_result(run, data, device), run.genotype
+        else:
+            searcher, genotype = _of_folder(RunFolder(Path(run)), data, module, device, hear)
+        findings = measure(searcher, genotype, chosen, batches, hear)
     found = Diagnosis(findings, batches)
     return found if folder is None else Diagnosis(findings, batches, tuple(_write(folder, found)))
 

@@ -23,22 +23,23 @@ from poise.engine.run import RunFolder
 from poise.engine.streams import seed_of, seeded
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.report.summary import Summarised, Summary, epochs, listed, measured
 from poise.spaces.space import SPACES, Space, TextTask
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import training_folder
 from poise.workflow.records import recorded
 from poise.workflow.rollback import persevere
-from poise.workflow.show import draw_training
+from poise.workflow.show import draw_training, drawing
 from poise.workflow.text import UNUSED, beginning, check_network, open_text
 
 COLUMNS = {"valid": 10, "test": 1}
 """Columns that a split is read in when it is measured, as published; the rest of its words is left out."""
 
 
-@dataclass(frozen=True)
-class TrainedLanguageModel:
-    """A retrained language model, and what is needed to use it.
+@dataclass(frozen=True, repr=False)
+class TrainedLanguageModel(Summarised):
+    """A retrained language model, and what is needed to use it; printed, a summary of it.
 
     ``network(tokens, hidden)`` takes words as indices into ``words``, ``[time, texts]``, and the last hidden state or
     None; see `poise.spaces.recurrent_network.Reading`.
@@ -51,6 +52,17 @@ class TrainedLanguageModel:
     history: Sequence[Mapping[str, Any]]
     result: Mapping[str, float]
     folder: Path | None
+
+    def summary(self) -> Summary:
+        """What it measures, and what to do next."""
+        rows = [
+            *measured({"parameters": self.parameters, **self.result}),
+            ("words", listed(self.words)),
+            ("folder", "not saved" if self.folder is None else str(self.folder)),
+            ("next", "poise.evaluate(model, data)"),
+        ]
+        title = f"A language model of space {self.genotype.space}, trained for {epochs(len(self.history))}"
+        return Summary(title, rows, drawing(self.genotype))
 
     @property
     def parameters(self) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from poise.config import resolve
-from poise.engine.events import Listener, ignore
+from poise.engine.events import Listener
 from poise.errors import Refused, shown
+from poise.report.progress import progress
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.latency import LatencyTable
 from poise.spaces.space import Space, Task
@@ -29,7 +30,7 @@ def measure_latency(
     rounds: int = ROUNDS,
     out: str | Path | None = None,
     overwrite: bool = False,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
 ) -> LatencyTable:
     """Measure how long each candidate takes on a device, for a target of latency.
 
@@ -40,7 +41,7 @@ def measure_latency(
         rounds: each number is the median of so many runs.
         out: the file to write, which ``poise.CostTarget("latency", seconds, table=out)`` names.
         overwrite: replace the file that is there.
-        listen: gets a note of how far sums over candidates are from networks measured as a whole.
+        listen: as in `poise.search`; gets a note of how far sums over candidates are from networks measured as a whole.
 
     Raises:
         Refused: bad input, a network that cannot take one image, a file that cannot be written.
@@ -55,7 +56,8 @@ def measure_latency(
         task = data
     else:
         task = task_of(open_images(data, value.name, resolved.data.skip_bad_images), resolved.data.size)
-    table = costing.measure_latency(resolved, task, space=value, rounds=rounds, listen=listen)
+    with progress(listen) as hear:
+        table = costing.measure_latency(resolved, task, space=value, rounds=rounds, listen=hear)
     if file is not None:
         costing.save_table(file, table)
     return table

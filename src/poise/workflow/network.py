@@ -17,17 +17,18 @@ from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
+from poise.report.summary import Summarised, Summary, epochs, listed, measured
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.forms import network_of
 from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, has_heads, task_kind
 from poise.workflow.language import TrainedLanguageModel, load_language
 from poise.workflow.saved import check_unused, own_space
-from poise.workflow.show import draw_training
+from poise.workflow.show import draw_training, drawing
 
 
-@dataclass(frozen=True)
-class TrainedNetwork:
-    """A retrained network, and what is needed to use it.
+@dataclass(frozen=True, repr=False)
+class TrainedNetwork(Summarised):
+    """A retrained network, and what is needed to use it; printed, a summary of it.
 
     ``network`` takes normalised images; `complete` takes images as ``pixels`` says.
     """
@@ -44,6 +45,18 @@ class TrainedNetwork:
     """Whether it saw streamed images, so that tests show it their middles."""
     channels_last: bool = True
     """How the images lay that it saw."""
+
+    def summary(self) -> Summary:
+        """What it measures, takes and gives, and what to do next."""
+        rows = [
+            *measured({"parameters": self.parameters, **self.result}),
+            ("classes", listed(self.classes)),
+            ("images", f"{self.task.channels} × {self.task.size[0]} × {self.task.size[1]}"),
+            ("folder", "not saved" if self.folder is None else str(self.folder)),
+            ("next", "poise.evaluate(network, data), poise.export(network, 'onnx')"),
+        ]
+        title = f"A network of space {self.genotype.space}, trained for {epochs(len(self.history))}"
+        return Summary(title, rows, drawing(self.genotype))
 
     @property
     def complete(self) -> nn.Module:

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from poise.engine.events import Listener, ignore
+from poise.engine.events import Listener
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
+from poise.report.progress import progress
 from poise.workflow.language import TrainedLanguageModel
 from poise.workflow.network import TrainedNetwork
 from poise.workflow.retrain import train_as
@@ -25,7 +26,7 @@ def resume(
     *,
     data: Any = None,
     module: nn.Module | None = None,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
     watch: Watch = Watch(),
 ) -> SearchResult | TrainedNetwork | TrainedLanguageModel | Selected:
     """Go on with the search, the selection or the training in a folder, from its last checkpoint, as if nothing had
@@ -38,7 +39,7 @@ def resume(
         run: the folder.
         data: where the data is now, if it has moved or came from Python.
         module: for a run of a module of your own: that module, as it was given to `poise.search`.
-        listen: called with every event.
+        listen: as in `poise.search`.
         watch: how often the run is saved, and whether it was asked to stop.
 
     Raises:
@@ -54,8 +55,9 @@ def resume(
     space = space_of(folder, settings, module, "resume")
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
-    if kind == "search" and pending(folder) is not None:
-        return resume_selection(folder, data, module, listen, watch)
-    if kind == "search":
-        return run_search(settings, data=data, space=space, out=path, resume=True, listen=listen, watch=watch)
-    return train_as(folder.genotype(), settings, space, data, out=path, resume=True, listen=listen, watch=watch)
+    with progress(listen) as hear:
+        if kind == "search" and pending(folder) is not None:
+            return resume_selection(folder, data, module, hear, watch)
+        if kind == "search":
+            return run_search(settings, data=data, space=space, out=path, resume=True, listen=hear, watch=watch)
+        return train_as(folder.genotype(), settings, space, data, out=path, resume=True, listen=hear, watch=watch)

@@ -28,6 +28,7 @@ from poise.engine.train import train as run_training
 from poise.errors import Refused
 from poise.export.exports import EXPORTS
 from poise.genotype import Genotype
+from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
 from poise.workflow.batch_statistics import check_batch
@@ -62,7 +63,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     auto_batch: bool = False,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
     watch: Watch = Watch(),
 ) -> TrainedNetwork | TrainedLanguageModel:
     """Retrain an architecture from scratch on the whole training split, and measure it once on the test split.
@@ -78,7 +79,7 @@ def train(
         overwrite: replace the run that is there.
         resume: go on with the run that is there, or begin it if there is none.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
-        listen: called with every event.
+        listen: as in `poise.search`.
         watch: how often the run is saved, and whether it was asked to stop.
     """
     overrides = list((settings or {}).items())
@@ -91,10 +92,11 @@ def train(
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     folder = None if out is None else Path(out)
-    return train_as(
-        genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch,
-        listen=listen, watch=watch,
-    )  # fmt: skip
+    with progress(listen) as hear:
+        return train_as(
+            genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch,
+            listen=hear, watch=watch,
+        )  # fmt: skip
 
 
 def train_as(
@@ -254,7 +256,7 @@ def evaluate(
     precision: str = "32",
     batch_size: int = 256,
     skip_bad_images: bool | None = None,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
 ) -> dict[str, float]:
     """``accuracy`` in [0, 1] and mean ``loss`` of a trained network on the test split; of a language model also the
     ``perplexity``.
@@ -264,7 +266,7 @@ def evaluate(
         data: data with a test split.
         module: for a folder, if the network is of a module of your own: see `load_network`.
         skip_bad_images: leave out images that cannot be read; None: as it was when a network in a folder was trained.
-        listen: gets a note of what was left out.
+        listen: as in `poise.search`; gets a note of what was left out.
     """
     trained = _trained(what, module, "evaluate")
     if isinstance(trained, TrainedLanguageModel):
@@ -276,8 +278,9 @@ def evaluate(
         raise Refused(f"{source.name} has no test split to evaluate on")
     place = Place.open(device, precision, trained.channels_last)
     testing = testing_of(source, trained.task, trained.classes, trained.pixels, place, streamed=trained.streamed)
-    note_skipped(source, listen)
-    return _measure(trained, testing(batch_size), place)
+    with progress(listen) as hear:
+        note_skipped(source, hear)
+        return _measure(trained, testing(batch_size), place)
 
 
 def _trained(what: Any, module: nn.Module | None, call: str) -> TrainedNetwork | TrainedLanguageModel:

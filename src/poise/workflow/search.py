@@ -32,6 +32,8 @@ from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.methods.slots import Progress
 from poise.report.known import known
+from poise.report.progress import progress
+from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.costs import CostTarget, NeedsCosts
@@ -51,9 +53,9 @@ SEARCHED = State({}, {"stage": "searched"})
 """Where a selection begins."""
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
+@dataclass(frozen=True, repr=False)
+class SearchResult(Summarised):
+    """What a search found; printed, a summary of it.
 
     Args:
         genotype: the architecture.
@@ -75,6 +77,21 @@ class SearchResult:
     folder: Path | None
     cost: Mapping[str, Any] | None = None
 
+    def summary(self) -> Summary:
+        """The genotype, how the supernet does, and what to do next."""
+        last = self.history[-1] if self.history else {}
+        own = isinstance(self.supernet, ModuleSupernet)
+        train = f"poise.train(result{', data' if own or self.settings.data.source == 'python' else ''})"
+        cost = {self.cost["metric"]: self.cost["true"]} if self.cost else {}
+        rows = [
+            ("genotype", self.space.describe(self.genotype)),
+            *measured({name: value for name, value in last.items() if name.startswith("search_")} | cost),
+            ("folder", "not saved" if self.folder is None else str(self.folder)),
+            ("next", f"result.module, or {train} from scratch" if own else train),
+        ]
+        title = f"Found by {self.settings.method['name']} on {self.space.name} in {epochs(len(self.history))}"
+        return Summary(title, rows, cells(self.genotype, self.space.groups))
+
     @cached_property
     def module(self) -> nn.Module:
         """Your own module with the choices made, carrying the weights that the search trained; always the same object.
@@ -82,9 +99,7 @@ class SearchResult:
         Raises `Refused` for a space that is not a module of your own: use `poise.train` to build and train its network.
         """
         if not isinstance(self.supernet, ModuleSupernet):
-            raise Refused(
-                f"a search of space {self.space.name!r} has no module of yours; poise.train builds its network"
-            )
+            raise Refused(f"space {self.space.name!r} has no module of yours; poise.train builds its network")
         return with_choices_made(self.supernet.module, self.genotype)
 
 
@@ -104,7 +119,7 @@ def search(
     resume: bool = False,
     auto_batch: bool = False,
     cost_target: CostTarget | None = None,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
     watch: Watch = Watch(),
 ) -> SearchResult:
     """Search an architecture for some images, or for text.
@@ -127,7 +142,7 @@ def search(
             CPU the result is that of a run that was never stopped, to the last bit.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         cost_target: what the network that comes out should cost, see `poise.methods.aimed`.
-        listen: called with every `poise.engine.events.Event`.
+        listen: is told every `poise.engine.events.Event`; None: a terminal or notebook shows them; or `poise.ignore`.
         watch: how often the run is saved, and whether it was asked to stop.
 
     Raises:
@@ -149,10 +164,11 @@ def search(
         precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
-    return run(
-        resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite, resume=resume,
-        auto_batch=auto_batch, listen=listen, watch=watch,
-    )  # fmt: skip
+    with progress(listen) as hear:
+        return run(
+            resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite,
+            resume=resume, auto_batch=auto_batch, listen=hear, watch=watch,
+        )  # fmt: skip
 
 
 def run(

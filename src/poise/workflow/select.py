@@ -15,7 +15,7 @@ from torch import nn
 from poise.config import RunSettings
 from poise.data import source_name
 from poise.engine.checkpoint import NOWHERE, State
-from poise.engine.events import Listener, Noted, ignore
+from poise.engine.events import Listener, Noted
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import SELECTION as REQUEST
@@ -23,24 +23,38 @@ from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
+from poise.report.progress import progress
+from poise.report.summary import Summarised, Summary, cells
 from poise.selection.rule import SELECTIONS, measures
 from poise.workflow.costing import report_cost, save_cost
 from poise.workflow.inside import note_trainings
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import settings_of, space_of
+from poise.workflow.saved import is_own, settings_of, space_of
 from poise.workflow.search import choose, save_genotype, tell_known
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end
 from poise.workflow.supernet import load_alpha_moments
 
 
-@dataclass(frozen=True)
-class Selected:
-    """A genotype, and the files that hold it."""
+@dataclass(frozen=True, repr=False)
+class Selected(Summarised):
+    """A genotype, and the files that hold it; printed, a summary of it."""
 
     genotype: Genotype
     files: tuple[Path, ...]
     settings: RunSettings
+
+    def summary(self) -> Summary:
+        """The genotype, its files, and what to do next."""
+        own = is_own(self.settings)
+        space = None if own else self.settings.build_space()
+        rows = [
+            ("genotype", str(dict(self.genotype.choices)) if space is None else space.describe(self.genotype)),
+            ("files", ", ".join(map(str, self.files))),
+            ("next", f"poise.train({str(self.files[0].parent)!r}{', module=module' if own else ''})"),
+        ]
+        title = f"Selected on {self.genotype.space} by {self.settings.method['selection']['kind']}"
+        return Summary(title, rows, None if space is None else cells(self.genotype, space.groups))
 
 
 def select(
@@ -51,7 +65,7 @@ def select(
     module: nn.Module | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
-    listen: Listener = ignore,
+    listen: Listener | None = None,
     watch: Watch = Watch(),
 ) -> Selected:
     """Select a genotype from the supernet of a saved run, whatever method trained it.
@@ -66,7 +80,7 @@ def select(
         module: for a run of a module of your own: that module, as it was given to `poise.search`.
         settings: dotted overrides, such as ``{"selection.tune_epochs": 1}``.
         device: to compute on.
-        listen: called with every event.
+        listen: as in `poise.search`.
         watch: how often the selection is saved, and whether it was asked to stop.
 
     Raises:
@@ -107,14 +121,14 @@ def select(
         "data": source_name(data) if isinstance(data, (str, Path)) else None,
         "device": device,
     }
-    with locked(folder.path):
-        keeper = Keeper(folder.selecting, _begin(folder, request, listen), watch)
-        genotype = choose(prepared, alphas, searcher, listen, keeper)
+    with locked(folder.path), progress(listen) as hear:
+        keeper = Keeper(folder.selecting, _begin(folder, request, hear), watch)
+        genotype = choose(prepared, alphas, searcher, hear, keeper)
         kind = prepared.method.selection.kind
-        save_cost(folder, report_cost(prepared, alphas, genotype, listen))
+        save_cost(folder, report_cost(prepared, alphas, genotype, hear))
         current = save_genotype(folder, genotype, kind)
-        tell_known(genotype, listen)
-        note_trainings(folder, listen)
+        tell_known(genotype, hear)
+        note_trainings(folder, hear)
         draw_run(folder, prepared.space, prepared.method.relaxation)
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()

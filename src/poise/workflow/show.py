@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from poise.engine.run import RunFolder, read_text
+from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
@@ -18,7 +21,9 @@ from poise.report.known import known
 from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Section, write_page
 from poise.report.style import save_figure
+from poise.report.summary import cells
 from poise.report.tables import genotype_table, history_table, result_table
+from poise.spaces.space import SPACES, Space
 from poise.supernet.costs import readable
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
@@ -79,6 +84,18 @@ def show_search(folder: RunFolder) -> Shown:
 def draw_training(folder: RunFolder) -> list[Path]:
     """Draw the curves of a retraining."""
     return save_figure(curves_figure(folder.history()), folder.path / "figures", "curves")
+
+
+def drawing(genotype: Genotype) -> Callable[[], Figure] | None:
+    """Draws a genotype; None where a registered space, as it is by default, has no such genotype."""
+    if genotype.space not in SPACES:
+        return None
+    space: Space = SPACES[genotype.space]()
+    try:
+        space.check(genotype)
+    except Refused:
+        return None
+    return cells(genotype, space.groups)
 
 
 def cost_table(folder: RunFolder) -> list[RenderableType]:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from poise.data.labels import as_labels, numbered
 from poise.data.parts import TensorPart
-from poise.data.source import SOURCES, Source, path_of
+from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
 from poise.errors import Refused
+from poise.named import path_of
 
 CHANNELS = (1, 3, 4)
 MAX_BYTES = 2**34  # of one array, uncompressed: 16 GiB

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from poise.data.decode import Encoded, from_bytes
 from poise.data.labels import as_labels, numbered
 from poise.data.parts import EncodedPart
-from poise.data.source import SOURCES, Source, path_of
+from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
 from poise.errors import Refused
+from poise.named import path_of
 
 IMAGE_COLUMNS = ("img", "image", "images")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from poise.data.source import SOURCES, path_of
+from poise.data.source import SOURCES
 from poise.data.text import TextSource, read_file, text_files
 from poise.errors import Refused
+from poise.named import path_of
 
 
 @SOURCES.add("text")

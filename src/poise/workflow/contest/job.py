@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from poise import registries
 from poise.bench.protocol import Protocol as BenchProtocol
 from poise.bench.result import Result, file_name
 from poise.config import RunSettings, parse_override, resolve
@@ -73,7 +74,7 @@ class Contestant(Protocol):
         ...
 
 
-CONTESTANTS: Registry[Contestant] = Registry("contestant", "poise.workflow.contest")
+CONTESTANTS: Registry[Contestant] = registries.CONTESTANTS
 """Contestants that are no methods; every method is one by its name."""
 
 OWN = "own"

@@ -25,7 +25,7 @@ from poise.selection.magnitude import Magnitude
 from poise.selection.rule import SELECTIONS, measures
 from poise.spaces.space import genotype_of, holds, kept_of
 from poise.supernet.groups import ChoiceGroup, one_hot
-from poise.workflow.contest.job import CONTESTANTS, OWN, SEARCH, Job
+from poise.workflow.contest.job import CONTESTANTS, OWN, Job
 from poise.workflow.contest.stopwatch import Stopwatch
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import SearchResult, choose, dry_run
@@ -73,7 +73,7 @@ class MethodContestant:
         return plan.seconds * (1 + extra)
 
 
-CONTESTANTS.add(SEARCH)(MethodContestant())
+CONTESTANTS.add("search")(MethodContestant())
 
 
 def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Genotype, float]:

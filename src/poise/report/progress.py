@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from poise.engine.events import EpochEnded, Event, Noted, Started, Stepped
+from poise.engine.events import EpochEnded, Event, Listener, Noted, Started, Stepped, ignore
 from poise.report.duration import duration
 from poise.supernet.costs import readable
 
@@ -120,3 +123,18 @@ class Reporter:
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def progress(listen: Listener | None) -> Iterator[Listener]:
+    """The listener that was given. None: a `Reporter` on standard error if that is a terminal, or in a notebook; else
+    nothing is said, so that scripts, tests and jobs stay quiet."""
+    if listen is not None:
+        yield listen
+        return
+    console = Console(stderr=True)
+    if not (console.is_jupyter or (sys.stderr is not None and sys.stderr.isatty())):
+        yield ignore
+        return
+    with Reporter(console) as reporter:
+        yield reporter

@@ -1,0 +1,25 @@
+"""Every registry there is. They stand here, and not beside what they hold, so that names can be looked up before
+anything is imported that takes long; ``poise.spaces.space.SPACES`` and the like are the same objects, with their types.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from poise.registry import Registry
+
+SELECTIONS: Registry[Any] = Registry("selection", "poise.selection", "selects")
+SLOTS: dict[str, Registry[Any]] = {
+    slot: Registry(slot, "poise.methods", "fills")
+    for slot in (
+        "relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard", "averaging",
+        "connections",
+    )
+} | {"selection": SELECTIONS}  # fmt: skip
+METHODS: Registry[Any] = Registry("method", "poise.methods", "preset")
+SPACES: Registry[Any] = Registry("space", "poise.spaces", "SPACES.add")
+SOURCES: Registry[Any] = Registry("data source", "poise.data.sources", "SOURCES.add")
+DIAGNOSTICS: Registry[Any] = Registry("diagnostic", "poise.diagnostics", "diagnoses")
+EXPORTS: Registry[Any] = Registry("export", "poise.export", "EXPORTS.add")
+TABLES: Registry[Any] = Registry("table", "poise.bench.tables", "TABLES.add")
+CONTESTANTS: Registry[Any] = Registry("contestant", "poise.workflow.contest", "CONTESTANTS.add")

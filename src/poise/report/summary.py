@@ -1,0 +1,94 @@
+"""What a result says of itself: a few lines where Python prints it, cells and a table in a notebook."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from poise.genotype import Genotype
+from poise.supernet.groups import ChoiceGroup, decided
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDEST, LONGEST = 140, 9
+"""Characters of a line, and lines."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A result in short.
+
+    Args:
+        title: what it is.
+        rows: names and values.
+        figure: draws it; None: there is nothing to draw.
+    """
+
+    title: str
+    rows: Sequence[tuple[str, str]]
+    figure: Callable[[], Figure] | None = None
+
+    def text(self) -> str:
+        """At most `LONGEST` lines of `WIDEST` characters; every value is one line."""
+        left = max((len(name) for name, _ in self.rows), default=0)
+        lines = [self.title, *(f"  {name:<{left}}  {' '.join(value.split())}" for name, value in self.rows)]
+        if len(lines) > LONGEST:  # the last one says what to do
+            lines = [*lines[: LONGEST - 2], f"  … and {len(lines) - LONGEST + 1} more", lines[-1]]
+        return "\n".join(line if len(line) <= WIDEST else line[: WIDEST - 1] + "…" for line in lines)
+
+    def html(self) -> str:
+        """A table, and the figure as SVG: nothing comes from anywhere else, and every text is escaped."""
+        from poise.report.page import Drawing, Grid, Paragraph
+
+        parts = [Paragraph(self.title), Grid(self.rows), *([Drawing(self.figure())] if self.figure else ())]
+        return "\n".join(part.html() for part in parts)
+
+
+class Summarised(ABC):
+    """Printed, its `Summary` as text; in a notebook as HTML."""
+
+    @abstractmethod
+    def summary(self) -> Summary:
+        """The result in short."""
+
+    def __repr__(self) -> str:
+        return self.summary().text()
+
+    def _repr_html_(self) -> str:
+        return self.summary().html()
+
+
+def cells(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Callable[[], Figure]:
+    """Draws a genotype of the groups."""
+
+    def draw() -> Figure:
+        from poise.report.cell import cell_figure
+
+        return cell_figure(genotype, decided(groups))
+
+    return draw
+
+
+def measured(numbers: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Numbers of a result as rows: accuracies in percent, counts with commas."""
+    rows = []
+    for name, value in numbers.items():
+        if isinstance(value, int | float):
+            count = isinstance(value, int) or (math.isfinite(value) and value == round(value) and value >= 1000)
+            text = f"{100 * value:.2f}%" if name.endswith("accuracy") else f"{value:,.0f}" if count else f"{value:.4g}"
+            rows.append((name.replace("_", " "), text))
+    return rows
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """``10: cat, dog, …``"""
+    return f"{len(names)}: {', '.join(names[:most])}{', …' if len(names) > most else ''}"
+
+
+def epochs(number: int) -> str:
+    """``1 epoch``, ``50 epochs``."""
+    return f"{number:,} epoch{'' if number == 1 else 's'}"
