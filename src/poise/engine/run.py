@@ -33,6 +33,7 @@ STAGE = "stage.json"
 ADAM = "adam.safetensors"
 TABLES = "latency-tables.json"
 DIAGNOSIS = "diagnose.json"
+DECIDEDNESS = "decidedness.json"
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -48,6 +49,7 @@ OWN_FILES = (
     SELECTION,
     STAGE,
     DIAGNOSIS,
+    DECIDEDNESS,
     TABLES,
 )
 NOT_BEGUN = {

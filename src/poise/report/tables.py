@@ -9,8 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from poise.diagnostics.decidedness import Decidedness
 from poise.genotype import Genotype
 from poise.report.curves import Record, flatten
+from poise.report.decidedness import verdict
 from poise.supernet.groups import ChoiceGroup
 
 COLUMNS = {
@@ -35,15 +37,19 @@ COLUMNS = {
 """Flat name in a record -> head of its column."""
 
 
-def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Table:
-    """Group, row, what the row keeps; a dash where it keeps nothing. Rows are in the order of the space."""
-    table = _table("group", "row", "keeps")
+def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup], found: Decidedness | None = None) -> Table:
+    """Group, row, what the row keeps; a dash where it keeps nothing; and, where that is known, how decided it is. Rows
+    are in the order of the space."""
+    known = found is not None and bool(found.leads)
+    table = _table("group", "row", "keeps", *(["decided"] if known else []))
     for group in groups:
         chosen = genotype.choices.get(group.name, {})
         for index, row in enumerate(group.rows):
             kept = " + ".join(chosen.get(row.name, ())) or "–"
             first, last = index == 0, index == len(group.rows) - 1
-            cells = (group.name if first else "", row.name, kept)
+            cells = [group.name if first else "", row.name, kept]
+            if found is not None and known:
+                cells.append("; ".join(verdict(lead) for lead in found.of(group.name, row.name)))
             table.add_row(*map(Text, cells), end_section=last, style="" if row.name in chosen else "dim")
     return table
 

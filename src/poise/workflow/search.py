@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from poise.config import RunSettings, dump, resolve
+from poise.diagnostics.decidedness import Decidedness
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import Event, Listener, Noted, ignore
@@ -39,6 +40,7 @@ from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.costs import CostTarget, NeedsCosts
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.costing import load_cost, report_cost, save_cost
+from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
 from poise.workflow.inside import note_trainings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import Preparation, check_data, check_resuming, note_data
@@ -65,6 +67,7 @@ class SearchResult(Summarised):
         settings: everything that decided the run.
         space: the space that was searched.
         folder: where the run was saved, or None.
+        decidedness: how far the alphas tell each choice from its rival, as in ``decidedness.json``; print it.
         cost: where the search had a cost target: that, the expected and the true cost, as in ``cost.json``.
     """
 
@@ -75,6 +78,7 @@ class SearchResult(Summarised):
     settings: RunSettings
     space: Space
     folder: Path | None
+    decidedness: Decidedness
     cost: Mapping[str, Any] | None = None
 
     def summary(self) -> Summary:
@@ -200,7 +204,8 @@ def run(
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
         tell_known(genotype, listen)
         cost = report_cost(prepared, searcher.alphas, genotype, listen)
-        return _result(prepared, searcher, genotype, found.history, None, cost)
+        decided = judge(prepared, found.history, searcher.alphas, genotype, listen)
+        return _result(prepared, searcher, genotype, found.history, None, decided, cost)
     resume = resume and RunFolder.kind_of(out) is not None
     if not resume:
         check_free(out, overwrite)
@@ -245,13 +250,15 @@ def _run_in(
         whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
         genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, whole)
         save_cost(folder, report_cost(prepared, searcher.alphas, genotype, listen))
+        save_decidedness(folder, judge(prepared, history, searcher.alphas, genotype, listen))
         save_genotype(folder, genotype, prepared.method.selection.kind)
         tell_known(genotype, listen)
         note_trainings(folder, listen)
     if start is not NOWHERE:
         draw_run(folder, prepared.space, searcher.method.relaxation)
         folder.checkpoints.clear()
-    return _result(prepared, searcher, genotype, history, folder.path, load_cost(folder))
+    decided, cost = load_decidedness(folder), load_cost(folder)
+    return _result(prepared, searcher, genotype, history, folder.path, decided, cost)
 
 
 def _search_in(
@@ -289,10 +296,11 @@ def _fitting_all_stages(settings: RunSettings, data: Any, space: Space | None, l
 
 def _result(
     prepared: Preparation, searcher: Searcher, genotype: Genotype, history: Sequence[Mapping[str, Any]],
-    folder: Path | None, cost: Mapping[str, Any] | None,
+    folder: Path | None, decided: Decidedness, cost: Mapping[str, Any] | None,
 ) -> SearchResult:  # fmt: skip
     alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
-    return SearchResult(genotype, alphas, searcher.supernet, history, prepared.settings, prepared.space, folder, cost)
+    settings, space = prepared.settings, prepared.space
+    return SearchResult(genotype, alphas, searcher.supernet, history, settings, space, folder, decided, cost)
 
 
 def choose(

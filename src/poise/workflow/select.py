@@ -27,6 +27,7 @@ from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells
 from poise.selection.rule import SELECTIONS, measures
 from poise.workflow.costing import report_cost, save_cost
+from poise.workflow.decidedness import judge, save_decidedness
 from poise.workflow.inside import note_trainings
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import is_own, settings_of, space_of
@@ -126,6 +127,7 @@ def select(
         genotype = choose(prepared, alphas, searcher, hear, keeper)
         kind = prepared.method.selection.kind
         save_cost(folder, report_cost(prepared, alphas, genotype, hear))
+        save_decidedness(folder, judge(prepared, folder.history(), alphas, genotype, hear))
         current = save_genotype(folder, genotype, kind)
         tell_known(genotype, hear)
         note_trainings(folder, hear)

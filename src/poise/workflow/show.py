@@ -17,9 +17,10 @@ from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
+from poise.report.decidedness import leads_grid
 from poise.report.known import known
 from poise.report.mixture import mixture_figure
-from poise.report.page import Code, Drawing, Section, write_page
+from poise.report.page import Code, Drawing, Paragraph, Section, write_page
 from poise.report.style import save_figure
 from poise.report.summary import cells
 from poise.report.tables import genotype_table, history_table, result_table
@@ -27,6 +28,7 @@ from poise.spaces.space import SPACES, Space
 from poise.supernet.costs import readable
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
+from poise.workflow.decidedness import load_decidedness
 from poise.workflow.inside import Inside, chosen_by, trainings_in
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import SavedModule, is_own, settings_of
@@ -58,6 +60,8 @@ def draw_run(folder: RunFolder, space: Shown, relaxation: Relaxation) -> list[Pa
     }
     files = [file for stem, (figure, _) in drawn.items() for file in save_figure(figure, figures, stem)]
     sections = [Section(stem.capitalize(), [Drawing(figure, text)]) for stem, (figure, text) in drawn.items()]
+    decidedness = load_decidedness(folder)
+    sections.insert(1, Section("Decidedness", [Paragraph(decidedness.told), *leads_grid(decidedness)]))
     texts = [Code(space.describe(genotype)), Code(genotype.to_json())]
     sections.append(Section("Genotype", texts))
     if found := known(genotype):
@@ -119,9 +123,10 @@ def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
     rows = [("genotype", f"the run's, {chosen_by(folder, genotype)}")]
     rows += [(training.name, _trained_on(training)) for training in trained]
     others = [training for training in trained if not training.current]
-    found = known(genotype)
+    found, decidedness = known(genotype), load_decidedness(folder)
     return Group(
-        genotype_table(genotype, groups),
+        genotype_table(genotype, groups, decidedness),
+        Text(decidedness.told),
         *([result_table(rows)] if trained else []),
         *(table for other in others for table in (Text(f"{other.name}:"), genotype_table(other.genotype, groups))),
         history_table(folder.history()),
