@@ -107,3 +107,17 @@ def test_a_module_of_ones_own_goes_out_as_onnx_and_weights(tmp_path):
     with pytest.raises(Refused, match="you have the source"):
         EXPORTS["python"](own, tmp_path / "own", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
     assert not (tmp_path / "own.py").exists()
+
+
+class Counts(nn.Module):
+    """Makes a plain number of its batch's size."""
+
+    def forward(self, x):
+        return x.reshape(len(x), -1)[:, :4]
+
+
+def test_onnx_of_a_fixed_batch_size_is_refused(tmp_path):
+    genotype = Genotype("custom", {"layer": {"choice": ("linear",)}})
+    with pytest.raises(Refused, match="fixed number of images"):
+        EXPORTS["onnx"](Counts(), tmp_path / "own", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
+    assert not (tmp_path / "own.onnx").exists()

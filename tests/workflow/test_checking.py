@@ -206,15 +206,17 @@ class Groups(nn.Module):
 
 
 class Skips(nn.Module):
-    """Leaves a layer out by chance, in training."""
+    """Leaves a layer out by chance: in training, or always."""
 
-    def __init__(self) -> None:
+    def __init__(self, always: bool = False) -> None:
         super().__init__()
         self.first, self.second = choice(64, 10), choice(10, 10)
+        self.always = always
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(images.flatten(1))
-        return x if self.training and torch.rand(()) < 0.5 else x + self.second(x)  # type: ignore[no-any-return]
+        skips = (self.training or self.always) and torch.rand(()) < 0.5
+        return x if skips else x + self.second(x)  # type: ignore[no-any-return]
 
 
 class Single(nn.Module):
@@ -246,6 +248,12 @@ def test_what_works_is_not_refused(make: Callable[[], nn.Module]) -> None:
     settings = TINY | {"search.images_per_half": 64, "train.epochs": 1, "train.batch_size": 8}
     found = poise.search(make(), "digits", method="darts", preset="demo", settings=settings, seed=2)
     assert found.module(torch.randn(4, 1, 8, 8)).shape == (4, 10)
+
+
+@pytest.mark.parametrize("method", ["sdarts-adv", "sdarts-adv-exact", "darts-2nd", "poise"])
+def test_every_part_of_a_step_may_leave_a_choice_out(method: str) -> None:
+    found = poise.search(Skips(always=True), "digits", method=method, preset="demo", settings=TINY, seed=2)
+    assert set(found.genotype.choices) == {"first", "second"}
 
 
 def test_a_layer_called_heads_is_no_auxiliary_head() -> None:

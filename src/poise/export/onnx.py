@@ -46,6 +46,11 @@ def export_onnx(
     if program is None:
         raise Refused("the network cannot be written as ONNX")
     model = program.model_proto
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise Refused(
+            "the network works on a fixed number of images once it is ONNX, since it makes a plain number of its "
+            "batch's size, as len(x) does; x.shape[0] stays free"
+        )
     _anonymise(model.graph)
     onnx.helper.set_model_props(model, metadata(task, genotype, classes, pixels))
     model.doc_string = f"Takes images {input_text(task, pixels)}. Gives logits [batch, {task.classes}]."

@@ -118,7 +118,9 @@ class _Attack(_Radius):
         }
         for _ in range(self.steps):
             leaves = {group: values.detach().requires_grad_() for group, values in attack.items()}
-            gradients = torch.autograd.grad(loss.evaluation(spread(leaves)), list(leaves.values()))
+            gradients = torch.autograd.grad(  # a module of your own may leave a choice out of a step
+                loss.evaluation(spread(leaves)), list(leaves.values()), allow_unused=True, materialize_grads=True
+            )
             for (group, leaf), gradient in zip(leaves.items(), gradients, strict=True):
                 attack[group] = self._climb(leaf.detach(), gradient, clean[group], relaxation, radius)
         with torch.no_grad():
