@@ -21,8 +21,9 @@ from poise.report.tables import history_table
 from poise.spaces import SPACES
 from poise.supernet.choice import Choice
 from poise.workflow.diagnose import _of_result
+from poise.workflow.plan import dry_run
 from poise.workflow.prepare import Preparation
-from poise.workflow.search import clone, dry_run
+from poise.workflow.search import clone
 from poise.workflow.show import show_search
 
 TINY: dict[str, Any] = {

@@ -23,8 +23,8 @@ from poise.engine.keeper import Watch
 from poise.engine.language import evaluate_text
 from poise.report.progress import epoch_line
 from poise.workflow.language import TrainedLanguageModel
+from poise.workflow.plan import dry_run
 from poise.workflow.prepare import Preparation
-from poise.workflow.search import dry_run
 
 SETTINGS: dict[str, Any] = {
     "search.epochs": 2, "search.batch_size": 4, "search.text.sequence": 6, "search.weights.learning_rate": 1.0,

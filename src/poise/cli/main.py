@@ -121,6 +121,7 @@ def search(
     from poise.config import dump, parse_override, parse_target, resolve
     from poise.engine.keeper import Watch
     from poise.report.progress import Reporter
+    from poise.workflow import plan
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
 
@@ -135,7 +136,7 @@ def search(
         typer.echo(dump(settings), nl=False)
         return
     if dry_run:
-        _show_plan(work.dry_run(settings))
+        _show_plan(plan.dry_run(settings))
         return
     folder = (
         out

@@ -27,8 +27,9 @@ from poise.spaces.space import genotype_of, holds, kept_of
 from poise.supernet.groups import ChoiceGroup, one_hot
 from poise.workflow.contest.job import CONTESTANTS, OWN, Job
 from poise.workflow.contest.stopwatch import Stopwatch
+from poise.workflow.plan import dry_run
 from poise.workflow.prepare import Preparation
-from poise.workflow.search import SearchResult, choose, dry_run
+from poise.workflow.search import SearchResult, choose
 from poise.workflow.search import run as run_search
 from poise.workflow.select import select
 from poise.workflow.stages import at_the_end
