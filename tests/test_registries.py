@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -116,6 +118,17 @@ def test_a_file_that_cannot_be_read_is_imported(tmp_path: Path, monkeypatch: pyt
 
 
 THINGS: Registry[Any] = Registry("thing", "things_of_a_test", "THINGS.add")
+
+
+@pytest.mark.parametrize("ask", [lambda things: "one" in things, lambda things: things["one"] is None])
+def test_what_a_plugin_adds_is_there_at_the_first_question(
+    ask: Callable[[Registry[Any]], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    things: Registry[Any] = Registry("thing", "poise.workflow", "THINGS.add")
+    plugin = SimpleNamespace(load=lambda: things.add("one", "One.")(None))
+    monkeypatch.setattr("poise.registry.entry_points", lambda group: [plugin])
+    monkeypatch.setattr("poise.registry._sources", lambda package: ())
+    assert ask(things)
 
 
 def test_poise_has_every_name_it_promises() -> None:

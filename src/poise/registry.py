@@ -108,7 +108,7 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._items or name in self._read()
+        return name in self._read() or name in self._items  # in this order: reading also loads plugins
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted({*self._read(), *self._items}))
