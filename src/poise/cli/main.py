@@ -116,7 +116,7 @@ def search(
     """Search for an architecture, select a genotype, save the run."""
     from poise.workflow.early import check_search
 
-    check_search(space, method, preset, config, data)
+    check_search(space, method, preset, config, None if print_config else data)  # which may be prepared elsewhere
     from poise.cli.signals import asked_to_stop
     from poise.config import dump, parse_override, parse_target, resolve
     from poise.engine.keeper import Watch
