@@ -89,5 +89,5 @@ def start(plugin: Path, *words: str) -> subprocess.Popen[str]:
 def poise(plugin: Path, *words: str) -> tuple[int, str, str]:
     """The command line's exit code and what it said."""
     process = start(plugin, *words)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=1200)
     return process.returncode, out, err

@@ -101,7 +101,7 @@ def test_stopped_by_a_signal(plugin: Path, tmp_path: Path) -> None:
     while not any(out.glob("runs/*/*/search/run.json")) and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 75, err
     assert err.splitlines() == [f"poise: stopped; saved; to go on: poise resume {out}"]
     assert len(results(out)) < 4

@@ -91,8 +91,8 @@ def test_version(poise: Poise) -> None:
 def test_the_shell_completes_commands_and_options() -> None:
     environment = os.environ | {"_POISE_COMPLETE": "complete_bash", "COMP_WORDS": "poise sea", "COMP_CWORD": "1"}
     words = [sys.executable, "-m", "poise"]
-    found = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert found.stdout.split() == ["search"]
     environment |= {"COMP_WORDS": "poise search --lat", "COMP_CWORD": "2"}
-    found = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    found = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert found.stdout.split() == ["--latency-table"]

@@ -74,7 +74,7 @@ def python(arguments: list[str], folder: Path, source: Path | None = None) -> su
     if source is not None:
         environment["PYTHONPATH"] = str(source)
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
     )
 
 

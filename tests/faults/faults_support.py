@@ -37,7 +37,7 @@ LONG = TINY | {"search.epochs": 8}
 """A search of some seconds: time to be stopped in."""
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which a process counts as hanging."""
 
 
