@@ -111,7 +111,7 @@ def take_apart(operation: nn.Module, source: Source) -> Part | None:
 
     Raises `Refused` for an operation whose output has not the shape of what its edge ends in.
     """
-    feature = intact(operation, operation, source.x)
+    feature = intact(operation, source.x)
     shape = source.x[:, :, :: source.stride, :: source.stride].shape
     if not isinstance(feature, Tensor) or feature.shape != shape:
         raise Refused(f"{type(operation).__name__} puts out {described(feature)} on its edge, expected {list(shape)}")

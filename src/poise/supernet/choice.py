@@ -41,7 +41,7 @@ def _mixed(candidates: Sequence[tuple[str, nn.Module]], weights: Tensor, *inputs
     total: Tensor | None = None
     for index in used or [0]:
         name, module = candidates[index]
-        output = intact(module, module, *inputs, **options)
+        output = intact(module, *inputs, **options)
         _check_output(name, output, first)
         first = first or (name, output)
         term = weights[index] * output

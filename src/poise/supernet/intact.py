@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from poise.errors import Refused
@@ -21,33 +21,52 @@ KNOWN = "_poise_writes"
 """The attribute that keeps what was found out about a module: mode (training or not) -> whether it writes."""
 
 
-def intact(module: nn.Module, call: Callable[..., Any], *inputs: Any, **options: Any) -> Any:
-    """``call(*inputs, **options)``, a call of ``module``, with all tensors that it is given left as they are.
+def intact(module: nn.Module, *inputs: Any, **options: Any) -> Any:
+    """``module(*inputs, **options)``, with all tensors that it is given left as they are.
 
-    A module that writes into them gets copies. Whether it does shows at its first call in each mode (training,
-    evaluation), which gets copies in any case: after that the others cost none.
+    A module that writes into them gets copies. Whether it does is tried out before its first call in each mode
+    (training, evaluation), see `_writes`: all its calls are then alike to the last bit, and the others cost none.
 
     Raises:
-        Refused: the module writes now, and did not at its first call.
+        Refused: the module writes now, and did not when it was tried.
     """
+    if torch.is_inference_mode_enabled() or any(tensor.is_inference() for tensor in _tensors(inputs, options)):
+        inputs, options = copied(inputs, options)  # nothing tells here whether it writes
+        return module(*inputs, **options)
     known: dict[bool, bool] = module.__dict__.setdefault(KNOWN, {})
     mode = module.training
-    given = _tensors(inputs, options)
-    inference = torch.is_inference_mode_enabled() or any(tensor.is_inference() for tensor in given)  # writes unknown
-    if inference or known.get(mode, True):
+    if mode not in known:
+        known[mode] = _writes(module, inputs, options)
+    if known[mode]:
         inputs, options = copied(inputs, options)
-        given = _tensors(inputs, options)
-    if inference:
-        return call(*inputs, **options)
+        return module(*inputs, **options)
+    given = _tensors(inputs, options)
     before = [tensor._version for tensor in given]
-    output = call(*inputs, **options)
-    writes = [tensor._version for tensor in given] != before
-    if writes and not known.setdefault(mode, writes):
+    output = module(*inputs, **options)
+    if [tensor._version for tensor in given] != before:
         raise Refused(
             f"{type(module).__name__} writes into what it is given, which it did not at first; let it work on a copy"
         )
-    known.setdefault(mode, writes)
     return output
+
+
+def _writes(module: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> bool:
+    """Whether a module writes into what it is given, tried on copies: buffers and random numbers stay as they are, and
+    no gradient learns of it. True of a `torch.jit.ScriptModule`, which cannot be tried so."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return True
+    devices = [tensor.device for tensor in _tensors(inputs, options) if tensor.device.type == "cuda"]
+    cache = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)  # it would hand on weights without gradients
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+            inputs, options = copied(inputs, options)
+            given = _tensors(inputs, options)
+            before = [tensor._version for tensor in given]
+            functional_call(module, {name: value.clone() for name, value in module.named_buffers()}, inputs, options)
+            return [tensor._version for tensor in given] != before
+    finally:
+        torch.set_autocast_cache_enabled(cache)
 
 
 def copied(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from poise.genotype import checked_name
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 from poise.supernet.inputs import Answer
-from poise.supernet.intact import intact
 
 
 class Supernet(Protocol):
@@ -105,5 +103,5 @@ class ModuleSupernet(nn.Module):
             for layer, path in enumerate(paths)
         }
         # A loss may be called again with the same images, so a module that works in place must not change them.
-        logits: Tensor = intact(self, partial(functional_call, self.module, rows), images)
+        logits: Tensor = functional_call(self.module, rows, (images.clone(),))
         return logits
