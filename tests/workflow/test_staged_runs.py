@@ -65,7 +65,7 @@ def test_a_run(found: poise.SearchResult) -> None:
     assert cell_figure(found.genotype, space.groups)
     table = history_table(RunFolder(found.folder).history())
     assert [column.header for column in table.columns][:2] == ["epoch", "stage"]
-    assert [str(cell) for cell in table.columns[1].cells] == ["0", "1", "2"]
+    assert [str(cell) for cell in table.columns[1].cells] == ["1", "2", "3"]
 
 
 def test_a_finished_run_is_selected_from_and_shown(found: poise.SearchResult) -> None:

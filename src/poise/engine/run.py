@@ -157,7 +157,7 @@ class RunFolder:
     @staticmethod
     def kind_of(path: Path) -> str | None:
         """``search``, ``train``, or None if there is no run, or one that was killed before it began."""
-        if not all((path / name).is_file() for name in ("run.json", "config.yaml")):
+        if not all(os.path.isfile(path / name) for name in ("run.json", "config.yaml")):  # False if it cannot be
             return None
         return str(RunFolder(path).read_json("run.json").get("kind"))
 
