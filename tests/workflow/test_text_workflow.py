@@ -275,7 +275,7 @@ def test_the_command_line(
     assert "perplexity" in text
     code, text = poise_says("show", str(trained.folder))
     assert code == 0
-    assert "valid_perplexity" in text
+    assert "valid perplexity" in text
     code, text = poise_says("search", "--data", str(folder), "--space", "darts", "--out", str(tmp_path / "no"))
     assert code == 2
     assert "is for images, but text is text" in text
