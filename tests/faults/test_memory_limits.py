@@ -214,8 +214,10 @@ def test_memory_that_runs_out_anywhere_else_is_one_line_too(
 
 
 @pytest.mark.parametrize("option", [[], ["--auto-batch"]])
-def test_the_command_line_passes_it_on(option: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_passes_it_on(option: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
+    (tmp_path / "genotype.json").write_text(CHAIN.to_json())
+    monkeypatch.chdir(tmp_path)
 
     def work(*arguments: object, **named: Any) -> None:
         given.update(named)
