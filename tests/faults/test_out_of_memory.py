@@ -15,8 +15,11 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 LIMITED = """
 import resource, sys
 from pathlib import Path
+import matplotlib.pyplot, numpy, pyarrow.parquet, scipy.stats  # what is loaded on first use takes of the room as well
 import poise
 from poise.engine.events import Started
+
+numpy.ones((256, 256)) @ numpy.ones((256, 256))  # so do the buffers of its first product
 
 def limit(event):
     if isinstance(event, Started):
