@@ -17,6 +17,7 @@ from poise.genotype import Genotype
 from poise.spaces import ModuleSpace, Task
 from poise.spaces.execution import Source, mixed_node
 from poise.supernet.choice import Choice, mixed_sum
+from poise.supernet.intact import intact
 from poise.supernet.supernet import ModuleSupernet
 
 TASK = Task(1, (2, 2), 2)
@@ -260,3 +261,16 @@ def test_operations_of_others_put_out_what_their_edge_ends_in(made: Callable[[Te
     source = Source(torch.randn(2, 3, 4, 4), 1, training=True)
     with pytest.raises(Refused, match=r"Call puts out .* on its edge, expected \[2, 3, 4, 4\]"):
         mixed_node([(nn.ModuleList([Call(made), nn.Tanh()]), source)], torch.tensor([[0.5, 0.5]]))
+
+
+def test_being_tried_leaves_nothing_behind() -> None:
+    """Neither in running statistics nor in random numbers, nor anywhere in what is computed."""
+    norm, dropout = nn.BatchNorm1d(2), nn.Dropout(0.5)
+    x = torch.tensor([[1.0, 2.0], [3.0, 6.0]])
+    intact(norm, x)
+    assert norm.num_batches_tracked == 1
+    assert torch.allclose(norm.running_mean, torch.tensor([0.2, 0.4]))
+    torch.manual_seed(3)
+    first = intact(dropout, x)
+    torch.manual_seed(3)
+    assert torch.equal(first, intact(dropout, x))
