@@ -13,11 +13,11 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from poise.bench.protocol import PROTOCOLS
-from poise.cli import progress
 from poise.engine.events import EpochEnded, Started, Stepped
 from poise.engine.lock import locked
 from poise.engine.run import SELECTION, RunFolder
 from poise.errors import Refused
+from poise.report import progress
 from poise.report.duration import duration
 from poise.report.progress import Reporter
 from poise.report.tables import number

@@ -87,7 +87,7 @@ def test_a_stage_that_cannot_be_read_is_refused(whole: Path, tmp_path: Path) -> 
     for wrong, message in (
         ("{", "not valid JSON"),
         ({**good, "version": 2}, "not of a run that this poise can read"),
-        ({**good, "stage": 3}, "no stage 3"),
+        ({**good, "stage": 3}, "no stage 4"),
         ({**good, "stage": "2"}, "does not say which stage"),
         ({**good, "narrowing": {"cell": [1]}}, "does not say which stage"),
         ({**good, "narrowing": {"cell": {**good["narrowing"]["cell"], "0->1": row[:1]}}}, "2 are needed"),
