@@ -39,7 +39,7 @@ from poise.methods import (
     WarmUp,
     ZeroOne,
 )
-from poise.methods.slots import Progress
+from poise.methods.slots import Progress, Relaxed
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.race import Standing
@@ -459,8 +459,8 @@ def test_a_slot_of_ones_own_works_without_touching_anything() -> None:
         weight: float
         kind: ClassVar[str] = "skips"
 
-        def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-            return self.weight * torch.stack([values[:, 1].sum() for values in probabilities.values()]).sum()
+        def __call__(self, relaxed: Relaxed) -> Tensor:
+            return self.weight * torch.stack([values[:, 1].sum() for values in relaxed.probabilities.values()]).sum()
 
     @dataclass(frozen=True)
     class Uniform:

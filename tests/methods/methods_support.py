@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poise.methods.slots import Descent
+from poise.methods.slots import Descent, Progress, Relaxed
 from poise.supernet.groups import ChoiceGroup, Row, expand
 
 ROWS = (Row("a", ("x", "y", "z")), Row("b", ("x", "y", "z")))
@@ -33,6 +33,11 @@ def smooth_weights(groups: tuple[ChoiceGroup, ...] = GROUPS) -> dict[str, Tensor
 def smooth_mixture(groups: tuple[ChoiceGroup, ...] = GROUPS) -> dict[str, Tensor]:
     """Softmax weights, one copy per layer."""
     return expand({g.name: draw(*g.shape, seed=50 + i).softmax(-1) for i, g in enumerate(groups)}, groups)
+
+
+def relaxed(probabilities: Mapping[str, Tensor]) -> Relaxed:
+    """What a penalty sees at the beginning of a search, to which only these matter."""
+    return Relaxed({name: values.logit() for name, values in probabilities.items()}, probabilities, Progress(0, 1))
 
 
 class SmoothLoss:

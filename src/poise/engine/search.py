@@ -25,7 +25,7 @@ from poise.engine.streams import at_stage, seed_of, stream
 from poise.errors import Refused
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
-from poise.methods.slots import Descent, Loss, Progress, Reports
+from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
 from poise.supernet.inputs import pace_of
@@ -248,7 +248,7 @@ class Searcher:
         found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
         size = torch.stack([values.norm() for values in found.layers.values()]).norm()
         self._check(step, "alphas", found.loss, size, lambda: _by_layer(found.layers))
-        penalty = self.method.penalty({group.name: probabilities[group.name] for group in decided(self.groups)})
+        penalty = self.method.penalty(Relaxed.of(self.groups, self.alphas, probabilities, step.progress))
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
         for alphas, gradient in zip(
@@ -306,9 +306,9 @@ class Searcher:
 
     def _record(self, progress: Progress, learning_rate: float, sums: Sums) -> dict[str, Any]:
         probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
-        penalty = self.method.penalty
-        chosen = {group.name: probabilities[group.name] for group in decided(self.groups)}
-        more = penalty.report(chosen) if isinstance(penalty, Reports) else {}
+        alphas = {name: values.detach().cpu() for name, values in self.alphas.items()}
+        penalty, relaxed = self.method.penalty, Relaxed.of(self.groups, alphas, probabilities, progress)
+        more = penalty.report(relaxed) if isinstance(penalty, Reports) else {}
         record: dict[str, Any] = {
             "epoch": progress.epoch,
             "train_loss": sums.mean("train_loss"),
@@ -321,7 +321,7 @@ class Searcher:
             "skip_share": skip_share(probabilities, self.groups),
             "penalty": sums.mean("penalty"),
             **more,
-            "alphas": {name: values.detach().cpu().tolist() for name, values in self.alphas.items()},
+            "alphas": {name: values.tolist() for name, values in alphas.items()},
         }
         for name, batches in (("train", self.training), ("search", self.searching)):
             loss = record[f"{name}_loss"]

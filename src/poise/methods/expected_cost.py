@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.methods.slots import fills
+from poise.methods.slots import Relaxed, fills
 from poise.supernet.costs import Costs, CostsOf, CostTarget
 from poise.supernet.groups import ChoiceGroup
 
@@ -61,7 +61,7 @@ class ExpectedCost:
         found.check(self.target)
         return KnownCost(self, found)
 
-    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
+    def __call__(self, relaxed: Relaxed) -> Tensor:
         raise Refused("the expected cost does not know what networks cost; bind the method first: method.bound(costs)")
 
 
@@ -82,10 +82,10 @@ class KnownCost:
         """The same for other costs."""
         return self.penalty.bound(costs)
 
-    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-        distance = self.costs.expected(probabilities) / self.penalty.target - 1
+    def __call__(self, relaxed: Relaxed) -> Tensor:
+        distance = self.costs.expected(relaxed.probabilities) / self.penalty.target - 1
         return self.penalty.weight * distance.abs()
 
-    def report(self, probabilities: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    def report(self, relaxed: Relaxed) -> Mapping[str, Any]:
         """``expected_cost``: its metric and value."""
-        return {"expected_cost": {self.penalty.metric: float(self.costs.expected(probabilities).detach())}}
+        return {"expected_cost": {self.penalty.metric: float(self.costs.expected(relaxed.probabilities).detach())}}

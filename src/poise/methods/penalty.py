@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.methods.slots import HasConflict, Penalty, Reports, fills
+from poise.methods.slots import HasConflict, Penalty, Relaxed, Reports, fills
 from poise.supernet.costs import CostsOf, CostTarget, bound, cost_target
 from poise.supernet.groups import ChoiceGroup
 
@@ -22,8 +22,8 @@ class NoPenalty:
 
     kind: ClassVar[str] = "none"
 
-    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-        return next(iter(probabilities.values())).new_zeros(())
+    def __call__(self, relaxed: Relaxed) -> Tensor:
+        return next(iter(relaxed.probabilities.values())).new_zeros(())
 
 
 @fills("penalty")
@@ -54,8 +54,8 @@ class ZeroOne:
             None if method.trains_alphas(epochs) else "the zero-one loss acts on alphas, which this method never trains"
         )
 
-    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-        distance = torch.cat([values.flatten() for values in probabilities.values()]) - 0.5
+    def __call__(self, relaxed: Relaxed) -> Tensor:
+        distance = torch.cat([values.flatten() for values in relaxed.probabilities.values()]) - 0.5
         return -self.weight * (distance.square() if self.norm == "l2" else distance.abs()).mean()
 
 
@@ -84,10 +84,10 @@ class Sum:
         """The sum of the terms, knowing what networks cost."""
         return Sum(tuple(bound(term, costs) for term in self.terms))
 
-    def report(self, probabilities: Mapping[str, Tensor]) -> Mapping[str, Any]:
+    def report(self, relaxed: Relaxed) -> Mapping[str, Any]:
         """What the terms report."""
-        found = [term.report(probabilities) for term in self.terms if isinstance(term, Reports)]
+        found = [term.report(relaxed) for term in self.terms if isinstance(term, Reports)]
         return {name: value for report in found for name, value in report.items()}
 
-    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor:
-        return torch.stack([term(probabilities) for term in self.terms]).sum()
+    def __call__(self, relaxed: Relaxed) -> Tensor:
+        return torch.stack([term(relaxed) for term in self.terms]).sum()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from poise import registries
 from poise.registry import Registry
-from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing
+from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, decided
 
 SLOTS: dict[str, Registry[type]] = registries.SLOTS
 """Slot -> kind -> class."""
@@ -135,18 +135,42 @@ class Alignment(Protocol):
     ) -> WeightGradient: ...
 
 
-class Penalty(Protocol):
-    """``relaxed alphas -> scalar``, added to the search loss; group -> ``p [rows, candidates]``."""
+@dataclass(frozen=True)
+class Relaxed:
+    """Where the alphas of a search stand, as a penalty sees them: of the groups that genotypes decide.
 
-    def __call__(self, probabilities: Mapping[str, Tensor]) -> Tensor: ...
+    ``alphas``: group -> ``α [rows, candidates]``; ``probabilities``: group -> ``p``, what the relaxation, and a
+    selection that is tuning, make of them.
+    """
+
+    alphas: Mapping[str, Tensor]
+    probabilities: Mapping[str, Tensor]
+    progress: Progress
+
+    @staticmethod
+    def of(
+        groups: Sequence[ChoiceGroup],
+        alphas: Mapping[str, Tensor],
+        probabilities: Mapping[str, Tensor],
+        progress: Progress,
+    ) -> Relaxed:
+        """Those of the groups that genotypes decide."""
+        names = [group.name for group in decided(groups)]
+        return Relaxed({name: alphas[name] for name in names}, {name: probabilities[name] for name in names}, progress)
+
+
+class Penalty(Protocol):
+    """``alphas, relaxed, and the progress -> scalar``, added to the search loss."""
+
+    def __call__(self, relaxed: Relaxed) -> Tensor: ...
 
 
 @runtime_checkable
 class Reports(Protocol):
     """A penalty that has more to tell than its value, for the record of every epoch."""
 
-    def report(self, probabilities: Mapping[str, Tensor]) -> Mapping[str, Any]:
-        """Entries of the record; group -> ``p [rows, candidates]``."""
+    def report(self, relaxed: Relaxed) -> Mapping[str, Any]:
+        """Entries of the record."""
         ...
 
 
