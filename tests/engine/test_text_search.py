@@ -48,11 +48,11 @@ def test_the_training_loss_has_the_regularisers_and_the_record_has_not() -> None
         batch, labels = next(text_batches(60, stream_of_text, 1).epoch(stream(0, "x")))
         loss = loss_of(found, batch, labels)
         value = loss(mixture, track=True)
-        assert loss.entropy is not None
+        assert loss.plain is not None
         if stream_of_text == SEARCH:
-            assert float(value.detach()) == float(loss.entropy)
+            assert float(value.detach()) == float(loss.plain)
         else:
-            assert float(value.detach()) > float(loss.entropy) + 1e-4
+            assert float(value.detach()) > float(loss.plain) + 1e-4
         assert loss.hits is not None
         assert loss.hits.shape == labels.shape
         assert float(loss.accuracy) == pytest.approx(float(loss.hits.double().mean()))

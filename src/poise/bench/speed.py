@@ -19,7 +19,6 @@ from poise.bench.memory import peak_megabytes
 from poise.bench.textbook import Textbook
 from poise.data import Augmentation, Batches, Images
 from poise.engine.device import Place
-from poise.engine.loss import BatchLoss
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.engine.streams import seeded
@@ -131,7 +130,7 @@ class _Bench:
 
     def passes(self) -> None:
         """Forward and backward with respect to the weights."""
-        loss = BatchLoss(self.searcher.supernet, *next(self.batches.ordered()), 0, self.place)
+        loss = self.searcher.loss(*next(self.batches.ordered()), 0)
         mixture = {name: values.detach() for name, values in self.searcher.mixture().items()}
         value = loss(mixture, track=True)
         torch.autograd.grad(value, list(self.searcher.weights.values()), allow_unused=True)

@@ -10,7 +10,6 @@ import torch
 
 from poise.data.batched import Batched
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
-from poise.engine.loss import BatchLoss
 from poise.engine.streams import seed_of
 from poise.methods.alignment import aligned_groups, mean_alignment
 
@@ -49,8 +48,7 @@ class Alignment:
             subject.tick(3)
             if len(labels) == 1 and number > 0:
                 continue  # batch statistics need more than one image
-            seed = seed_of(searcher.seed, "alignment", half, number)
-            loss = BatchLoss(searcher.supernet, images, labels, seed, searcher.place)
+            loss = searcher.loss(images, labels, seed_of(searcher.seed, "alignment", half, number))
             # A leaf of its own for every layer, not a view of shared alphas.
             mixture = {name: values.detach().clone().requires_grad_() for name, values in searcher.mixture().items()}
             layers = torch.autograd.grad(loss(mixture, weights), [mixture[name] for name in names])

@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
-from poise.engine.loss import BatchLoss
 from poise.engine.streams import seed_of
 from poise.selection.magnitude import by_magnitude
 from poise.supernet.groups import expand, one_hot
@@ -46,9 +45,7 @@ class Discretisation:
                 continue  # batch statistics need more than one image
             images += len(labels)
             for mixture, total in zip(mixtures, sums, strict=True):
-                loss = BatchLoss(
-                    searcher.supernet, batch, labels, seed_of(searcher.seed, "measure", number), searcher.place
-                )
+                loss = searcher.loss(batch, labels, seed_of(searcher.seed, "measure", number))
                 value = float(loss(mixture))
                 total += torch.tensor([float(loss.correct), value * len(labels)], dtype=torch.float64)
                 subject.tick(1)

@@ -31,7 +31,7 @@ class SearchLoss:
         self._searcher = searcher
         self._tick = tick
         self._losses = [
-            BatchLoss(searcher.supernet, images, labels, seed_of(searcher.seed, "eigenvalue", number), searcher.place)
+            searcher.loss(images, labels, seed_of(searcher.seed, "eigenvalue", number))
             for number, (images, labels) in enumerate(islice(searcher.searching.ordered(), batches))
             if len(labels) > 1 or number == 0  # batch statistics need more than one image
         ]

@@ -18,8 +18,8 @@ from torch.func import functional_call
 
 from poise.data.batched import Batched
 from poise.engine.device import Place
-from poise.engine.loss import BatchLoss
 from poise.engine.memory import freed_bytes
+from poise.engine.objective import Objective
 from poise.engine.search import Searcher
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seeded
@@ -70,17 +70,18 @@ def search_step(searcher: Searcher) -> Step:
     """The step of a search."""
 
     def forward(count: int) -> Tensor:
-        loss = BatchLoss(searcher.supernet, *searcher.training.first(count), 0, searcher.place)
-        return loss(searcher.mixture())
+        return searcher.loss(*searcher.training.first(count), 0)(searcher.mixture())
 
     weights = list(searcher.supernet.parameters())
     return Step("search.batch_size", searcher.training.batch_size, searcher.place, forward, weights)
 
 
-def training_step(network: nn.Module, settings: TrainSettings, batches: Batched, place: Place) -> Step:
+def training_step(
+    network: nn.Module, settings: TrainSettings, batches: Batched, place: Place, objective: Objective | None = None
+) -> Step:
     """The step of a retraining, in its last epoch, when drop-path is at its strongest. ``network`` is moved to its
     place."""
-    step = Forward(place.put(network), settings, place)
+    step = Forward(place.put(network), settings, place, objective)
 
     def forward(count: int) -> Tensor:
         modes = [(module, module.training) for module in step.modules()]

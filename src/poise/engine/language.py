@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from poise.data.text_batches import TextBatches, perplexity
 from poise.engine.checkpoint import State
@@ -34,6 +33,7 @@ from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
+from poise.engine.objective import CLASSES, Objective, measured
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
@@ -52,6 +52,7 @@ class LanguageTrainer:
         place: device and precision.
         seed: of every random stream.
         rate: multiplies the learning rate.
+        objective: what the network is trained and measured by.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LanguageTrainer:
         place: Place,
         seed: int,
         rate: float = 1.0,
+        objective: Objective = CLASSES,
     ) -> None:
         self.network = place.put(network).train()
         self.settings = settings
@@ -71,6 +73,7 @@ class LanguageTrainer:
         self.place = place
         self.seed = seed
         self.rate = rate
+        self.objective = objective
         form = settings.weights
         self.weights = dict(network.named_parameters())
         self.optimizer = torch.optim.SGD(
@@ -86,7 +89,7 @@ class LanguageTrainer:
         """One step on a piece that starts from `hidden`, which then is the piece's last hidden state."""
         with seeded(seed, self.place.device), self.place.autocast():
             logits, hidden, extra = self.network(tokens, self.hidden)
-        loss = F.cross_entropy(self.place.float(logits), labels)
+        loss = self.objective.loss(self.place.float(logits), labels)
         total = loss if extra is None else loss + self.place.float(extra)
         gradients = dict(zip(self.weights, torch.autograd.grad(total, list(self.weights.values())), strict=True))
         norm = nn.utils.get_total_norm(gradients.values())
@@ -131,7 +134,7 @@ class LanguageTrainer:
         """The validation loss of the weights that count, after the epochs in ``history``. Keeps them if they are the
         best so far, and lets averaging begin if it is time."""
         counting = self.counting()
-        loss = evaluate_text(self.network, self.valid, self.place, counting)["loss"]
+        loss = evaluate_text(self.network, self.valid, self.place, counting, self.objective)["loss"]
         before = [record["valid_loss"] for record in history]
         if not self.best or loss < min(before, default=float("inf")):
             self.best = counting
@@ -185,11 +188,12 @@ def train_text(
     listen: Listener = ignore,
     keeper: Keeper | None = None,
     rate: float = 1.0,
+    objective: Objective = CLASSES,
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place, from the keeper's start on, and leave it with the weights that were best on the
     validation text; returns one record per epoch. Raises `Refused` if the loss diverged."""
     keeper = keeper or Keeper()
-    trainer = LanguageTrainer(network, settings, training, valid, place, seed, rate)
+    trainer = LanguageTrainer(network, settings, training, valid, place, seed, rate, objective)
     found = keeper.take()
     history: list[dict[str, Any]] = list(found.facts.get("history", []))
     first, spent = found.facts.get("step", 0), found.facts.get("seconds", 0.0)
@@ -221,7 +225,9 @@ def train_text(
     return history
 
 
-def text_step(network: nn.Module, settings: TrainSettings, batches: TextBatches, place: Place) -> Step:
+def text_step(
+    network: nn.Module, settings: TrainSettings, batches: TextBatches, place: Place, objective: Objective = CLASSES
+) -> Step:
     """The step of a retraining, as far as its memory goes. ``network`` is moved to its place."""
     place.put(network)
 
@@ -234,7 +240,7 @@ def text_step(network: nn.Module, settings: TrainSettings, batches: TextBatches,
                 logits, _, extra = network(piece.tokens)
         finally:
             network.train(mode)
-        loss = F.cross_entropy(place.float(logits), labels)
+        loss = objective.loss(place.float(logits), labels)
         return loss if extra is None else loss + extra
 
     return Step("train.batch_size", settings.batch_size, place, forward, list(network.parameters()))
@@ -242,7 +248,11 @@ def text_step(network: nn.Module, settings: TrainSettings, batches: TextBatches,
 
 @torch.no_grad()
 def evaluate_text(
-    network: nn.Module, batches: TextBatches, place: Place, weights: Mapping[str, Tensor] | None = None
+    network: nn.Module,
+    batches: TextBatches,
+    place: Place,
+    weights: Mapping[str, Tensor] | None = None,
+    objective: Objective = CLASSES,
 ) -> dict[str, float]:
     """Mean ``loss`` in nats, ``perplexity`` and ``accuracy`` of the next word over a text, in evaluation mode.
 
@@ -250,19 +260,13 @@ def evaluate_text(
     network's own.
     """
     network.eval()
-    given = dict(weights) if weights else {}
-    total, correct, words = 0.0, 0, 0
-    hidden: Tensor | None = None
-    for tokens, labels in _in_order(batches):
-        with place.autocast():
-            logits, hidden, _ = functional_call(network, given, (tokens, hidden))
-        total += float(F.cross_entropy(place.float(logits), labels, reduction="sum"))
-        correct += int((logits.argmax(dim=1) == labels).sum())
-        words += len(labels)
-    loss = total / words
-    return {"perplexity": perplexity(loss), "loss": loss, "accuracy": correct / words}
 
+    def answers() -> Iterator[tuple[Tensor, Tensor]]:
+        hidden: Tensor | None = None
+        for piece, labels in batches.ordered():
+            with place.autocast():
+                logits, hidden, _ = functional_call(network, dict(weights or {}), (piece.tokens, hidden))
+            yield place.float(logits), labels
 
-def _in_order(batches: TextBatches) -> Iterator[tuple[Tensor, Tensor]]:
-    for piece, labels in batches.ordered():
-        yield piece.tokens, labels
+    found = measured(answers(), objective)
+    return {"perplexity": perplexity(found["loss"]), **found}

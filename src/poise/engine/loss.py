@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from poise.engine.device import Place
+from poise.engine.objective import CLASSES, Objective
 from poise.engine.streams import seeded
 from poise.methods.slots import Loss
 from poise.supernet.groups import Mixture
@@ -18,20 +18,27 @@ from poise.supernet.inputs import Answer, Carries
 
 
 class BatchLoss:
-    """The mean cross-entropy of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
+    """The objective of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
 
     Every call draws the same random numbers (dropout, noise), so the same arguments give the same number. Only a call
     with ``track`` updates running statistics: all others work on copies of the buffers.
 
     ``skip_dropout`` is the rate of dropout on skip connections in training mode; above 0 the supernet must know of it.
 
-    The call that counts is the tracked one, or else the first. It leaves ``hits``, ``[batch]`` bool, and their number
-    ``correct``: the images (the words of a text) that it classified correctly; and ``entropy``, its mean cross-entropy,
-    without the regularisers that a supernet may add to the loss.
+    The call that counts is the tracked one, or else the first. It leaves ``hits``, ``[predictions]`` bool, and their
+    number ``correct``: the images (the words of a text) that it classified correctly; and ``plain``, its loss without
+    the regularisers that a supernet may add.
     """
 
     def __init__(
-        self, supernet: nn.Module, inputs: Any, labels: Tensor, seed: int, place: Place, skip_dropout: float = 0.0
+        self,
+        supernet: nn.Module,
+        inputs: Any,
+        labels: Tensor,
+        seed: int,
+        place: Place,
+        skip_dropout: float = 0.0,
+        objective: Objective = CLASSES,
     ) -> None:
         self._supernet = supernet
         # A supernet need not know of dropout to be searched without any.
@@ -40,9 +47,10 @@ class BatchLoss:
         self._labels = labels
         self._seed = seed
         self._place = place
+        self._objective = objective
         self._state: Tensor | None = None
         self.hits: Tensor | None = None
-        self.entropy: Tensor | None = None
+        self.plain: Tensor | None = None
 
     @property
     def correct(self) -> Tensor:
@@ -68,19 +76,20 @@ class BatchLoss:
         exact: bool = False,
     ) -> Tensor:
         answer = self._answer(mixture, weights or {}, track, exact)
-        entropy = F.cross_entropy(self._place.float(answer.logits), self._labels)
+        logits = self._place.float(answer.logits)
+        loss = self._objective.loss(logits, self._labels)
         if track or self.hits is None:
-            self.hits = answer.logits.detach().argmax(dim=1) == self._labels
-            self.entropy = entropy.detach()
+            self.hits = self._objective.hits(logits, self._labels)
+            self.plain = loss.detach()
             self._state = answer.state
-        return entropy if answer.extra is None else entropy + self._place.float(answer.extra)
+        return loss if answer.extra is None else loss + self._place.float(answer.extra)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
         self._supernet.eval()
         try:
             constants = {name: weight.detach() for name, weight in self._supernet.named_parameters()}
             logits = self._answer(mixture, constants, track=True).logits
-            return F.cross_entropy(self._place.float(logits), self._labels)
+            return self._objective.loss(self._place.float(logits), self._labels)
         finally:
             self._supernet.train()
 

@@ -18,6 +18,7 @@ from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, i
 from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss, ChangedLoss
 from poise.engine.moments import moments, set_moments
+from poise.engine.objective import CLASSES, Objective
 from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
 from poise.engine.statistics import mixture_statistics, skip_share
@@ -78,6 +79,7 @@ class Searcher:
         seed: of every random stream.
         alphas: to start from; by default what the relaxation starts with.
         stage: of the method's curriculum.
+        objective: what the supernet is trained and measured by.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Searcher:
         seed: int,
         alphas: Mapping[str, Tensor] | None = None,
         stage: int = 0,
+        objective: Objective = CLASSES,
     ) -> None:
         self.supernet = place.put(supernet).train()
         self.groups = tuple(groups)
@@ -102,6 +105,7 @@ class Searcher:
         self.place = place
         self.seed = seed
         self.stage = stage
+        self.objective = objective
         if alphas is None:
             begin = method.relaxation.initial
             alphas = {g.name: begin(g.shape, stream(seed, *at_stage("alphas", stage), g.name)) for g in self.groups}
@@ -137,6 +141,10 @@ class Searcher:
     def mixture(self) -> Mixture:
         """`probabilities`, one copy per layer."""
         return expand(self.probabilities(), self.groups)
+
+    def loss(self, inputs: Any, labels: Tensor, seed: int, skip_dropout: float = 0.0) -> BatchLoss:
+        """The supernet's loss on one batch."""
+        return BatchLoss(self.supernet, inputs, labels, seed, self.place, skip_dropout, self.objective)
 
     def epoch(
         self,
@@ -176,8 +184,8 @@ class Searcher:
             rate = learning_rate * pace_of(batch[0])
             for group in self.weight_optimizer.param_groups:
                 group["lr"] = rate
-            training = BatchLoss(self.supernet, *batch, seed_of(self.seed, "training", *key), self.place, dropout)
-            search = BatchLoss(self.supernet, *next(searching), seed_of(self.seed, "search", *key), self.place, dropout)
+            training = self.loss(*batch, seed_of(self.seed, "training", *key), dropout)
+            search = self.loss(*next(searching), seed_of(self.seed, "search", *key), dropout)
             for move in moves:
                 move(_Step(training, search, progress, rate, key, sums))
             listen(Stepped(stage, done + number + 1))
@@ -298,7 +306,7 @@ class Searcher:
             weight.grad = found.weights[name] * shrink
         self.weight_optimizer.step()
         step.sums.add(
-            train_loss=training.entropy,
+            train_loss=training.plain,
             train_accuracy=training.accuracy,
             train_alignment=mean_alignment(found.layers, self.groups),
         )

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from poise.data.batched import Batched
+from poise.data.batched import Batched, Passing
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
 from poise.engine.keeper import Keeper
+from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
@@ -26,12 +26,18 @@ from poise.spaces.space import has_heads
 
 
 class Forward(nn.Module):
-    """The forward pass of a training step: a network, its auxiliary head if it has one, and their losses."""
+    """The forward pass of a training step: a network, its auxiliary head if it has one, and their losses.
 
-    def __init__(self, network: nn.Module, settings: TrainSettings, place: Place) -> None:
+    ``objective``: None is cross-entropy with the settings' label smoothing.
+    """
+
+    def __init__(
+        self, network: nn.Module, settings: TrainSettings, place: Place, objective: Objective | None = None
+    ) -> None:
         super().__init__()
         self.network = network
-        self._settings = settings
+        self._auxiliary = settings.auxiliary
+        self.objective = objective or CrossEntropy(settings.label_smoothing)
         self._place = place
 
     def forward(self, images: Tensor, labels: Tensor, drop: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -43,11 +49,11 @@ class Forward(nn.Module):
                 logits, side = self.network(images), None
         loss = total = self._loss(logits, labels)
         if side is not None:
-            total = loss + self._settings.auxiliary * self._loss(side, labels)
+            total = loss + self._auxiliary * self._loss(side, labels)
         return logits, loss, total
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(self._place.float(logits), labels, label_smoothing=self._settings.label_smoothing)
+        return self.objective.loss(self._place.float(logits), labels)
 
 
 def train(
@@ -59,11 +65,13 @@ def train(
     listen: Listener = ignore,
     keeper: Keeper | None = None,
     rate: float = 1.0,
+    objective: Objective | None = None,
 ) -> list[dict[str, Any]]:
     """Train ``network`` in place, from the keeper's start on; returns one record per epoch.
 
     SGD with a scheduled learning rate, clipped gradients, drop-path growing linearly to ``settings.drop_path``, and the
-    auxiliary head's loss times ``settings.auxiliary`` (Liu et al., DARTS, arXiv:1806.09055, appendix A).
+    auxiliary head's loss times ``settings.auxiliary`` (Liu et al., DARTS, arXiv:1806.09055, appendix A). ``objective``
+    is as in `Forward`.
 
     Raises:
         Refused: drop-path or an auxiliary head asked of a network that has neither; the loss diverged.
@@ -71,7 +79,7 @@ def train(
     if not has_heads(network) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
     keeper = keeper or Keeper()
-    forward = Forward(place.put(network), settings, place).train()
+    forward = Forward(place.put(network), settings, place, objective).train()
     named = dict(network.named_parameters())
     parameters = list(named.values())
     weights = settings.weights
@@ -111,7 +119,7 @@ def train(
                 nn.utils.clip_grads_with_norm_(parameters, weights.clip, norm)
                 optimizer.step()
                 losses.append(loss.detach())
-                correct.append((logits.detach().argmax(dim=1) == labels).sum())
+                correct.append(forward.objective.hits(logits, labels).sum())
                 listen(Stepped("train", epoch * steps + step + 1))
 
                 facts = {"step": step + 1, "history": history}
@@ -171,15 +179,15 @@ def _restore(
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, batches: Batched, place: Place) -> dict[str, float]:
+def evaluate(network: nn.Module, batches: Batched, place: Place, objective: Objective = CLASSES) -> dict[str, float]:
     """``accuracy`` in [0, 1] and mean ``loss`` of a network, in evaluation mode, over all images."""
     network.eval()
-    correct, loss, images = 0, 0.0, 0
-    with closing(batches.ordered()) as passing:
-        for batch, labels in passing:
+
+    def answers(passing: Passing) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in passing:
             with place.autocast():
-                logits: Tensor = network(batch)
-            loss += float(F.cross_entropy(place.float(logits), labels, reduction="sum"))
-            correct += int((logits.argmax(dim=1) == labels).sum())
-            images += len(labels)
-    return {"accuracy": correct / images, "loss": loss / images}
+                logits: Tensor = network(images)
+            yield place.float(logits), labels
+
+    with closing(batches.ordered()) as passing:
+        return measured(answers(passing), objective)

@@ -13,7 +13,6 @@ from torch import Tensor
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import EpochEnded, Listener, Noted, Started, ignore
 from poise.engine.keeper import Keeper
-from poise.engine.loss import BatchLoss
 from poise.engine.schedule import cosine
 from poise.engine.search import Searcher, Sums
 from poise.engine.streams import seed_of, stream
@@ -126,7 +125,7 @@ class TrainedSupernet:
             key = seed_of(self._seed, "measure", step)
             found: list[Tensor] = []
             for index in racing:
-                evaluate = BatchLoss(searcher.supernet, batch, labels, key, searcher.place)
+                evaluate = searcher.loss(batch, labels, key)
                 sums[1, index] += evaluate(mixtures[index]) * len(labels)
                 assert evaluate.hits is not None
                 sums[0, index] += evaluate.correct

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 
 from poise.data.batched import Batched
 from poise.engine.device import Place
+from poise.engine.objective import CLASSES
 from poise.engine.streams import seeded
 from poise.errors import Refused
 from poise.spaces.custom import ModuleSpace
@@ -79,7 +79,7 @@ def _try(module: nn.Module, images: Tensor, labels: Tensor, task: Task, place: P
     for path in calls:
         if path not in reached:
             raise Refused(f"{name} never reaches Choice {path!r} in its forward, so there is nothing to search there")
-    loss = F.cross_entropy(place.float(logits), labels)
+    loss = CLASSES.loss(place.float(logits), labels)
     if not loss.requires_grad:
         raise Refused(f"the logits of {name} carry no gradient; does its forward detach them, or say no_grad?")
     try:

@@ -330,7 +330,7 @@ def clone(searcher: Searcher) -> Searcher:
     found = Searcher(
         copy.deepcopy(searcher.supernet), searcher.groups, searcher.method, searcher.settings, searcher.training,
         searcher.searching, searcher.place, searcher.seed, {k: v.detach() for k, v in searcher.alphas.items()},
-        searcher.stage,
+        searcher.stage, searcher.objective,
     )  # fmt: skip
     found.set_alpha_moments(searcher.alpha_moments())
     return found

@@ -16,7 +16,6 @@ from poise.config import override
 from poise.engine.checkpoint import write_durably
 from poise.engine.events import Event, Listener, ignore
 from poise.engine.keeper import Watch
-from poise.engine.loss import BatchLoss
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.streams import seed_of, stream
@@ -163,7 +162,7 @@ def _score(searcher: Searcher, genotype: Genotype, batches: int) -> tuple[float,
     for number, (batch, labels) in enumerate(islice(searcher.searching.ordered(), batches)):
         if len(labels) == 1 and number > 0:
             continue  # batch statistics need more than one image
-        loss = BatchLoss(searcher.supernet, batch, labels, seed_of(0, "ranked", number), searcher.place)
+        loss = searcher.loss(batch, labels, seed_of(0, "ranked", number))
         total += float(loss(mixture)) * len(labels)
         correct += float(loss.correct)
         images += len(labels)
