@@ -81,13 +81,10 @@ def test_however_a_path_is_given(poise: Poise, here: Path, monkeypatch: pytest.M
 
 def test_latency_tables_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "aim.yaml").write_text(
-        "method: {selection: {kind: budget, metric: latency, target: 1.0, table: lat.json}}"
-    )
-    given = "penalty={kind: expected-cost, metric: latency, target: 1.0, table: ../lat.json}"
-    settings = resolve(file=Path("aim.yaml"), overrides=[parse_override(given)], method="darts")
-    assert settings.method["selection"]["table"] == str(tmp_path / "lat.json")
-    assert settings.method["penalty"]["table"] == str(tmp_path.parent / "lat.json")
+    (tmp_path / "aim.yaml").write_text("search: {target: {metric: latency, value: 1.0, table: lat.json}}")
+    for given, folder in (([], tmp_path), (["search.target.table=../lat.json"], tmp_path.parent)):
+        settings = resolve(file=Path("aim.yaml"), overrides=[parse_override(text) for text in given])
+        assert settings.search.target == api.CostTarget("latency", 1.0, str(folder / "lat.json"))
 
 
 def test_a_run_of_before_paths_were_absolute_goes_on_from_its_folder(

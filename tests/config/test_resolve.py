@@ -10,11 +10,13 @@ import pytest
 import yaml
 
 import poise
-from poise.config import dump, override, resolve
+from poise.config import dump, override, parse_override, resolve
 from poise.config.values import build_method, plain
 from poise.errors import Refused
 from poise.methods.preset import METHODS
 from poise.spaces.space import SPACES
+from poise.supernet.costs import CostTarget
+from poise.workflow.prepare import Preparation
 
 
 @pytest.mark.parametrize("preset", ["demo", "small", "paper"])
@@ -234,3 +236,32 @@ def test_a_space_with_the_name_of_another_is_refused() -> None:
 def test_refusals_name_the_setting(overrides: list[tuple[str, Any]], message: str) -> None:
     with pytest.raises(Refused, match=message):
         resolve(method="fair-darts", overrides=overrides)
+
+
+def test_a_cost_target_is_a_setting_of_the_search() -> None:
+    given = [("search.target.metric", "macs"), ("search.target.value", 2e7)]
+    target = CostTarget("macs", 2e7)
+    bare, aimed = (resolve(space="nasbench201", method="darts", cost_target=aim) for aim in (None, target))
+    assert bare.search.target is None
+    assert override(bare, given).search.target == aimed.search.target == target
+    assert override(bare, given).method == bare.method, "no slot changes but with cost_target"
+    assert [aimed.method[slot]["kind"] for slot in ("penalty", "selection")] == ["expected-cost", "budget"]
+    assert resolve(space="nasbench201", method="darts", overrides=given).search.target == target
+    for wrong, message in (
+        ([*given, ("search.target.price", 1)], r"search\.target\.price"),
+        (given[:1], r"search\.target\.value: Field required"),
+        ([*given, ("search.target.metric", "mac")], "did you mean 'macs'"),
+        ([*given, ("search.target.value", -1)], "above 0"),
+    ):
+        with pytest.raises(Refused, match=message):
+            resolve(space="nasbench201", method="darts", overrides=wrong)
+
+
+def test_what_goes_by_a_target_is_refused_without_one() -> None:
+    for slot in ("penalty=expected-cost", "selection=budget", "penalty=[zero-one, expected-cost]"):
+        settings = resolve(space="nasbench201", method="darts", overrides=[parse_override(slot)])
+        with pytest.raises(
+            Refused,
+            match=r"^(expected-cost|budget) goes by what the network .* pass --target-macs",
+        ):
+            Preparation.of(settings)

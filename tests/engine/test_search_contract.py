@@ -21,7 +21,7 @@ from poise.methods.slots import SLOTS
 from poise.selection.perturbation import PerturbationRule
 from poise.spaces import SPACES, TextTask
 from poise.spaces.space import task_kind
-from poise.supernet.costs import Costs
+from poise.supernet.costs import Aim, Costs, CostTarget, aims
 from poise.supernet.groups import decided
 
 KEYS = {
@@ -52,10 +52,6 @@ def costs(groups: Any) -> Costs:
     return Costs("macs", 1.0, chosen, found)
 
 
-def penalised(method: Method) -> bool:
-    return getattr(method.penalty, "cost_target", None) is not None
-
-
 def numbers(value: Any) -> Iterator[float]:
     """Every number of a record; None where a method has no such number."""
     if isinstance(value, dict):
@@ -70,10 +66,8 @@ def numbers(value: Any) -> Iterator[float]:
 
 def run(method: Method, supernet: Any, text: bool = False) -> None:
     """Two epochs of one step (of two on text), so that schedules are past their zero."""
-    target = method.cost_target
-    if target is not None:
-        method = method.bound(lambda target: costs(supernet.groups))
     found = (text_searcher if text else searcher)(method, supernet=supernet, count=6, size=6, epochs=2)
+    found.aim = Aim(CostTarget("macs", 1.5), costs(supernet.groups))
     before = state_of(found)
     needed = getattr(method.guard, "diagnostics", ())
     history = search(found, diagnose=all_of(needed))
@@ -82,7 +76,7 @@ def run(method: Method, supernet: Any, text: bool = False) -> None:
     for record in history:
         also = {f"{half}_{name}" for half in ("train", "search") for name in found.training.also(1.0)}
         known = {name for name in also if record[name.replace("perplexity", "loss")] is not None}
-        known |= {"expected_cost"} if penalised(method) else set()
+        known |= {"expected_cost"} if aims(method.penalty) else set()
         assert set(record) == KEYS | set(needed) | known
         assert all(math.isfinite(number) for number in numbers(record))
         assert set(record["mixture"]) == {group.name for group in found.groups}
@@ -116,7 +110,6 @@ def test_every_method_on_every_space(method: str, space: str) -> None:
 
 
 ARGUMENTS: dict[str, Any] = {
-    "target": lambda: 1.5,
     "terms": lambda: tuple(build("penalty", kind) for kind in SLOTS["penalty"] if kind != "sum"),
 }
 """What a slot value without defaults is built with, by field."""

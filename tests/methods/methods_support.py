@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.methods.slots import Descent, Progress, Relaxed
+from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Row, expand
 
 ROWS = (Row("a", ("x", "y", "z")), Row("b", ("x", "y", "z")))
@@ -35,9 +36,9 @@ def smooth_mixture(groups: tuple[ChoiceGroup, ...] = GROUPS) -> dict[str, Tensor
     return expand({g.name: draw(*g.shape, seed=50 + i).softmax(-1) for i, g in enumerate(groups)}, groups)
 
 
-def relaxed(probabilities: Mapping[str, Tensor]) -> Relaxed:
+def relaxed(probabilities: Mapping[str, Tensor], aim: Aim | None = None) -> Relaxed:
     """What a penalty sees at the beginning of a search, to which only these matter."""
-    return Relaxed({name: values.logit() for name, values in probabilities.items()}, probabilities, Progress(0, 1))
+    return Relaxed({name: values.logit() for name, values in probabilities.items()}, probabilities, Progress(0, 1), aim)
 
 
 class SmoothLoss:

@@ -10,6 +10,7 @@ from torch import Tensor
 from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score
+from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 
 EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4), (3, 4)]
@@ -37,8 +38,10 @@ class Fake:
         score: Callable[[dict[str, Tensor]], Score] | None = None,
         valid: Callable[[Kept], bool] = lambda kept: True,
         seed: int = 0,
+        aim: Aim | None = None,
     ) -> None:
         self.groups = groups
+        self.aim = aim
         self.generator = torch.Generator().manual_seed(seed)
         self.values = {name: torch.as_tensor(value, dtype=torch.float64) for name, value in probabilities.items()}
         self._score = score

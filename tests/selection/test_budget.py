@@ -13,7 +13,7 @@ from poise.selection import Budget, Magnitude
 from poise.spaces import SPACES, Task
 from poise.spaces.counting import cost_of, count
 from poise.spaces.space import genotype_of
-from poise.supernet.costs import Costs
+from poise.supernet.costs import Aim, Costs, CostTarget
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 from selection.selection_fakes import Fake, free
 
@@ -52,9 +52,9 @@ def strength(kept: Kept, values: dict[str, torch.Tensor]) -> float:
     )
 
 
-def chosen(rule: Budget, values: Any, costs: Costs, groups: Any = GROUPS) -> tuple[Kept, list[str]]:
-    trained = Fake(values, groups)
-    return rule.bound(lambda target: costs)(trained), trained.notes
+def chosen(target: float, values: Any, costs: Costs, groups: Any = GROUPS, **settings: Any) -> tuple[Kept, list[str]]:
+    trained = Fake(values, groups, aim=Aim(CostTarget("macs", target), costs))
+    return Budget(**settings)(trained), trained.notes
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -64,7 +64,7 @@ def test_the_strongest_choice_in_the_window(seed: int) -> None:
     for share in (0.2, 0.5, 0.8):
         target = low + share * (high - low)
         inside = [kept for kept in every_choice() if 0.9 * target <= costs.of(kept) <= target]
-        kept, notes = chosen(Budget(target), values, costs)
+        kept, notes = chosen(target, values, costs)
         if inside:
             best = max(inside, key=lambda kept: strength(kept, values))
             assert strength(kept, values) == pytest.approx(strength(best, values), abs=1e-9)
@@ -76,21 +76,21 @@ def test_the_strongest_choice_in_the_window(seed: int) -> None:
 def test_a_budget_that_does_not_bind_changes_nothing(seed: int) -> None:
     values, costs = instance(seed)
     kept = Magnitude()(Fake(values, GROUPS))
-    assert chosen(Budget(costs.of(kept)), values, costs) == (kept, [])
+    assert chosen(costs.of(kept), values, costs) == (kept, [])
 
 
 def test_edges_are_scaled_by_their_weights() -> None:
     scale = ChoiceGroup("cell.2", 3, (Row("2", ("0", "1", "2")),), scales=("cell", (0, 1, 2)))
     values = {"cell": torch.full((3, 3), 0.5), "cell.2": torch.tensor([[0.1, 0.5, 0.4]])}
     costs = Costs("macs", 1.0, (NODE,), {"cell": torch.ones(3, 3, dtype=torch.float64)})
-    assert chosen(Budget(3.0), values, costs, (NODE, scale))[0] == {"cell": ((), (1,), (1,))}
+    assert chosen(3.0, values, costs, (NODE, scale))[0] == {"cell": ((), (1,), (1,))}
 
 
 def test_where_nothing_lies_in_the_window_the_nearest_is_taken_and_said() -> None:
     group = free(["a", "b"], 1)
     costs = Costs("macs", 0.0, (group,), {"cell": torch.tensor([[10.0, 100.0]], dtype=torch.float64)})
     for target, index, share in ((20.0, 0, "10"), (98.0, 1, "100")):
-        kept, notes = chosen(Budget(target), {"cell": [[0.9, 0.1]]}, costs, [group])
+        kept, notes = chosen(target, {"cell": [[0.9, 0.1]]}, costs, [group])
         assert kept == {"cell": ((index,),)}
         assert f"the nearest has {share}" in notes[0]
 
@@ -99,7 +99,7 @@ def test_the_nearest_may_be_dearer_than_the_window() -> None:
     group = free(["a", "b"], 1)
     costs = Costs("macs", 0.0, (group,), {"cell": torch.tensor([[50.0, 111.0]], dtype=torch.float64)})
     for target, index in ((100.0, 1), (85.0, 1), (80.5, 0), (80.0, 0), (60.0, 0)):  # at 80.5 both are as near
-        assert chosen(Budget(target), {"cell": [[0.9, 0.1]]}, costs, [group])[0] == {"cell": ((index,),)}
+        assert chosen(target, {"cell": [[0.9, 0.1]]}, costs, [group])[0] == {"cell": ((index,),)}
 
 
 def test_where_the_window_is_empty_none_of_all_choices_is_nearer() -> None:
@@ -113,7 +113,7 @@ def test_where_the_window_is_empty_none_of_all_choices_is_nearer() -> None:
         totals = sorted({costs.of(kept) for kept in every})
         gap, below = max((high - low, low) for low, high in itertools.pairwise(totals))
         target = below + gap * (0.2 + 0.6 * float(torch.rand((), generator=draw)))
-        kept, notes = chosen(Budget(target, tolerance=1e-4), values, costs)
+        kept, notes = chosen(target, values, costs, tolerance=1e-4)
         cost = costs.of(kept)
         assert abs(cost - target) == pytest.approx(min(abs(total - target) for total in totals), abs=1e-6), seed
         assert notes[0].startswith("no choice found")
@@ -131,7 +131,7 @@ def test_targets_are_met_by_the_networks_themselves(name: str, sizes: dict[str, 
     for share in (0.2, 0.6):
         target = low + share * (high - low)
         values = {g.name: torch.rand(g.shape, generator=draw) for g in space.groups}
-        kept, notes = chosen(Budget(target), values, costs, space.groups)
+        kept, notes = chosen(target, values, costs, space.groups)
         genotype = genotype_of(name, kept, space.groups)
         space.check(genotype)
         true = cost_of(space, genotype, task, "macs", channels=16, **sizes)
@@ -142,13 +142,11 @@ def test_targets_are_met_by_the_networks_themselves(name: str, sizes: dict[str, 
 def test_refusals() -> None:
     _, costs = instance(0)
     with pytest.raises(Refused, match="tolerance"):
-        Budget(1.0, tolerance=1.0)
-    with pytest.raises(Refused, match="above 0"):
-        Budget(-1.0)
+        Budget(tolerance=1.0)
     with pytest.raises(Refused, match="the cheapest has"):
-        Budget(1.0).bound(lambda target: costs)
-    with pytest.raises(Refused, match="bind the method first"):
-        Budget(1.0)(Fake({}, GROUPS))
+        chosen(1.0, {}, costs)
+    with pytest.raises(Refused, match=r"budget goes by what the network should cost.*--target-macs"):
+        Budget()(Fake({}, GROUPS))
 
 
 SKIPS = ChoiceGroup(
@@ -160,7 +158,7 @@ def skipping(**settings: Any) -> tuple[Kept, list[str]]:
     """Skip connections are by far the strongest, and cost nothing; ``a`` costs 10 and ``b`` 40."""
     values = {"cell": torch.tensor([[0.0, 0.7, 0.2, 0.1], [0.0, 0.6, 0.3, 0.1], [0.0, 0.5, 0.1, 0.4]]).double()}
     costs = Costs("macs", 50.0, (SKIPS,), {"cell": torch.tensor([[0.0, 0.0, 10.0, 40.0]] * 3).double()})
-    return chosen(Budget(100, tolerance=0.5, **settings), values, costs, (SKIPS,))
+    return chosen(100, values, costs, (SKIPS,), tolerance=0.5, **settings)
 
 
 def test_a_limit_of_skip_connections_holds_within_the_budget() -> None:
@@ -173,8 +171,8 @@ def test_a_limit_of_skip_connections_holds_within_the_budget() -> None:
 def test_more_skip_connections_than_the_limit_stay_where_nothing_else_fits() -> None:
     values = {"cell": torch.tensor([[0.0, 0.5, 0.3, 0.2]] * 3).double()}
     costs = Costs("macs", 50.0, (SKIPS,), {"cell": torch.tensor([[0.0, 0.0, 100.0, 100.0]] * 3).double()})
-    kept, notes = chosen(Budget(50, tolerance=0.1, skips=0), values, costs, (SKIPS,))
+    kept, notes = chosen(50, values, costs, (SKIPS,), tolerance=0.1, skips=0)
     assert sum(indices == (1,) for indices in kept["cell"]) == 2
     assert notes == ["cell keeps 2 skip connections, for want of anything else"]
     with pytest.raises(Refused, match="at least 0, got -1"):
-        Budget(50, skips=-1)
+        Budget(skips=-1)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from poise.errors import Refused
-from poise.supernet.costs import Costs, CostTarget, readable, shares
+from poise.supernet.costs import Aim, Costs, CostTarget, readable, shares
 from poise.supernet.groups import ChoiceGroup, Row
 from selection.selection_fakes import cell, free
 
@@ -76,11 +77,12 @@ def test_the_range_is_that_of_all_choices() -> None:
     low, high = given.range()
     assert low == pytest.approx(min(found))
     assert high == pytest.approx(max(found))
-    given.check(low)
-    given.check(high)
+    for value in (low, high):
+        assert Aim(CostTarget("macs", value), given).target.value == value
     for wrong in (0.99 * low, 1.01 * high):
         with pytest.raises(Refused, match=r"no network here costs .* the cheapest has .* the dearest"):
-            given.check(wrong)
+            Aim(CostTarget("macs", wrong), given)
+        Aim(CostTarget("macs", wrong), replace(given, narrowed=True))
 
 
 def test_expectations_lie_in_the_range_whatever_the_weights() -> None:

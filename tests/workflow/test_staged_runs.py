@@ -152,14 +152,17 @@ def test_a_target_that_is_out_of_reach_in_a_later_stage_stops_nothing() -> None:
         return Preparation.of(settings)
 
     whole = prepared(20_000)
-    low, high = whole.bound_method.penalty.costs.range()  # type: ignore[attr-defined]
+    assert whole.aim is not None
+    low, high = whole.aim.costs.range()
     assert low < 20_000 < high
     left = {row.name: ("none", "skip_connect") for row in whole.groups[0].rows}
     stage = whole.at(Stage(1, {"cell": left}))
-    costs = stage.bound_method.penalty.costs  # type: ignore[attr-defined]
-    assert costs.range()[1] < 20_000
+    assert stage.aim is not None
+    assert stage.aim.costs.range()[1] < 20_000
+    searcher = stage.searcher()
+    assert clone(searcher).aim is searcher.aim is stage.aim
     with pytest.raises(poise.Refused, match="no network here costs"):
-        _ = prepared(2 * high).bound_method
+        _ = prepared(2 * high).aim
 
 
 def test_a_form_that_the_space_lacks_is_refused_before_the_search() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def resolve(
         overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
         data: the data of the run, in any form that is read; what is no text or path is called ``python``.
         seed, device, precision: settings of these names, if not None.
-        cost_target: what the network should cost; it changes the method's penalty and selection, see `aimed`.
+        cost_target: ``search.target``; it changes the method's penalty and selection, see `aimed`.
     """
     layer = read_yaml(file) if file else {}
     given = layer.pop("preset", None)
@@ -102,9 +102,10 @@ def resolve(
     if data is not None:
         _merge(settings, {"data": {"source": source_name(data)}})
     _merge(settings, {n: v for n, v in (("seed", seed), ("device", device), ("precision", precision)) if v is not None})
-    resolved = _overridden(settings, overrides)
-    if cost_target is not None:
-        aim = _anywhere(plain(aimed(resolved.build_method(), cost_target)))
+    target = [] if cost_target is None else [("search.target", asdict(cost_target))]
+    resolved = _overridden(settings, [*overrides, *target])
+    if target:
+        aim = plain(aimed(resolved.build_method()))
         resolved = resolved.model_copy(update={"method": {"name": resolved.method["name"]} | aim})
     if isinstance(space, str) or space is None or space.name in SPACES:
         resolved.build_space()
@@ -124,20 +125,8 @@ def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]]) -> RunSetti
     except ValidationError as error:
         raise _refusal(error) from None
     # Written out in full: what a slot leaves to its defaults today must not depend on tomorrow's.
-    method = {"name": resolved.method["name"]} | _anywhere(plain(resolved.build_method()))
+    method = {"name": resolved.method["name"]} | plain(resolved.build_method())
     return resolved.model_copy(update={"method": method})
-
-
-def _anywhere(value: Any) -> Any:
-    """Plain slots with the paths of latency tables absolute, so that the method is the same one in every folder."""
-    if isinstance(value, list):
-        return [_anywhere(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: str(Path(inner).resolve()) if name == "table" and isinstance(inner, str) else _anywhere(inner)
-        for name, inner in value.items()
-    }
 
 
 def _named(layer: Plain, section: str) -> str | None:
@@ -227,6 +216,8 @@ def _set(settings: Plain, dotted: str, value: Any) -> None:
     place = settings
     for part in parts[:-1]:
         inner = place.setdefault(part, {})
+        if inner is None:
+            inner = place[part] = {}
         if isinstance(inner, str) and parts[0] == "method":
             inner = place[part] = {"kind": inner}
         if not isinstance(inner, dict):

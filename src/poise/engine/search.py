@@ -28,6 +28,7 @@ from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
+from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
 from poise.supernet.inputs import pace_of
 
@@ -80,6 +81,7 @@ class Searcher:
         alphas: to start from; by default what the relaxation starts with.
         stage: of the method's curriculum.
         objective: what the supernet is trained and measured by.
+        aim: of the search, if it has a cost target.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Searcher:
         alphas: Mapping[str, Tensor] | None = None,
         stage: int = 0,
         objective: Objective = CLASSES,
+        aim: Aim | None = None,
     ) -> None:
         self.supernet = place.put(supernet).train()
         self.groups = tuple(groups)
@@ -106,6 +109,7 @@ class Searcher:
         self.seed = seed
         self.stage = stage
         self.objective = objective
+        self.aim = aim
         if alphas is None:
             begin = method.relaxation.initial
             alphas = {g.name: begin(g.shape, stream(seed, *at_stage("alphas", stage), g.name)) for g in self.groups}
@@ -256,7 +260,7 @@ class Searcher:
         found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
         size = torch.stack([values.norm() for values in found.layers.values()]).norm()
         self._check(step, "alphas", found.loss, size, lambda: _by_layer(found.layers))
-        penalty = self.method.penalty(Relaxed.of(self.groups, self.alphas, probabilities, step.progress))
+        penalty = self.method.penalty(Relaxed.of(self.groups, self.alphas, probabilities, step.progress, self.aim))
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
         for alphas, gradient in zip(
@@ -315,7 +319,7 @@ class Searcher:
     def _record(self, progress: Progress, learning_rate: float, sums: Sums) -> dict[str, Any]:
         probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
         alphas = {name: values.detach().cpu() for name, values in self.alphas.items()}
-        penalty, relaxed = self.method.penalty, Relaxed.of(self.groups, alphas, probabilities, progress)
+        penalty, relaxed = self.method.penalty, Relaxed.of(self.groups, alphas, probabilities, progress, self.aim)
         more = penalty.report(relaxed) if isinstance(penalty, Reports) else {}
         record: dict[str, Any] = {
             "epoch": progress.epoch,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from poise.spaces.space import LARGEST_COUNT, LARGEST_SIZE
+from poise.supernet.costs import CostTarget
 
 Size = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_COUNT)]
@@ -100,6 +103,15 @@ class SearchSettings(AugmentSettings):
     weights: WeightSettings = WeightSettings()
     alphas: AlphaSettings = AlphaSettings()
     text: TextSettings = TextSettings()
+    target: CostTarget | None = None
+    """What the network should cost: `metric`, `value`, and for latency the `table`; see `--target-macs`."""
+
+    @field_validator("target")
+    @classmethod
+    def _table_anywhere(cls, target: CostTarget | None) -> CostTarget | None:
+        """Its path is absolute however it was given, so that a run means the same table in every folder."""
+        table = None if target is None else target.table
+        return target if table is None else replace(target, table=str(Path(table).resolve()))  # type: ignore[type-var]
 
 
 class RetrainWeightSettings(WeightSettings):

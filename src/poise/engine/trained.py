@@ -22,6 +22,7 @@ from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score, TuneSchedule
 from poise.spaces.space import Space, genotype_of
+from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Kept, expand
 
 TUNING_SHARE = 0.1
@@ -40,6 +41,7 @@ class TrainedSupernet:
         seed: of the rule's random choices.
         keeper: saves where the selection stands. A rule is run again from its beginning when the selection goes on:
             what it asked for before is answered from the journal, so that no rule need know how to resume.
+        aim: of the search, if it has a cost target.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class TrainedSupernet:
         seed: int,
         listen: Listener = ignore,
         keeper: Keeper | None = None,
+        aim: Aim | None = None,
     ) -> None:
         self.groups = tuple(groups)
+        self.aim = aim
         self.generator = stream(seed, "selection")
         self._space = space
         self._learnt = {name: relaxation(values.detach().cpu()) for name, values in alphas.items()}

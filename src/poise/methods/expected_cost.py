@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.methods.slots import Relaxed, fills
-from poise.supernet.costs import Costs, CostsOf, CostTarget
+from poise.supernet.costs import needed
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -26,28 +26,19 @@ class ExpectedCost:
 
     Source: Cai et al., ProxylessNAS (arXiv:1812.00332), section 3.3, eqs. 2-3.
 
+    The target is that of the search, ``search.target``.
+
     Args:
-        target: multiply-adds, parameters, or seconds.
-        metric: ``macs``, ``parameters`` or ``latency``.
         weight: of the relative distance.
-        table: the file of `poise measure-latency`, for ``latency``.
     """
 
-    target: float
-    metric: str = "macs"
     weight: float = 2.0
-    table: str | None = None
     kind: ClassVar[str] = "expected-cost"
+    aims: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        CostTarget(self.metric, self.target, self.table)
         if not 0 <= self.weight < float("inf"):
             raise Refused(f"the weight of the expected cost must be at least 0, got {self.weight}")
-
-    @property
-    def cost_target(self) -> CostTarget:
-        """The target with its metric."""
-        return CostTarget(self.metric, self.target, self.table)
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It acts on alphas, so these must be trained."""
@@ -55,37 +46,12 @@ class ExpectedCost:
             return None
         return "the expected cost acts on alphas, which this method never trains"
 
-    def bound(self, costs: CostsOf) -> KnownCost:
-        """The penalty for networks of these costs. Raises `Refused` if none of them meets the target."""
-        found = costs(self.cost_target)
-        found.check(self.target)
-        return KnownCost(self, found)
-
     def __call__(self, relaxed: Relaxed) -> Tensor:
-        raise Refused("the expected cost does not know what networks cost; bind the method first: method.bound(costs)")
-
-
-@dataclass(frozen=True)
-class KnownCost:
-    """An `ExpectedCost` that knows the costs."""
-
-    penalty: ExpectedCost
-    costs: Costs
-    kind: ClassVar[str] = ExpectedCost.kind
-
-    @property
-    def cost_target(self) -> CostTarget:
-        """The target with its metric."""
-        return self.penalty.cost_target
-
-    def bound(self, costs: CostsOf) -> KnownCost:
-        """The same for other costs."""
-        return self.penalty.bound(costs)
-
-    def __call__(self, relaxed: Relaxed) -> Tensor:
-        distance = self.costs.expected(relaxed.probabilities) / self.penalty.target - 1
-        return self.penalty.weight * distance.abs()
+        aim = needed(relaxed.aim, self)
+        distance = aim.costs.expected(relaxed.probabilities) / aim.target.value - 1
+        return self.weight * distance.abs()
 
     def report(self, relaxed: Relaxed) -> Mapping[str, Any]:
         """``expected_cost``: its metric and value."""
-        return {"expected_cost": {self.penalty.metric: float(self.costs.expected(relaxed.probabilities).detach())}}
+        aim = needed(relaxed.aim, self)
+        return {"expected_cost": {aim.target.metric: float(aim.costs.expected(relaxed.probabilities).detach())}}

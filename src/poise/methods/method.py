@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +33,6 @@ from poise.methods.slots import (
 )
 from poise.selection.magnitude import Magnitude
 from poise.selection.rule import Selection
-from poise.supernet.costs import CostsOf, CostTarget, bound, cost_target
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -89,15 +88,6 @@ class Method:
     def space(self, space: Any) -> Any:
         """The space as this method searches it. Raises `Refused` where it cannot."""
         return self.connections(space.without(self.without))
-
-    @property
-    def cost_target(self) -> CostTarget | None:
-        """What the network that comes out should cost, if a slot says so."""
-        return cost_target((self.selection, self.penalty))
-
-    def bound(self, costs: CostsOf) -> Method:
-        """This method, its slots knowing what networks cost. Raises `Refused` if a target cannot be met."""
-        return replace(self, penalty=bound(self.penalty, costs), selection=bound(self.selection, costs))
 
     def check(self, groups: Sequence[ChoiceGroup], epochs: int) -> None:
         """Raise `Refused`, with the reason, if the slots make no sense together or on these groups."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.methods.slots import HasConflict, Penalty, Relaxed, Reports, fills
-from poise.supernet.costs import CostsOf, CostTarget, bound, cost_target
+from poise.supernet.costs import aims
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -76,13 +76,9 @@ class Sum:
         return next((reason for reason in found if reason), None)
 
     @property
-    def cost_target(self) -> CostTarget | None:
-        """The first target of a term."""
-        return cost_target(self.terms)
-
-    def bound(self, costs: CostsOf) -> Sum:
-        """The sum of the terms, knowing what networks cost."""
-        return Sum(tuple(bound(term, costs) for term in self.terms))
+    def aims(self) -> bool:
+        """Whether a term does."""
+        return any(aims(term) for term in self.terms)
 
     def report(self, relaxed: Relaxed) -> Mapping[str, Any]:
         """What the terms report."""

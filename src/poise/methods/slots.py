@@ -15,6 +15,7 @@ from torch import Tensor
 
 from poise import registries
 from poise.registry import Registry
+from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, decided
 
 SLOTS: dict[str, Registry[type]] = registries.SLOTS
@@ -140,12 +141,14 @@ class Relaxed:
     """Where the alphas of a search stand, as a penalty sees them: of the groups that genotypes decide.
 
     ``alphas``: group -> ``α [rows, candidates]``; ``probabilities``: group -> ``p``, what the relaxation, and a
-    selection that is tuning, make of them.
+    selection that is tuning, make of them; ``aim``: what the network should cost and what networks do, if
+    the search has a target. A penalty that goes by it says so by an attribute ``aims = True``.
     """
 
     alphas: Mapping[str, Tensor]
     probabilities: Mapping[str, Tensor]
     progress: Progress
+    aim: Aim | None = None
 
     @staticmethod
     def of(
@@ -153,14 +156,16 @@ class Relaxed:
         alphas: Mapping[str, Tensor],
         probabilities: Mapping[str, Tensor],
         progress: Progress,
+        aim: Aim | None = None,
     ) -> Relaxed:
         """Those of the groups that genotypes decide."""
         names = [group.name for group in decided(groups)]
-        return Relaxed({name: alphas[name] for name in names}, {name: probabilities[name] for name in names}, progress)
+        alphas, probabilities = ({name: values[name] for name in names} for values in (alphas, probabilities))
+        return Relaxed(alphas, probabilities, progress, aim)
 
 
 class Penalty(Protocol):
-    """``alphas, relaxed, and the progress -> scalar``, added to the search loss."""
+    """``alphas and what they are relaxed to, progress, costs -> scalar``, added to the search loss."""
 
     def __call__(self, relaxed: Relaxed) -> Tensor: ...
 

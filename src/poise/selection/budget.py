@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.selection.rule import Trained, selects, skips_kept, weakest_skip
-from poise.supernet.costs import Costs, CostsOf, CostTarget, decisions, keepable, readable
+from poise.supernet.costs import Aim, Costs, decisions, keepable, needed, readable
 from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
 
 BUCKETS = 4000
@@ -34,33 +34,24 @@ class Budget:
     survives, with its exact cost. Where no choice lies in the window, the one nearest to the target is taken, dearer or
     cheaper, with a note: by the same programme, once more over all that could be nearer than the nearest so far.
 
+    The target is that of the search, ``search.target``.
+
     Args:
-        target: multiply-adds, parameters, or seconds.
-        metric: ``macs``, ``parameters`` or ``latency``.
         tolerance: how far below the target the network may stay, as a share.
-        table: the file of `poise measure-latency`, for ``latency``.
         skips: the most skip connections in a cell, as of `Magnitude`; None: any number.
     """
 
-    target: float
-    metric: str = "macs"
     tolerance: float = 0.1
-    table: str | None = None
     skips: int | None = None
     kind: ClassVar[str] = "budget"
     measures: ClassVar[bool] = False
+    aims: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        CostTarget(self.metric, self.target, self.table)
         if not 0 < self.tolerance < 1:
             raise Refused(f"the tolerance of the budget is a share, between 0 and 1, got {self.tolerance}")
         if self.skips is not None and self.skips < 0:
             raise Refused(f"the most skip connections of a cell are at least 0, got {self.skips}")
-
-    @property
-    def cost_target(self) -> CostTarget:
-        """The target with its metric."""
-        return CostTarget(self.metric, self.target, self.table)
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """Alphas that were never trained have no magnitude to go by."""
@@ -68,62 +59,34 @@ class Budget:
             return None
         return "the alphas are never trained, so their magnitude says nothing; use selection=perturbation"
 
-    def bound(self, costs: CostsOf) -> KnownBudget:
-        """The rule for networks of these costs. Raises `Refused` if none of them meets the target."""
-        found = costs(self.cost_target)
-        found.check(self.target)
-        return KnownBudget(self, found)
-
     def __call__(self, trained: Trained) -> Kept:
-        raise Refused("the budget does not know what networks cost; bind the method first: method.bound(costs)")
-
-
-@dataclass(frozen=True)
-class KnownBudget:
-    """A `Budget` that knows the costs."""
-
-    rule: Budget
-    costs: Costs
-    kind: ClassVar[str] = Budget.kind
-    measures: ClassVar[bool] = False
-
-    @property
-    def cost_target(self) -> CostTarget:
-        """The target with its metric."""
-        return self.rule.cost_target
-
-    def bound(self, costs: CostsOf) -> KnownBudget:
-        """The same for other costs."""
-        return self.rule.bound(costs)
-
-    def __call__(self, trained: Trained) -> Kept:
-        target = self.rule.target
-        kept = self._within(trained)
-        cost = self.costs.of(kept)
-        if not (1 - self.rule.tolerance) * target <= cost <= target:
-            metric = self.rule.metric
+        aim = needed(trained.aim, self)
+        target, metric = aim.target.value, aim.target.metric
+        kept = self._within(trained, aim)
+        cost = aim.costs.of(kept)
+        if not (1 - self.tolerance) * target <= cost <= target:
             trained.note(
-                f"no choice found within {self.rule.tolerance:.0%} below the target {readable(metric, target)}; "
+                f"no choice found within {self.tolerance:.0%} below the target {readable(metric, target)}; "
                 f"the nearest has {readable(metric, cost)}"
             )
         return kept
 
-    def _within(self, trained: Trained) -> Kept:
+    def _within(self, trained: Trained, aim: Aim) -> Kept:
         """The strongest choice in the window; while a cell has too many skip connections, without the weakest."""
         groups, values = trained.groups, {name: p.clone() for name, p in trained.probabilities().items()}
         while True:
-            kept = within(groups, values, self.costs, self.rule.target, self.rule.tolerance)
+            kept = within(groups, values, aim.costs, aim.target.value, self.tolerance)
             place = None
             for group in decided(groups):
-                if self.rule.skips is not None and group.aligned and place is None:
-                    place = weakest_skip(group, groups, values, kept[group.name], self.rule.skips)
+                if self.skips is not None and group.aligned and place is None:
+                    place = weakest_skip(group, groups, values, kept[group.name], self.skips)
                     if place is not None:
                         values[group.name][place] = 0
             if place is None:
                 break
         for group in decided(groups):
             left = len(skips_kept(group, kept[group.name]))
-            if self.rule.skips is not None and group.aligned and left > self.rule.skips:
+            if self.skips is not None and group.aligned and left > self.skips:
                 trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
         return kept
 

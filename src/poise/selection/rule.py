@@ -13,6 +13,7 @@ from poise import registries
 from poise.registry import Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
+from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Kept, row_weights
 
 SELECTIONS: Registry[type] = registries.SELECTIONS
@@ -35,6 +36,12 @@ class Trained(Protocol):
     """A trained supernet, as a rule sees it. Rules that need no data never touch any."""
 
     generator: torch.Generator
+
+    @property
+    def aim(self) -> Aim | None:
+        """What the network should cost and what networks do, if the search has a target. A rule that goes by it says so
+        by a class attribute ``aims = True``."""
+        ...
 
     @property
     def groups(self) -> Sequence[ChoiceGroup]:

@@ -11,9 +11,9 @@ costs, and no expectation exceeds what can be kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,6 +52,7 @@ class CostTarget:
     metric: str
     value: float
     table: str | None = None
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -113,16 +114,6 @@ class Costs:
                 high += sum(sorted((max(rows[row]) for row in node), reverse=True)[:count])
         return low, high
 
-    def check(self, target: float) -> None:
-        """Raise `Refused` for a target that no network of the space meets. That is settled before a search begins: what
-        a later stage has left may not reach it, and then the nearest network has to do."""
-        low, high = self.range()
-        if not self.narrowed and not low <= target <= high:
-            raise Refused(
-                f"no network here costs {readable(self.metric, target)} ({METRICS[self.metric]}): the cheapest has "
-                f"{readable(self.metric, low)}, the dearest {readable(self.metric, high)}; choose a target between"
-            )
-
 
 def keepable(group: ChoiceGroup) -> tuple[tuple[int, ...], ...]:
     """For every row the candidates that a selection may keep: not ``none`` where a cell keeps some of a node's rows."""
@@ -160,38 +151,40 @@ def _or_one(total: Tensor) -> Tensor:
     return torch.where(total > 0, total, torch.ones_like(total))
 
 
-CostsOf = Callable[[CostTarget], Costs]
-"""What networks of a run's space and size cost, by the metric of a target."""
+@dataclass(frozen=True, eq=False)
+class Aim:
+    """What the network that a search finds should cost, and what those of its space do.
+
+    Raises `Refused` for a target that no network meets. That is settled before a search begins: what a later stage has
+    left may not reach it, and then the nearest network has to do.
+    """
+
+    target: CostTarget
+    costs: Costs
+
+    def __post_init__(self) -> None:
+        low, high = self.costs.range()
+        if not self.costs.narrowed and not low <= self.target.value <= high:
+            metric = self.target.metric
+            raise Refused(
+                f"no network here costs {readable(metric, self.target.value)} ({METRICS[metric]}): the cheapest has "
+                f"{readable(metric, low)}, the dearest {readable(metric, high)}; choose a target between"
+            )
 
 
-@runtime_checkable
-class NeedsCosts(Protocol):
-    """A slot's value that needs to know what networks cost. `bound` gives it that before a search begins."""
-
-    kind: ClassVar[str]
-
-    @property
-    def cost_target(self) -> CostTarget | None:
-        """The target, if it has one."""
-        ...
-
-    def bound(self, costs: CostsOf) -> Any:
-        """This value, knowing the costs. Raises `Refused` if its target cannot be met."""
-        ...
+def aims(slot: object) -> bool:
+    """Whether a slot's value goes by the aim of the search: its attribute ``aims``, False if it has none."""
+    return bool(getattr(slot, "aims", False))
 
 
-S = TypeVar("S")
+A = TypeVar("A", Aim, CostTarget)
 
 
-def bound(slot: S, costs: CostsOf) -> S:
-    """A slot's value that knows the costs, if it needs to."""
-    if isinstance(slot, NeedsCosts):
-        known: S = slot.bound(costs)
-        return known
-    return slot
-
-
-def cost_target(slots: Sequence[Any]) -> CostTarget | None:
-    """The first target that a slot's value has."""
-    found = (slot.cost_target for slot in slots if isinstance(slot, NeedsCosts))
-    return next((target for target in found if target is not None), None)
+def needed(aim: A | None, slot: Any) -> A:
+    """The aim, or the target, that a slot's value goes by. Raises `Refused` if the search has none."""
+    if aim is None:
+        raise Refused(
+            f"{slot.kind} goes by what the network should cost, and nothing says that: pass --target-macs, "
+            f"--target-parameters or --target-latency (in Python: cost_target=), or set search.target"
+        )
+    return aim

@@ -40,10 +40,10 @@ def report_cost(
     itself. Latency is measured on it, where the run's device is the one that the table was measured on (else None):
     ``measured`` now, ``true`` at the table's speed, see `poise.spaces.timing.compare`.
     """
-    target = prepared.method.cost_target
-    if target is None:
+    if prepared.aim is None:
         return None
-    costs, space, task, form = prepared.costs(target), prepared.space, prepared.final_task, prepared.settings.train
+    target, costs = prepared.aim.target, prepared.aim.costs
+    space, task, form = prepared.space, prepared.final_task, prepared.settings.train
     relaxed = {name: prepared.method.relaxation(values.detach().cpu().double()) for name, values in alphas.items()}
     metric = target.metric
     size = (form.channels, form.cells, form.form)

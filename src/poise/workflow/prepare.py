@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
 from poise.spaces.latency import check_own_form
 from poise.spaces.space import AnyTask, Space, Task, channels_last
-from poise.supernet.costs import Costs, CostsOf, CostTarget
+from poise.supernet.costs import Aim, aims, needed
 from poise.supernet.groups import ChoiceGroup
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
@@ -133,7 +133,10 @@ class Preparation:
             names = ",".join([*settings.search.diagnostics, *missing])
             raise Refused(f"guard={method.guard.kind} goes by what is not measured; add search.diagnostics=[{names}]")
         check_form(first, settings.train.form)  # retraining must not fail after the search
-        target, tables = method.cost_target, Tables(folder if priced else None)
+        target, tables = settings.search.target, Tables(folder if priced else None)
+        for slot in (*getattr(method.penalty, "terms", (method.penalty,)), method.selection):
+            if aims(slot) and priced:
+                needed(target, slot)
         if target is not None and priced:  # what is wrong is said before data is read
             costed(first)
             if target.table is not None:
@@ -184,24 +187,17 @@ class Preparation:
         return task_of(self.source, self.settings.data.size)
 
     @cached_property
-    def costs(self) -> CostsOf:
-        """What networks of the size that is retrained cost, by a target's metric. Raises `Refused` where the space
-        cannot say, or the latency table is about other networks."""
-        return cache(self._costs)
-
-    def _costs(self, target: CostTarget) -> Costs:
-        form = self.settings.train
+    def aim(self) -> Aim | None:
+        """The target, and what networks of the size that is retrained cost. Raises `Refused` where the space cannot
+        say, the latency table is about other networks, or no network meets the target."""
+        target, form = self.settings.search.target, self.settings.train
+        if target is None or not self.priced:
+            return None
         if countable(target):
             found = count(self.space, self.final_task, target.metric, form.channels, form.cells, form.form)
         else:
             found = self.tables[str(target.table)].costs(self.space, self.final_task, form.channels, form.cells)
-        return replace(found, narrowed=self.stage.number > 0)
-
-    @cached_property
-    def bound_method(self) -> Method:
-        """The method, its slots knowing what networks cost. Raises `Refused` if no network meets its target."""
-        aims = self.priced and self.method.cost_target is not None
-        return self.method.bound(self.costs) if aims else self.method
+        return Aim(target, replace(found, narrowed=self.stage.number > 0))
 
     @property
     def batches(self) -> tuple[Batched, Batched]:
@@ -226,7 +222,7 @@ class Preparation:
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
-            supernet, at.groups, at.bound_method, settings, training, searching, self.place, seed, alphas, number
+            supernet, at.groups, at.method, settings, training, searching, self.place, seed, alphas, number, aim=at.aim
         )
 
 

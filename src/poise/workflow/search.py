@@ -32,7 +32,7 @@ from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
-from poise.supernet.costs import CostTarget, NeedsCosts
+from poise.supernet.costs import CostTarget, aims
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.costing import load_cost, report_cost, save_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
@@ -302,12 +302,13 @@ def choose(
     prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Any, listen: Listener, keeper: Keeper | None = None
 ) -> Genotype:
     """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
-    method, space = prepared.bound_method, prepared.space
+    method, space = prepared.method, prepared.space
     trained = TrainedSupernet(
-        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, keeper
-    )
-    target, rule = method.cost_target, method.selection
-    if target is not None and not isinstance(rule, NeedsCosts):
+        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, keeper,
+        prepared.aim,
+    )  # fmt: skip
+    rule = method.selection
+    if prepared.aim is not None and not aims(rule):
         listen(
             Noted(f"selection={rule.kind} knows no target, so the network may cost more or less than the target says")
         )
@@ -330,7 +331,7 @@ def clone(searcher: Searcher) -> Searcher:
     found = Searcher(
         copy.deepcopy(searcher.supernet), searcher.groups, searcher.method, searcher.settings, searcher.training,
         searcher.searching, searcher.place, searcher.seed, {k: v.detach() for k, v in searcher.alphas.items()},
-        searcher.stage, searcher.objective,
+        searcher.stage, searcher.objective, searcher.aim,
     )  # fmt: skip
     found.set_alpha_moments(searcher.alpha_moments())
     return found

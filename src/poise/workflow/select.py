@@ -116,7 +116,7 @@ def select(
 
     if measures(prepared.method.selection):
         searcher()  # what is wrong with the data or the weights is said before anything is written
-    _ = prepared.bound_method  # nor is a target that cannot be met
+    _ = prepared.aim  # nor is a target that cannot be met
     request = {
         "settings": [(name, _anywhere(name, value)) for name, value in overrides],
         "data": source_name(data) if isinstance(data, (str, Path)) else None,
@@ -141,7 +141,7 @@ def _anywhere(name: str, value: Any) -> Any:
     """The value of an override as it means the same in every folder."""
     if isinstance(value, (str, Path)) and name == "data.source":
         return source_name(value)
-    path = isinstance(value, (str, Path)) and (name == "data.split_file" or name.endswith("selection.table"))
+    path = isinstance(value, (str, Path)) and (name == "data.split_file" or name == "search.target.table")
     return str(Path(value).absolute()) if path else value
 
 
