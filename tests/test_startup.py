@@ -91,6 +91,26 @@ REFUSED = [
     (["export", "net", "--to", "onxx"], "unknown export 'onxx'; did you mean 'onnx'?"),
     (["export", "run", "--to", "onnx"], "is the run of a 'search', expected a 'train'"),
     (["show", "nowhere"], "there is no run at nowhere"),
+    (["search", "--config", "names.yaml"], "unknown method 'drats'; did you mean 'darts'?"),
+    (["search", "--config", "typo.yaml"], "unknown setting 'serach.epochs'; did you mean 'search.epochs'?"),
+    (["search", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
+    (["search", "--set", "search.epochs"], "name=value"),
+    (["search", "--set", "search.epoch=3"], "unknown setting 'search.epoch'; did you mean 'search.epochs'?"),
+    (["search", "--set", "search.epochs=three"], "search.epochs: Input should be a valid integer"),
+    (["search", "--set", "search.epochs=0"], "search.epochs: Input should be greater than or equal to 1, got 0"),
+    (["search", "--set", "penalty=sum"], "unknown penalty 'sum'"),
+    (["search", "--device", "gpu"], "unknown device 'gpu'"),
+    (["search", "--precision", "16"], "unknown precision '16'"),
+    (["search", "--out", "run"], "already holds a run"),
+    (["search", "--data", "digits", "--resume", "--overwrite", "--out", "run"], "does not go with overwriting it"),
+    (["resume", "empty"], "there is no run at empty"),
+    (["bench", "run", "--protocol", "smok", "--data", "digits", "--out", "b"], "unknown protocol 'smok'"),
+    (["bench", "run", "--protocol", "smoke", "--data", "no/such", "--out", "b"], "no such file or folder: no/such"),
+    (
+        ["bench", "run", "--protocol", "smoke", "--data", "digits", "--out", "b", "--methods", "drats"],
+        "unknown method 'drats'",
+    ),
+    (["bench", "report", "empty"], "there is no bench at empty"),
     (["diagnose", "nowhere"], "there is no run at nowhere"),
     (["diagnose", "run", "--only", "skipz"], "unknown diagnostic 'skipz'; did you mean 'skips'?"),
 ]
@@ -100,7 +120,10 @@ def test_what_is_named_wrongly_is_refused_without_torch(tmp_path: Path) -> None:
     for name, kind in (("run", "search"), ("net", "train")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "run.json").write_text(json.dumps({"format": "poise.run", "version": 1, "kind": kind}))
-        (tmp_path / name / "config.yaml").write_text("")
+        (tmp_path / name / "config.yaml").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "names.yaml").write_text("method: drats")
+    (tmp_path / "typo.yaml").write_text("serach: {epochs: 3}")
     found = commands([words for words, _ in REFUSED], tmp_path)
     for (words, refusal), (code, told, modules) in zip(REFUSED, found, strict=True):
         assert (words, code, modules & HEAVY) == (words, 2, set())

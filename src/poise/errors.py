@@ -37,9 +37,9 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> Refused:
     """The refusal of a name that does not exist: ``unknown method 'dart'; did you mean 'darts'? (valid: ...)``."""
     names = sorted(valid)
     close = get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else ""
     shown = ", ".join(names[:MOST]) + (", ..." if len(names) > MOST else "")
-    return Refused(f"unknown {kind} {str(name)[:80]!r}; {hint}(valid: {shown or 'none'})")
+    return Refused(f"unknown {kind} {str(name)[:80]!r}{hint} (valid: {shown or 'none'})")
 
 
 class Stopped(Exception):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from poise.errors import Refused, unknown
-from poise.registries import METHODS, SOURCES, SPACES
+from poise.registries import CONTESTANTS, METHODS, SOURCES, SPACES
 
 PRESETS = ("demo", "small", "paper")
 DEFAULT_PRESET = "small"
@@ -14,6 +14,26 @@ DEFAULT_SPACE = "darts"
 DEFAULT_METHOD = "poise"
 CUSTOM = "custom"
 """The name of a method whose slots are all that is said of it."""
+FROM_PYTHON = "python"
+"""In a configuration: the data was an object in Python, which no configuration can bring back."""
+SEARCH = "search"
+"""The contestant that stands for every method."""
+OWN = "own"
+"""In a bench: the method's own rule."""
+BENCH_FILE = "bench.json"
+"""What the folder of a bench holds."""
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("32", "64", "bf16-mixed")
+LARGEST_SIZE = 65_536
+"""The most channels, cells, images of a batch, and pixels of an image's side: far more than any machine has room for,
+and few enough that no product of them overflows."""
+LARGEST_COUNT = 10**9
+"""The most epochs, and images of a half."""
+
+
+def default_folder(data: str, space: str, method: str, seed: int) -> Path:
+    """Where a search is saved if nobody says where."""
+    return Path("runs") / f"{Path(data).stem}-{space}-{method}-{seed}"
 
 
 def check_method(name: str) -> None:
@@ -22,11 +42,27 @@ def check_method(name: str) -> None:
         METHODS.check(name)
 
 
+def check_contestant(label: str) -> None:
+    """Raise `Refused` unless the name before a colon is a contestant's or a method's."""
+    name = label.partition(":")[0]
+    known = {*METHODS, *CONTESTANTS} - {SEARCH}
+    if name not in known:
+        raise unknown("method", name, known)
+
+
 def check_preset(preset: object, space: str) -> None:
     """Raise `Refused` unless the space, and the preset of it, exist."""
     presets = SPACES.value(space, "presets")
     if preset not in list(presets):  # what a file says need not be a text, nor hashable
         raise unknown("preset", preset, presets)
+
+
+def check_place(device: str | None, precision: str | None) -> None:
+    """Raise `Refused` for a device or a precision of another name; None stands for the default."""
+    if device not in (None, *DEVICES):
+        raise unknown("device", device, DEVICES)
+    if precision not in (None, *PRECISIONS):
+        raise unknown("precision", precision, PRECISIONS)
 
 
 def check_data(spec: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from poise.bench.protocol import SMOKE
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.engine.events import ignore
 from poise.engine.keeper import Watch
 from poise.engine.streams import stream

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.genotype import Genotype
 from poise.workflow.contest.searching import _score
 from poise.workflow.prepare import Preparation

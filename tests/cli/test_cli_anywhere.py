@@ -11,7 +11,8 @@ import yaml
 from conftest import TINY, Poise
 
 import poise as api
-from poise.config import parse_override, resolve
+from poise.config.reading import parse_override
+from poise.config.resolve import resolve
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 

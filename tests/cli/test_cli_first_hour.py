@@ -23,7 +23,7 @@ from poise.report.progress import Reporter
 from poise.report.tables import number
 from poise.workflow.contest.bench import bench_of
 from poise.workflow.contest.runner import estimate
-from poise.workflow.records import recorded
+from poise.workflow.context import RunContext
 from poise.workflow.standing import check_free
 
 CONFIG = "data: {source: digits}\nsearch: {epochs: 12}\ntrain: {epochs: 600}\n"
@@ -101,7 +101,7 @@ def test_how_long_it_takes_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_epochs_count_from_1_for_people_and_from_0_for_machines(tmp_path: Path) -> None:
     assert [number("epoch", 0), number("stage", 0), number("search_accuracy", 0.5)] == ["1", "1", "50.00%"]
     run = RunFolder.create(tmp_path / "run", "search", CONFIG, "")
-    with recorded(run, "search", 0, lambda event: None) as listen:
+    with RunContext().recorded(run, "search", 0) as listen:
         for epoch in range(2):
             listen(EpochEnded("search", {"epoch": epoch, "train_loss": 1.0}))
     assert [record["epoch"] for record in run.history()] == [0, 1]

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from poise.config import parse_target
-from poise.config.quantities import parse_count, parse_seconds, parse_size
+from poise.config.quantities import parse_count, parse_seconds, parse_size, parse_target
 from poise.errors import Refused
 from poise.supernet.costs import CostTarget
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 import poise
-from poise.config import dump, override, parse_override, resolve
+from poise.config.reading import parse_override
+from poise.config.resolve import dump, override, resolve
 from poise.config.values import build_method, plain
 from poise.errors import Refused
 from poise.methods.preset import METHODS

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import poise
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.engine.search import Searcher
 from poise.spaces.custom import ModuleSpace
 from poise.workflow.prepare import Preparation

@@ -16,7 +16,8 @@ from torch import nn
 
 import poise
 from poise.bench.protocol import PROTOCOLS
-from poise.config import RunSettings, resolve
+from poise.config.resolve import resolve
+from poise.config.settings import RunSettings
 from poise.data.source import SOURCES
 from poise.engine.settings import Settings
 from poise.methods.method import Method

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from poise.config import resolve
+from poise.config.resolve import resolve
 
 SOURCES = {
     "DARTS": "[DARTS](https://arxiv.org/abs/1806.09055)",

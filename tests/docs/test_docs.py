@@ -18,7 +18,8 @@ from docs_tables import TABLES, filled
 
 from poise import Genotype, Refused, __version__
 from poise.cli.main import app
-from poise.config import parse_override, resolve
+from poise.config.reading import parse_override
+from poise.config.resolve import resolve
 from poise.diagnostics.diagnostic import DIAGNOSTICS
 from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS

@@ -386,7 +386,7 @@ GENOTYPES = [
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search as it is saved after its end, and a network; nothing was trained for either."""
-    from poise.config import dump, resolve
+    from poise.config.resolve import dump, resolve
     from poise.engine.run import RunFolder
     from poise.genotype import Genotype
     from poise.spaces.space import SPACES, Task

@@ -21,9 +21,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poise.config import dump, parse_override, resolve
-from poise.config.reading import LARGEST, parse_yaml
-from poise.config.resolve import read_yaml, setting_names
+from poise.config.reading import LARGEST, parse_override, parse_yaml
+from poise.config.resolve import dump, read_yaml, resolve, setting_names
 from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.exports import lean, target

@@ -10,7 +10,7 @@ import torch
 
 import poise
 from poise.cli.main import main
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.data import Augmentation, Batches, Images
 from poise.engine import fit
 from poise.engine.device import Place
@@ -19,6 +19,7 @@ from poise.engine.fit import Fit, Step, available_bytes, kept_bytes, measure, se
 from poise.engine.settings import TrainSettings
 from poise.spaces.space import SPACES, Task
 from poise.workflow import memory, retrain, search
+from poise.workflow.context import RunContext
 from poise.workflow.prepare import Preparation
 
 OVERRIDES: list[tuple[str, Any]] = [
@@ -185,12 +186,12 @@ def test_running_out_of_memory_says_what_fits(
 ) -> None:
     monkeypatch.setattr(search.Searcher, "epoch", failing(error))
     with pytest.raises(poise.Refused, match=r"out of memory at search.batch_size 64: .*search.batch_size"):
-        search.run(settings(), out=tmp_path / "run")
+        search.run(settings(), RunContext(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("saved", [True, False])
 def test_so_does_a_training(saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrain, "persevere" if saved else "run_training", failing(MemoryError()))
+    monkeypatch.setattr(retrain, "run_training", failing(MemoryError()))
     monkeypatch.setattr(memory, "measure", lambda step: Fit(0, 2**20 * memory.USED))
     monkeypatch.setattr(memory, "available_bytes", lambda place: 50.5 * 2**20)
     with pytest.raises(poise.Refused, match=r"train.batch_size 700: train.batch_size=50 fits the 50 MiB"):
@@ -221,6 +222,7 @@ def test_the_command_line_passes_it_on(option: list[str], tmp_path: Path, monkey
 
     def work(*arguments: object, **named: Any) -> None:
         given.update(named)
+        given.update({"auto_batch": each.auto_batch} if isinstance(each := arguments[-1], RunContext) else {})
         raise poise.Refused("enough")
 
     for module, name, command in ((search, "run", "search"), (retrain, "train", "train genotype.json")):
@@ -232,6 +234,6 @@ def test_the_command_line_passes_it_on(option: list[str], tmp_path: Path, monkey
 
 @pytest.mark.parametrize("text", ["shapes differ", "could not create a primitive descriptor for a convolution"])
 def test_other_errors_are_not_taken_for_it(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "persevere", failing(RuntimeError(text)))
+    monkeypatch.setattr(search, "search_in_stages", failing(RuntimeError(text)))
     with pytest.raises(RuntimeError, match=text):
-        search.run(settings(), out=tmp_path / "run")
+        search.run(settings(), RunContext(tmp_path / "run"))

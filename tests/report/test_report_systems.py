@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from poise.config import parse_override, resolve
+from poise.config.reading import parse_override
+from poise.config.resolve import resolve
 from poise.engine.stages import first_of
 from poise.errors import Refused
 from poise.methods.penalty import NoPenalty

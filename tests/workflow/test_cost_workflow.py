@@ -15,7 +15,7 @@ import torch
 
 import poise
 from poise.cli.main import main
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.engine.events import Noted
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import poise
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.data.crops import RandomPart
 from poise.data.split_source import SplitSource
 from poise.data.streaming import StreamedBatches

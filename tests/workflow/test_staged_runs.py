@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import poise
-from poise.config import RunSettings, override, resolve
+from poise.config.resolve import override, resolve
+from poise.config.settings import RunSettings
 from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.run import RunFolder

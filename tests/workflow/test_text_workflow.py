@@ -15,7 +15,7 @@ import torch
 
 import poise
 from poise.cli.main import main
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.data import TextBatches, TextSource
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Event

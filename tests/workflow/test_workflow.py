@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import poise
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.data import Images, open_source
 from poise.engine.events import EpochEnded, Event, Noted
 from poise.errors import Refused

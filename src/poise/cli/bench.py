@@ -106,10 +106,16 @@ def run(
     precision: SomePrecision = "32",
 ) -> None:
     """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
+    from poise.named import check_place
+    from poise.workflow.early import check_bench
+
+    seeds_, contestants, rules = _seeds(seeds), _names(methods), _names(selections)
+    check_place(device, precision)
+    check_bench(protocol, contestants, rules, data)
     from poise.workflow.contest.bench import bench_of, truth_of
 
     given = bench_of(
-        protocol=protocol, contestants=_names(methods), selections=_names(selections), seeds=_seeds(seeds), data=data,
+        protocol=protocol, contestants=contestants, selections=rules, seeds=seeds_, data=data,
         device=device, precision=precision, table=table, at_once=jobs,
     )  # fmt: skip
     if given.table is not None:  # only to see that the report can be made
@@ -142,6 +148,9 @@ def report(
     ] = None,
 ) -> None:
     """What a bench has found so far, against ground truth."""
+    from poise.workflow.early import check_bench_folder
+
+    check_bench_folder(folder)
     from poise.report.contest import contest_table, rows_table
     from poise.report.guards import guard_rows
     from poise.workflow.contest.report import report as work

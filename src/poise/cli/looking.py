@@ -77,16 +77,20 @@ def measure_latency(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
     """Measure how long a space's candidates take on this device, for poise search --target-latency."""
+    from poise.config.reading import parse_override
+    from poise.named import check_place
     from poise.workflow.early import check_search
 
-    check_search(space, None, preset, None, None)
-    from poise.config import parse_override, parse_size, resolve
+    overrides = [parse_override(text) for text in set_ or []]
+    check_place(device, None)
+    check_search(space=space, preset=preset, overrides=overrides)
+    from poise.config.quantities import parse_size
+    from poise.config.resolve import resolve
     from poise.report.progress import Reporter
     from poise.spaces.space import Task
     from poise.workflow.costing import measure_latency as work
     from poise.workflow.costing import measured_size, new_file, save_table
 
-    overrides = [parse_override(text) for text in set_ or []]
     settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
     pixels = measured_size(settings, None if size is None else parse_size(size, "--size"))
     file = new_file(out, overwrite)

@@ -114,18 +114,30 @@ def search(
     ] = False,
 ) -> None:
     """Search for an architecture, select a genotype, save the run."""
+    from poise.config.reading import parse_override
+    from poise.named import DEFAULT_METHOD, DEFAULT_SPACE, check_place, default_folder
+    from poise.workflow.context import RunContext
     from poise.workflow.early import check_search
 
-    check_search(space, method, preset, config, None if print_config else data)  # which may be prepared elsewhere
+    overrides = [parse_override(text) for text in set_ or []]
+    check_place(device, precision)
+    check_search(
+        space=space, method=method, preset=preset, file=config, overrides=overrides,
+        data=None if print_config else data,  # which may be prepared elsewhere
+    )  # fmt: skip
+    saved = not (print_config or dry_run)
+    if saved and (out is not None or (config is None and data is None)):
+        names = space or DEFAULT_SPACE, method or DEFAULT_METHOD, seed or 0
+        RunContext(out or default_folder("digits", *names), overwrite, resume, auto_batch).settled()
     from poise.cli.signals import asked_to_stop
-    from poise.config import dump, parse_override, parse_target, resolve
+    from poise.config.quantities import parse_target
+    from poise.config.resolve import dump, resolve
     from poise.engine.keeper import Watch
     from poise.report.progress import Reporter
     from poise.workflow import plan
     from poise.workflow import search as work
     from poise.workflow.prepare import Preparation
 
-    overrides = [parse_override(text) for text in set_ or []]
     settings = resolve(
         space=space, method=method, preset=preset, file=config, overrides=overrides, data=data, seed=seed,
         device=device, precision=precision,
@@ -138,17 +150,12 @@ def search(
     if dry_run:
         _show_plan(plan.dry_run(settings))
         return
-    folder = (
-        out
-        or Path("runs")
-        / f"{Path(settings.data.source).stem}-{settings.space['name']}-{settings.method['name']}-{settings.seed}"
-    )
+    source, names = settings.data.source, (settings.space["name"], settings.method["name"], settings.seed)
+    folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
     with Reporter(console, opening) as listen, asked_to_stop() as asked:
         watch = Watch(checkpoint_every, asked, rollbacks(on_nan))
-        result = work.run(
-            settings, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen, watch=watch
-        )
+        result = work.run(settings, RunContext(folder, overwrite, resume, auto_batch, listen, watch))
     _show_result(result)
 
 
@@ -197,7 +204,7 @@ def select(
 
     check_selection(run, rule, data)
     from poise.cli.signals import asked_to_stop
-    from poise.config import parse_override
+    from poise.config.reading import parse_override
     from poise.engine.keeper import Watch
     from poise.report.progress import Reporter
     from poise.workflow.select import select as work
@@ -237,13 +244,14 @@ def resume(
     check_folder(run)
     from poise.cli.signals import asked_to_stop
     from poise.engine.keeper import Watch
+    from poise.named import BENCH_FILE
     from poise.report.progress import Reporter
-    from poise.workflow.contest.bench import FILE, read_bench
+    from poise.workflow.contest.bench import read_bench
     from poise.workflow.resume import resume as work
     from poise.workflow.search import SearchResult
     from poise.workflow.select import Selected
 
-    if (run / FILE).is_file():
+    if (run / BENCH_FILE).is_file():
         run_and_show(read_bench(run), run)
         return
     with Reporter(console) as listen, asked_to_stop() as asked:

@@ -58,7 +58,7 @@ def train(
 
     check_training(what, preset, data)
     from poise.cli.signals import asked_to_stop
-    from poise.config import parse_override
+    from poise.config.reading import parse_override
     from poise.engine.keeper import Watch
     from poise.report.progress import Reporter
     from poise.workflow.retrain import train as work

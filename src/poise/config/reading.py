@@ -8,11 +8,15 @@ become a large value. A date is a text.
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from poise.errors import Refused
+from poise.errors import Refused, shown
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LARGEST = 64 * 1024
 """Bytes of a configuration, looked at before it is parsed; one that is written out in full has about 2,000."""
@@ -84,6 +88,46 @@ def parse_yaml(text: str, what: str) -> Any:
         raise Refused(f"{what} is not valid YAML: character {error.position + 1} may not stand in it") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise Refused(f"{what} is not valid YAML") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as plain values. Raises `Refused` for a file of more than `LARGEST` bytes before it is parsed."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        text = content.decode("utf-8") if len(content) <= LARGEST else ""
+    except OSError as error:
+        raise Refused(f"cannot read the configuration {one_line(str(path), 400)}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"the configuration {path} is not valid YAML: it is not UTF-8 text") from None
+    except ValueError:  # NUL in the path
+        raise Refused(f"cannot read the configuration {one_line(str(path), 400)}: no file has that name") from None
+    if len(content) > LARGEST:
+        raise Refused(f"the configuration {path} is too long: a configuration has at most {LARGEST:,} bytes")
+    value = parse_yaml(text, f"the configuration {path}")
+    if not isinstance(value, dict):
+        raise Refused(f"the configuration {path} must map settings to values, got {type(value).__name__}")
+    return value
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``search.epochs=3`` -> ``("search.epochs", 3)``; the value is YAML."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        raise Refused(f"an override has the form name=value, got {shown(text)}")
+    return name, parse_yaml(value, f"the value of {shown(name)}")
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a validation, in one line."""
+    problem = error.errors(include_url=False)[0]
+    place = one_line(".".join(str(part)[:80] for part in problem["loc"]))
+    if problem["type"] == "value_error":  # of a validator of ours, which says all there is to say
+        text = str(problem["ctx"]["error"])
+    else:
+        text = f"{problem['msg']}, got {shown(problem.get('input'))}"
+    return f"{place}: {text}" if place else text
 
 
 def _value(node: yaml.Node, loader: _Loader) -> Any:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from poise.config.reading import LARGEST, one_line, parse_yaml
-from poise.config.settings import RunSettings
-from poise.config.values import check_plain, check_registered, first_problem, plain
+from poise.config.reading import first_problem, one_line, read_yaml
+from poise.config.settings import RunSettings, unknown_setting
+from poise.config.values import check_plain, check_registered, plain
 from poise.data import source_name
-from poise.engine.settings import Settings
 from poise.errors import Refused, shown, unknown
 from poise.methods.aiming import aimed
 from poise.methods.method import Method
@@ -28,38 +27,9 @@ from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
 from poise.named import CUSTOM, DEFAULT_METHOD, DEFAULT_PRESET, DEFAULT_SPACE, check_method, check_preset
 from poise.spaces.space import SPACES, Space, Task, task_kind
-from poise.supernet.costs import CostTarget
+from poise.supernet.target import CostTarget
 
 Plain = dict[str, Any]
-
-
-def read_yaml(path: Path) -> Plain:
-    """A YAML file as plain values. Raises `Refused` for a file of more than `LARGEST` bytes before it is parsed."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        text = content.decode("utf-8") if len(content) <= LARGEST else ""
-    except OSError as error:
-        raise Refused(f"cannot read the configuration {one_line(str(path), 400)}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Refused(f"the configuration {path} is not valid YAML: it is not UTF-8 text") from None
-    except ValueError:  # NUL in the path
-        raise Refused(f"cannot read the configuration {one_line(str(path), 400)}: no file has that name") from None
-    if len(content) > LARGEST:
-        raise Refused(f"the configuration {path} is too long: a configuration has at most {LARGEST:,} bytes")
-    value = parse_yaml(text, f"the configuration {path}")
-    if not isinstance(value, dict):
-        raise Refused(f"the configuration {path} must map settings to values, got {type(value).__name__}")
-    return value
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """``search.epochs=3`` -> ``("search.epochs", 3)``; the value is YAML."""
-    name, equals, value = text.partition("=")
-    name = name.strip()
-    if not equals or not name:
-        raise Refused(f"an override has the form name=value, got {shown(text)}")
-    return name, parse_yaml(value, f"the value of {shown(name)}")
 
 
 def resolve(
@@ -205,9 +175,8 @@ def _set(settings: Plain, dotted: str, value: Any) -> None:
     parts = dotted.split(".")
     if parts[0] in SLOTS or parts[0] == "without":
         parts = ["method", *parts]
-    valid = set(RunSettings.model_fields)
-    if parts[0] not in valid:
-        raise unknown("setting", dotted, {*valid, *SLOTS, *setting_names()})
+    if parts[0] not in RunSettings.model_fields:
+        raise unknown_setting(dotted)
     if dotted in ("space", "method", "data") or parts[:2] in (["space", "name"], ["method", "name"]):
         raise Refused(
             f"{one_line(dotted)} is chosen with --{parts[0]} {one_line(str(value))} "
@@ -228,26 +197,10 @@ def _set(settings: Plain, dotted: str, value: Any) -> None:
     place[parts[-1]] = value
 
 
-def setting_names() -> list[str]:
-    """Every dotted setting of `RunSettings`, slots' and spaces' own settings aside."""
-
-    def names(model: type[Settings], prefix: str) -> list[str]:
-        found = []
-        for name, field in model.model_fields.items():
-            inner = field.annotation
-            if isinstance(inner, type) and issubclass(inner, Settings):
-                found += names(inner, f"{prefix}{name}.")
-            else:
-                found.append(f"{prefix}{name}")
-        return found
-
-    return names(RunSettings, "") + [f"method.{field.name}" for field in fields(Method)]
-
-
 def _refusal(error: ValidationError) -> Refused:
     problem = error.errors(include_url=False)[0]
     if problem["type"] == "extra_forbidden":
-        return unknown("setting", ".".join(str(part) for part in problem["loc"]), setting_names())
+        return unknown_setting(".".join(str(part) for part in problem["loc"]))
     return Refused(first_problem(error))
 
 

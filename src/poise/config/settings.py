@@ -1,19 +1,23 @@
-"""The settings of a run: everything that decides what it does, in one typed, frozen value."""
+"""The settings of a run: everything that decides what it does, in one typed, frozen value. What they are is known
+before torch is imported; what builds values of them is imported when it is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
-from poise.config.values import build, build_method
-from poise.data import FROM_PYTHON, source_name
+from poise.config.reading import first_problem
 from poise.engine.settings import SearchSettings, Settings, Size, TrainSettings
-from poise.errors import Refused
-from poise.methods.method import Method
-from poise.spaces.space import SPACES, Space
+from poise.errors import Refused, unknown
+from poise.named import FROM_PYTHON
+from poise.registries import SLOTS, SPACES
+
+if TYPE_CHECKING:
+    from poise.methods.method import Method
+    from poise.spaces.space import Space
 
 
 class DataSettings(Settings):
@@ -38,6 +42,8 @@ class DataSettings(Settings):
     @classmethod
     def _anywhere(cls, source: str) -> str:
         """Paths are absolute however they were given, so that a run means the same data in every folder."""
+        from poise.data import source_name
+
         return source if source == FROM_PYTHON else source_name(source)
 
     @field_validator("split_file")
@@ -64,6 +70,8 @@ class RunSettings(Settings):
 
     def build_space(self) -> Space:
         """The space that the settings name, before the method leaves candidates out."""
+        from poise.config.values import build
+
         fields = {name: value for name, value in self.space.items() if name != "name"}
         if "name" not in self.space:
             raise Refused(f"space needs a name, one of {', '.join(SPACES)}")
@@ -72,4 +80,47 @@ class RunSettings(Settings):
 
     def build_method(self) -> Method:
         """The method that the settings spell out."""
+        from poise.config.values import build_method
+
         return build_method({name: value for name, value in self.method.items() if name != "name"})
+
+
+def setting_names() -> list[str]:
+    """Every dotted setting of `RunSettings`, slots' and spaces' own settings aside."""
+
+    def names(model: type[Settings], prefix: str) -> list[str]:
+        found = []
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, Settings):
+                found += names(inner, f"{prefix}{name}.")
+            else:
+                found.append(f"{prefix}{name}")
+        return found
+
+    return names(RunSettings, "") + [f"method.{slot}" for slot in (*SLOTS, "without")]
+
+
+def unknown_setting(name: str) -> Refused:
+    """The refusal of a dotted setting that there is not."""
+    return unknown("setting", name, {*RunSettings.model_fields, *SLOTS, *setting_names()})
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Raise `Refused` for a dotted name, or a value of it, that no run can have. What is the space's or a slot's own,
+    and what several settings must agree on, is known when the settings are put together."""
+    first, *rest = name.split(".")
+    if first in SLOTS and not rest and isinstance(value, str):
+        SLOTS[first].check(value)
+    if first in (*SLOTS, "without", "space", "method") or name == "data":
+        return
+    kind: Any = RunSettings
+    for part in (first, *rest):
+        field = getattr(kind, "model_fields", {}).get(part)
+        if field is None:
+            raise unknown_setting(name)
+        kind, bounds = field.annotation, field.metadata
+    try:
+        TypeAdapter(Annotated[(kind, *bounds)] if bounds else kind).validate_python(value)
+    except ValidationError as error:
+        raise Refused(f"{name}: {first_problem(error)}") from None

@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from poise.config.reading import one_line
+from poise.config.reading import first_problem, one_line
 from poise.errors import Refused, shown, unknown
 from poise.methods.method import Method
 from poise.methods.penalty import Sum
@@ -72,17 +72,6 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
 
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first problem of a validation, in one line."""
-    problem = error.errors(include_url=False)[0]
-    place = one_line(".".join(str(part)[:80] for part in problem["loc"]))
-    if problem["type"] == "value_error":  # of a validator of ours, which says all there is to say
-        text = str(problem["ctx"]["error"])
-    else:
-        text = f"{problem['msg']}, got {shown(problem.get('input'))}"
-    return f"{place}: {text}" if place else text
 
 
 def build_slot(slot: str, value: Any) -> Any:

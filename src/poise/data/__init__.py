@@ -5,13 +5,12 @@ from poise.data.batches import Batches
 from poise.data.fingerprint import fingerprint
 from poise.data.images import Images
 from poise.data.overlap import overlap
-from poise.data.source import FROM_PYTHON, SOURCES, Source, open_data, open_source, source_name
+from poise.data.source import SOURCES, Source, open_data, open_source, source_name
 from poise.data.splits import search_halves, stratified_holdout
 from poise.data.text import Text, TextSource
 from poise.data.text_batches import TextBatches
 
 __all__ = [
-    "FROM_PYTHON",
     "SOURCES",
     "Augmentation",
     "Batches",

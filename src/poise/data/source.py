@@ -12,7 +12,7 @@ from poise.data.images import Images
 from poise.data.split_source import SplitSource
 from poise.data.text import TextSource
 from poise.errors import Refused
-from poise.named import no_data, path_of
+from poise.named import FROM_PYTHON, no_data, path_of
 from poise.registry import Registry
 
 
@@ -101,10 +101,6 @@ def _opened(spec: object) -> Source | TextSource:
         return kind.open(spec)
     forms = [kind.form for kind in SOURCES.values()]
     raise no_data(spec, forms)
-
-
-FROM_PYTHON = "python"
-"""In a configuration: the data was an object in Python, which no configuration can bring back."""
 
 
 def source_name(spec: object) -> str:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from poise.errors import Refused, unknown
+from poise.errors import Refused
+from poise.named import check_place
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
+_FABRIC = {"32": "32-true", "64": "64-true", "bf16-mixed": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,11 @@ class Place:
     @staticmethod
     def open(device: str = "auto", precision: str = "32", channels_last: bool = True) -> Place:
         """Raises `Refused` on an unknown name, or a device that this machine does not have."""
-        if device not in DEVICES:
-            raise unknown("device", device, DEVICES)
-        if precision not in PRECISIONS:
-            raise unknown("precision", precision, PRECISIONS)
+        check_place(device, precision)
         from lightning_fabric import Fabric  # as long as torch itself takes to import
 
         try:
-            fabric: Any = Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])  # type: ignore[arg-type]
+            fabric: Any = Fabric(accelerator=device, devices=1, precision=_FABRIC[precision])  # type: ignore[arg-type]
         except (RuntimeError, ValueError) as error:
             raise Refused(f"device {device!r} is not available here ({type(error).__name__})") from None
         dtype = torch.float64 if precision == "64" else torch.float32

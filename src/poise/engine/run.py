@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from poise.engine.checkpoint import Checkpoints, write_durably
+from poise.engine.checkpoint import NOWHERE, Checkpoints, State, write_durably
 from poise.engine.lock import NAME as LOCK
 from poise.errors import Refused
 from poise.genotype import Genotype
@@ -195,6 +195,18 @@ class RunFolder:
     def selecting(self) -> Checkpoints:
         """What a stopped selection of a finished run goes on from."""
         return Checkpoints(self.path / SELECTING)
+
+    def start(self, note: Callable[[str], None]) -> State:
+        """Where the run stands: its newest whole checkpoint, or its beginning; ``note`` hears of damaged ones."""
+        return self.checkpoints.load(note) or NOWHERE
+
+    def clear(self) -> None:
+        """Remove what a stopped run would go on from: the work is done."""
+        self.checkpoints.clear()
+
+    def holding(self, name: str) -> RunFolder | None:
+        """This folder, if it holds a file of this name."""
+        return self if (self.path / name).is_file() else None
 
     def history(self) -> list[dict[str, Any]]:
         """The records so far; none if there is no history. A line that is no record, such as the last one after a

@@ -15,7 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from poise.config import parse_override, resolve
+from poise.config.reading import parse_override
+from poise.config.resolve import resolve
 from poise.engine.stages import first_of
 from poise.errors import Refused
 from poise.methods.method import Method

@@ -11,17 +11,12 @@ from torch import Tensor, nn
 from poise import registries
 from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
+from poise.named import LARGEST_SIZE
 from poise.registry import Registry
 from poise.supernet.groups import ChoiceGroup, Kept, Narrowing, Row, decided
 from poise.supernet.supernet import Supernet
 
 SPACES: Registry[type[Space]] = registries.SPACES
-
-LARGEST_SIZE = 65_536
-"""The most channels, cells, images of a batch, and pixels of an image's side: far more than any machine has room for,
-and few enough that no product of them overflows."""
-LARGEST_COUNT = 10**9
-"""The most epochs, and images of a half."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from poise.config import RunSettings
 from poise.config.reading import one_line
+from poise.config.settings import RunSettings
 from poise.engine.checkpoint import write_durably
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.run import RunFolder
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.counting import Costed, Uncounted, cost_of
@@ -79,10 +80,10 @@ def cost_line(found: Mapping[str, Any]) -> str:
     )
 
 
-def save_cost(folder: RunFolder, found: Mapping[str, Any] | None) -> None:
+def save_cost(output: Output, found: Mapping[str, Any] | None) -> None:
     """Write ``cost.json``, if there is a cost to report."""
     if found is not None:
-        folder.write(FILE, json.dumps(found, indent=2))
+        output.write(FILE, json.dumps(found, indent=2))
 
 
 def load_cost(folder: RunFolder) -> dict[str, Any] | None:

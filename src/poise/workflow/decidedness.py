@@ -11,6 +11,7 @@ from torch import Tensor
 from poise.diagnostics.decidedness import ADVICE, Decidedness, decidedness
 from poise.engine.events import Listener, Noted
 from poise.engine.run import DECIDEDNESS, RunFolder
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.selection.rule import measures
@@ -48,9 +49,9 @@ def judge(
     return found
 
 
-def save_decidedness(folder: RunFolder, found: Decidedness) -> None:
+def save_decidedness(output: Output, found: Decidedness) -> None:
     """Write ``decidedness.json``."""
-    folder.write(DECIDEDNESS, json.dumps(found.to_dict(), indent=1) + "\n")
+    output.write(DECIDEDNESS, json.dumps(found.to_dict(), indent=1) + "\n")
 
 
 def load_decidedness(folder: RunFolder) -> Decidedness:

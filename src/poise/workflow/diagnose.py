@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from poise.config import RunSettings, override
+from poise.config.resolve import override
+from poise.config.settings import RunSettings
 from poise.diagnostics.diagnostic import BATCHES, DIAGNOSTICS, Diagnostic, Finding, Subject
 from poise.engine.events import Listener, Noted, Started, Stepped
 from poise.engine.run import DIAGNOSIS, RunFolder

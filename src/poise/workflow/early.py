@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from poise.bench.protocol import protocol
+from poise.config.reading import read_yaml
 from poise.engine.run import RunFolder, read_genotype
 from poise.errors import Refused
-from poise.named import DEFAULT_SPACE, check_data, check_method, check_preset
+from poise.named import BENCH_FILE, DEFAULT_SPACE, OWN, check_contestant, check_data, check_method, check_preset
 from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES
 
 
 def check_search(
-    space: str | None, method: str | None, preset: str | None, file: Path | None, data: str | None
+    *,
+    space: str | None = None,
+    method: str | None = None,
+    preset: str | None = None,
+    file: Path | None = None,
+    data: str | None = None,
+    overrides: Sequence[tuple[str, Any]] = (),
 ) -> None:
-    """The names of a search, and its data. What a file leaves open is known once it is read."""
+    """The names of a search, in a file of settings too, its settings, and its data."""
+    layer = {} if file is None else read_yaml(file)
+    space, method = space or _named(layer, "space"), method or _named(layer, "method")
     if space is not None:
         SPACES.check(space)
     if method is not None:
         check_method(method)
-    if preset is not None and (space is not None or file is None):
+    preset = preset if preset is not None else layer.get("preset")
+    if preset is not None:
         check_preset(preset, DEFAULT_SPACE if space is None else space)
+    sections = {name: value for name, value in layer.items() if name not in ("space", "method", "preset")}
+    check_settings([*_leaves(sections), *overrides])
     _check_data(data)
+
+
+def check_settings(overrides: Iterable[tuple[str, Any]]) -> None:
+    """Dotted settings, as far as they are neither the space's nor a slot's own."""
+    if overrides:
+        from poise.config.settings import check_setting
+
+        for name, value in overrides:
+            check_setting(name, value)
+
+
+def _named(layer: Mapping[str, Any], section: str) -> str | None:
+    value = layer.get(section)
+    name = value.get("name") if isinstance(value, dict) else value
+    return name if isinstance(name, str) else None
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def check_selection(run: Path, rule: str | None, data: str | None) -> None:
@@ -66,9 +103,26 @@ def check_batches(batches: int) -> None:
         raise Refused(f"diagnosing takes at least 1 batch, got {batches}")
 
 
+def check_bench(name: str, contestants: Sequence[str], selections: Sequence[str], data: str) -> None:
+    """The names of a bench, and its data."""
+    protocol(name)
+    for label in contestants:
+        check_contestant(label)
+    for rule in selections:
+        if rule != OWN:
+            SELECTIONS.check(rule)
+    _check_data(data)
+
+
+def check_bench_folder(folder: Path) -> None:
+    """The folder of a bench."""
+    if not (folder / BENCH_FILE).is_file():
+        raise Refused(f"there is no bench at {folder}")
+
+
 def check_folder(run: Path) -> None:
     """The folder of a run or a bench."""
-    if not run.is_dir():
+    if RunFolder.kind_of(run) is None and not (run / BENCH_FILE).is_file():
         raise Refused(f"there is no run at {run}")
 
 

@@ -10,26 +10,24 @@ from typing import Any
 
 from torch import nn
 
-from poise.config import RunSettings
+from poise.config.settings import RunSettings
 from poise.data import Text, TextBatches, TextSource
 from poise.data.text import text_fingerprint
-from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.checkpoint import State
 from poise.engine.device import Place
-from poise.engine.events import Listener, Noted
-from poise.engine.keeper import Keeper, Watch
+from poise.engine.events import Listener
+from poise.engine.keeper import Keeper
 from poise.engine.language import evaluate_text, text_step, train_text
-from poise.engine.lock import locked
 from poise.engine.run import RunFolder
 from poise.engine.streams import seed_of, seeded
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.report.summary import Summarised, Summary, epochs, listed, measured
 from poise.spaces.space import SPACES, Space, TextTask
+from poise.workflow.context import RunContext
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import training_folder
-from poise.workflow.records import recorded
-from poise.workflow.rollback import persevere
 from poise.workflow.show import draw_training, drawing
 from poise.workflow.text import UNUSED, beginning, check_network, open_text
 
@@ -77,17 +75,7 @@ def check_language(settings: RunSettings, space: Space) -> None:
 
 
 def train_language_as(
-    genotype: Genotype,
-    base: RunSettings,
-    space: Space,
-    data: Any,
-    *,
-    out: Path | None,
-    resume: bool,
-    overwrite: bool,
-    auto_batch: bool,
-    listen: Listener,
-    watch: Watch,
+    genotype: Genotype, base: RunSettings, space: Space, data: Any, context: RunContext
 ) -> TrainedLanguageModel:
     """`poise.workflow.retrain.train_as` for text; what is checked for all data has been checked."""
     check_language(base, space)
@@ -100,26 +88,20 @@ def train_language_as(
     task = TextTask(len(source.words), base.train.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = space.network(genotype, task, channels=base.train.channels, cells=base.train.cells)
-    if auto_batch:
-        base = fitting(base, text_step(network, base.train, batches, place), listen)
+    if context.auto_batch:
+        base = fitting(base, text_step(network, base.train, batches, place), context.listen)
         batches = _batches(training, base, place)
-    trained = TrainedLanguageModel(network, genotype, task, source.words, [], {}, out)
-    if out is None:
-        with memory_explained(text_step(network, base.train, batches, place)):
-            keeper = Keeper(watch=watch)
-            history = train_text(network, base.train, batches, measured, place, base.seed, listen, keeper)
-        return replace(trained, history=history, result=_result(trained, valid, test, base, place))
-    seen = text_fingerprint(training, valid, *([] if test is None else [test]))
-    with locked(out):
-        folder = training_folder(out, base, genotype, seen, resume, overwrite, listen)
-        if (folder.path / "result.json").is_file():
-            folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
+    trained = TrainedLanguageModel(network, genotype, task, source.words, [], {}, context.out)
+    seen = lambda: text_fingerprint(training, valid, *([] if test is None else [test]))  # noqa: E731
+    with context.opened("train", base, seen, {"genotype.json": genotype.to_json()}) as output:
+        if folder := output.holding("result.json"):
+            folder.clear()  # it was finished before, and perhaps killed after that
             return load_language(folder)
-        history = _train(trained, base, batches, measured, place, folder, listen, watch)
-        _save(folder, trained, space, base)
+        history = _train(trained, base, batches, measured, place, output, context)
+        _save(output, trained, space, base)
         result = _result(trained, valid, test, base, place)
-        folder.write("result.json", json.dumps(result, indent=2))
-        folder.checkpoints.clear()
+        output.write("result.json", json.dumps(result, indent=2))
+        output.clear()
     return replace(trained, history=history, result=result)
 
 
@@ -135,20 +117,17 @@ def _measured(text: Text, split: str, sequence: int, place: Place) -> TextBatche
 
 def _train(
     trained: TrainedLanguageModel, base: RunSettings, batches: TextBatches, valid: TextBatches, place: Place,
-    folder: RunFolder, listen: Listener, watch: Watch,
+    output: Output, context: RunContext,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
     network = trained.network
-    fresh = {name: value.clone() for name, value in network.state_dict().items()}
+    go_back = context.going_back(network)
 
-    def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
-        if not start.tensors:
-            network.load_state_dict(fresh)
-        with recorded(folder, "train", len(start.facts.get("history", [])), listen) as keep:
-            return train_text(network, base.train, batches, valid, place, base.seed, keep, keeper, rate)
+    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
+        go_back(start)
+        return train_text(network, base.train, batches, valid, place, base.seed, listen, keeper, rate)
 
     with memory_explained(text_step(network, base.train, batches, place)):
-        return persevere(work, folder, start, listen, watch)
+        return context.persevere(work, output, "train", output.start(context.note))
 
 
 def _result(
@@ -164,12 +143,12 @@ def _result(
     return found
 
 
-def _save(folder: RunFolder, trained: TrainedLanguageModel, space: Space, base: RunSettings) -> None:
+def _save(output: Output, trained: TrainedLanguageModel, space: Space, base: RunSettings) -> None:
     fields = {name: value for name, value in base.space.items() if name != "name"}
     about = {"space": space.name, "fields": fields, "units": base.train.channels, "words": list(trained.words)}
-    folder.save_tensors("network.safetensors", trained.network.state_dict())
-    folder.write("network.json", json.dumps(about))
-    draw_training(folder)
+    output.save_tensors("network.safetensors", trained.network.state_dict())
+    output.write("network.json", json.dumps(about))
+    draw_training(output)
 
 
 def load_language(folder: RunFolder) -> TrainedLanguageModel:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from poise.config import resolve
+from poise.config.resolve import resolve
 from poise.engine.events import Listener
 from poise.errors import Refused, shown
 from poise.report.progress import progress

@@ -8,7 +8,8 @@ from traceback import clear_frames
 
 import torch
 
-from poise.config import RunSettings, override
+from poise.config.resolve import override
+from poise.config.settings import RunSettings
 from poise.engine.events import Listener, Noted
 from poise.engine.fit import Step, available_bytes, measure
 from poise.engine.memory import hand_back_freed_memory

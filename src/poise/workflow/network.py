@@ -11,9 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from poise.config import RunSettings
+from poise.config.settings import RunSettings
 from poise.data.pixels import Pixels
 from poise.engine.run import RunFolder
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
@@ -77,7 +78,7 @@ class TrainedNetwork(Summarised):
         return sum(weight.numel() for name, weight in weights if aside is None or not name.startswith(aside))
 
 
-def save_network(folder: RunFolder, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
+def save_network(output: Output, trained: TrainedNetwork, space: Space, settings: RunSettings) -> None:
     """Write a network, and what it takes to build it and to use it."""
     form = settings.train
     about = {
@@ -92,9 +93,9 @@ def save_network(folder: RunFolder, trained: TrainedNetwork, space: Space, setti
         **trained.pixels.facts,
         "streamed": trained.streamed,
     }
-    folder.save_tensors("network.safetensors", trained.network.state_dict())
-    folder.write("network.json", json.dumps(about, indent=2))
-    draw_training(folder)
+    output.save_tensors("network.safetensors", trained.network.state_dict())
+    output.write("network.json", json.dumps(about, indent=2))
+    draw_training(output)
 
 
 def load_network(run: str | Path, module: nn.Module | None = None) -> TrainedNetwork | TrainedLanguageModel:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from poise.config import RunSettings
+from poise.config.settings import RunSettings
 from poise.engine.events import Event
 from poise.engine.search import Searcher
 from poise.methods.slots import Progress

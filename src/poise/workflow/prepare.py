@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from poise.config import RunSettings, dump
+from poise.config.settings import RunSettings
 from poise.data import TextSource
 from poise.data.batched import Batched
 from poise.data.labels import empty_classes
@@ -23,7 +22,6 @@ from poise.engine.search import Searcher
 from poise.engine.stages import Stage, first_of
 from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused
-from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
@@ -55,39 +53,6 @@ def note_skipped(source: Any, listen: Listener) -> None:
         first = "; ".join(f"{bad.name}: {bad.reason}" for bad in skipped[:5])
         more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         listen(Noted(f"{len(skipped)} images could not be read and were left out ({first}{more})"))
-
-
-def check_resuming(resume: bool, out: Path | None, overwrite: bool, auto_batch: bool) -> None:
-    """Raise `Refused` for what does not go with resuming a run."""
-    if resume and (out is None or overwrite):
-        raise Refused("to resume a run takes its folder, and does not go with overwriting it")
-    if auto_batch and resume:
-        raise Refused("a batch is picked before a run begins; resume it without that")
-
-
-def check_data(folder: RunFolder, data: str, settings: RunSettings, listen: Listener) -> None:
-    """Raise `Refused` if the data of a run, by its fingerprint, is not what it was when the run began. Data from Python
-    may be made anew each time it is loaded, so there it is only said."""
-    if folder.began_with(data):
-        return
-    changed = f"the data is not the same as when {folder.path} began"
-    if settings.data.source != "python":
-        raise Refused(f"{changed}; put it back as it was, or start the run again with --overwrite")
-    listen(Noted(f"{changed}, so the result will not be that of a run that was never stopped"))
-
-
-def training_folder(
-    out: Path, base: RunSettings, genotype: Genotype, data: str, resume: bool, overwrite: bool, listen: Listener
-) -> RunFolder:
-    """The folder of a training on the data of this fingerprint: begun, or gone on with. Raises `Refused` if it is of
-    another one."""
-    if not resume:
-        return RunFolder.create(out, "train", dump(base), data, overwrite, {"genotype.json": genotype.to_json()})
-    folder = RunFolder.proceed(out, "train", dump(base))
-    check_data(folder, data, base, listen)
-    if folder.genotype() != genotype:
-        raise Refused(f"{out} trains another genotype; choose another folder, or pass --overwrite")
-    return folder
 
 
 @dataclass(frozen=True)

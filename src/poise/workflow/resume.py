@@ -12,6 +12,7 @@ from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.progress import progress
+from poise.workflow.context import RunContext
 from poise.workflow.language import TrainedLanguageModel
 from poise.workflow.network import TrainedNetwork
 from poise.workflow.retrain import train_as
@@ -56,8 +57,9 @@ def resume(
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
     with progress(listen) as hear:
+        context = RunContext(path, resume=True, listen=hear, watch=watch)
         if kind == "search" and pending(folder) is not None:
             return resume_selection(folder, data, module, hear, watch)
         if kind == "search":
-            return run_search(settings, data=data, space=space, out=path, resume=True, listen=hear, watch=watch)
-        return train_as(folder.genotype(), settings, space, data, out=path, resume=True, listen=hear, watch=watch)
+            return run_search(settings, context, data=data, space=space)
+        return train_as(folder.genotype(), settings, space, data, context)

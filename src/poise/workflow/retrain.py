@@ -11,40 +11,40 @@ from typing import Any
 import torch
 from torch import nn
 
-from poise.config import RunSettings, override, resolve
+from poise.config.resolve import override, resolve
+from poise.config.settings import RunSettings
 from poise.data import source_name
 from poise.data.batched import Batched
 from poise.data.streaming import workers_explained
-from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.checkpoint import State
 from poise.engine.device import Place
-from poise.engine.events import Listener, Noted, ignore
+from poise.engine.events import Listener
 from poise.engine.fit import training_step
 from poise.engine.keeper import Keeper, Watch
-from poise.engine.lock import locked
 from poise.engine.run import RunFolder, read_genotype
 from poise.engine.streams import seed_of, seeded
 from poise.engine.train import evaluate as run_evaluation
 from poise.engine.train import train as run_training
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.export.exports import EXPORTS
 from poise.genotype import Genotype
+from poise.named import FROM_PYTHON
 from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
+from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
 from poise.workflow.images import ImageMaterial, open_images
 from poise.workflow.language import TrainedLanguageModel, evaluate_language, train_language_as
 from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import TrainedNetwork, network_in, read_network, save_network
-from poise.workflow.prepare import check_resuming, note_skipped, training_folder
-from poise.workflow.records import recorded
-from poise.workflow.rollback import persevere
+from poise.workflow.prepare import note_skipped
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
 from poise.workflow.search import SearchResult
-from poise.workflow.standing import check_free
 from poise.workflow.supply import Feeding, supply_of, testing_of
 
 
@@ -91,41 +91,22 @@ def train(
     genotype, base, space = _read(what, space, module, preset, overrides, given)
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
-    folder = None if out is None else Path(out)
     with progress(listen) as hear:
-        return train_as(
-            genotype, base, space, data, out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch,
-            listen=hear, watch=watch,
-        )  # fmt: skip
+        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, watch)
+        return train_as(genotype, base, space, data, context)
 
 
 def train_as(
-    genotype: Genotype,
-    base: RunSettings,
-    space: Space,
-    data: Any = None,
-    *,
-    out: Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    auto_batch: bool = False,
-    listen: Listener = ignore,
-    watch: Watch = Watch(),
+    genotype: Genotype, base: RunSettings, space: Space, data: Any = None, context: RunContext = RunContext()
 ) -> TrainedNetwork | TrainedLanguageModel:
     """`train` with its settings complete; ``data`` where it is not, or no longer, what these say."""
-    check_resuming(resume, out, overwrite, auto_batch)
+    context = context.settled()
     if data is None:
-        if base.data.source == "python":
+        if base.data.source == FROM_PYTHON:
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
         data = base.data.source
-    resume = resume and out is not None and RunFolder.kind_of(out) is not None
-    if out is not None and not resume:
-        check_free(out, overwrite)
     if task_kind(space) is TextTask:
-        return train_language_as(
-            genotype, base, space, data, out=out, resume=resume, overwrite=overwrite, auto_batch=auto_batch,
-            listen=listen, watch=watch,
-        )  # fmt: skip
+        return train_language_as(genotype, base, space, data, context)
     check_settings(base, ImageMaterial.unused, f"space {space.name!r} is for images")
     form = base.train
     place = Place.open(base.device, base.precision, channels_last(space))
@@ -139,37 +120,31 @@ def train_as(
         )  # fmt: skip
 
     check_batch(form.batch_size, "train.batch_size", space, fresh)
-    supply = supply_of(base, data, place, listen)
+    supply = supply_of(base, data, place, context.listen)
     task = supply.task
     batches = supply.training(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = fresh(task)
     check_own(space, network, batches, task, place)
     macs = network_macs(space, genotype, task, base)
-    if auto_batch:
-        base = fitting(base, training_step(network, form, batches, place), listen)
+    if context.auto_batch:
+        base = fitting(base, training_step(network, form, batches, place), context.listen)
         form = base.train
         batches = supply.training(form.batch_size)
     trained = TrainedNetwork(
-        network, genotype, task, supply.classes, supply.pixels, [], {}, out, base.data.streaming,
+        network, genotype, task, supply.classes, supply.pixels, [], {}, context.out, base.data.streaming,
         channels_last=place.channels_last,
     )  # fmt: skip
-    if out is None:
-        with workers_explained(), memory_explained(training_step(network, form, batches, place)):
-            history = run_training(network, form, batches, place, base.seed, listen, Keeper(watch=watch))
-        result = _result(trained, supply.testing, place, form.batch_size, macs)
-        return replace(trained, history=history, result=result)
-    seen = supply.fingerprint()
-    with locked(out):
-        folder = training_folder(out, base, genotype, seen, resume, overwrite, listen)
-        if (folder.path / "result.json").is_file():
-            folder.checkpoints.clear()  # it was finished before, and perhaps killed after that
+    given = {"genotype.json": genotype.to_json()}
+    with context.opened("train", base, supply.fingerprint, given) as output:
+        if folder := output.holding("result.json"):
+            folder.clear()  # it was finished before, and perhaps killed after that
             return read_network(folder, space)
-        history = _train(trained, base, batches, place, folder, listen, watch)
-        save_network(folder, trained, space, base)  # before anything else can go wrong
+        history = _train(trained, base, batches, place, output, context)
+        save_network(output, trained, space, base)  # before anything else can go wrong
         result = _result(trained, supply.testing, place, form.batch_size, macs)
-        folder.write("result.json", json.dumps(result, indent=2))
-        folder.checkpoints.clear()
+        output.write("result.json", json.dumps(result, indent=2))
+        output.clear()
     return replace(trained, history=history, result=result)
 
 
@@ -213,20 +188,17 @@ def _read(
 
 
 def _train(
-    trained: TrainedNetwork, settings: RunSettings, batches: Batched, place: Place, folder: RunFolder,
-    listen: Listener, watch: Watch,
-) -> list[dict[str, Any]]:  # fmt: skip
-    start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
-    fresh = {name: value.clone() for name, value in trained.network.state_dict().items()}
+    trained: TrainedNetwork, settings: RunSettings, batches: Batched, place: Place, output: Output, context: RunContext
+) -> list[dict[str, Any]]:
+    network, form = trained.network, settings.train
+    go_back = context.going_back(network)
 
-    def work(start: State, keeper: Keeper, rate: float) -> list[dict[str, Any]]:
-        if not start.tensors:
-            trained.network.load_state_dict(fresh)
-        with recorded(folder, "train", len(start.facts.get("history", [])), listen) as keep:
-            return run_training(trained.network, settings.train, batches, place, settings.seed, keep, keeper, rate)
+    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
+        go_back(start)
+        return run_training(network, form, batches, place, settings.seed, listen, keeper, rate)
 
-    with workers_explained(), memory_explained(training_step(trained.network, settings.train, batches, place)):
-        return persevere(work, folder, start, listen, watch)
+    with workers_explained(), memory_explained(training_step(network, form, batches, place)):
+        return context.persevere(work, output, "train", output.start(context.note))
 
 
 def _measure(trained: TrainedNetwork, batches: Batched, place: Place) -> dict[str, float]:
@@ -242,7 +214,7 @@ def source_of(run: str | Path) -> str:
     settings = settings_of(folder)
     if is_own(settings):
         own_space(folder.path, None, "evaluate")
-    if settings.data.source == "python":
+    if settings.data.source == FROM_PYTHON:
         raise Refused(f"{run} was trained on data from Python; say where data is with --data")
     return settings.data.source
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from poise.config import RunSettings, resolve
-from poise.config.resolve import read_yaml
+from poise.config.reading import read_yaml
+from poise.config.resolve import resolve
+from poise.config.settings import RunSettings
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.spaces.custom import ModuleSpace

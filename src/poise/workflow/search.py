@@ -12,18 +12,19 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from poise.config import RunSettings, dump, resolve
+from poise.config.resolve import resolve
+from poise.config.settings import RunSettings
 from poise.diagnostics.decidedness import Decidedness
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.checkpoint import NOWHERE, State
-from poise.engine.events import Listener, Noted, ignore
+from poise.engine.events import Listener, Noted
 from poise.engine.fit import search_step
 from poise.engine.keeper import Keeper, Watch
-from poise.engine.lock import locked
 from poise.engine.run import RunFolder
-from poise.engine.search import Searcher, Sums
+from poise.engine.search import Searcher
 from poise.engine.stages import Searched, Stage, search_in_stages
 from poise.engine.trained import TrainedSupernet
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.method import Method
@@ -34,16 +35,14 @@ from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.costs import CostTarget, aims
 from poise.supernet.supernet import ModuleSupernet
+from poise.workflow.context import RunContext
 from poise.workflow.costing import load_cost, report_cost, save_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
 from poise.workflow.inside import note_trainings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import Preparation, check_data, check_resuming, note_data
-from poise.workflow.records import recorded
-from poise.workflow.rollback import persevere
+from poise.workflow.prepare import Preparation, note_data
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
-from poise.workflow.standing import check_free
 from poise.workflow.supernet import load_supernet, save_supernet
 
 SEARCHED = State({}, {"stage": "searched"})
@@ -164,117 +163,98 @@ def search(
     )  # fmt: skip
     value = space if isinstance(space, Space) and not isinstance(space, str) else None
     with progress(listen) as hear:
-        return run(
-            resolved, data=data, space=value, out=None if out is None else Path(out), overwrite=overwrite,
-            resume=resume, auto_batch=auto_batch, listen=hear, watch=watch,
-        )  # fmt: skip
+        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, watch)
+        return run(resolved, context, data=data, space=value)
 
 
 def run(
-    settings: RunSettings,
-    *,
-    data: Any = None,
-    space: Space | None = None,
-    out: Path | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    auto_batch: bool = False,
-    listen: Listener = ignore,
-    watch: Watch = Watch(),
+    settings: RunSettings, context: RunContext = RunContext(), *, data: Any = None, space: Space | None = None
 ) -> SearchResult:
-    """Search as the settings say. ``data`` and ``space`` stand in for what the settings name; ``auto_batch`` takes a
-    smaller batch where theirs does not fit, see `fitting`."""
-    check_resuming(resume, out, overwrite, auto_batch)
-    if auto_batch:
-        settings = _fitting_all_stages(settings, data, space, listen)
-    if out is None:
-        prepared = Preparation.of(settings, data, space)
-        note_data(prepared.source, listen)
-        diagnose = all_of(settings.search.diagnostics)
-        found = search_in_stages(
-            lambda stage: prepared.searcher(stage=stage), prepared.method, settings.search.epochs, listen,
-            Keeper(watch=watch), diagnose=diagnose, around=_explained,
-        )  # fmt: skip
-        prepared, searcher = prepared.at(found.stage), found.searcher
-        genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, Keeper(watch=watch))
-        tell_known(genotype, listen)
-        cost = report_cost(prepared, searcher.alphas, genotype, listen)
-        decided = judge(prepared, found.history, searcher.alphas, genotype, listen)
-        return _result(prepared, searcher, genotype, found.history, None, decided, cost)
-    resume = resume and RunFolder.kind_of(out) is not None
-    if not resume:
-        check_free(out, overwrite)
-    prepared = Preparation.of(settings, data, space, RunFolder(out) if resume else None)
+    """Search as the settings say. ``data`` and ``space`` stand in for what the settings name."""
+    context = context.settled()
+    if context.auto_batch:
+        settings = _fitting_all_stages(settings, data, space, context.listen)
+    prepared = Preparation.of(settings, data, space, context.begun)
     searcher = prepared.searcher()
-    note_data(prepared.source, listen)
-    with locked(out):
-        if resume:
-            folder = RunFolder.proceed(out, "search", dump(settings))
-            check_data(folder, prepared.fingerprint, settings, listen)
+    note_data(prepared.source, context.listen)
+    with context.opened("search", settings, lambda: prepared.fingerprint, prepared.tables.files()) as output:
+        start = output.start(context.note)
+        selecting = start.facts.get("stage") == "selection"
+        folder = output.holding("config.yaml" if selecting else "genotype.json")
+        if folder is None:
+            found = _search_in(output, prepared, searcher, start, context)
+            history, prepared, searcher = found.history, prepared.at(found.stage), found.searcher
+            save_stage(output, prepared, found.stage)
+            save_supernet(output, searcher)
         else:
-            tables = prepared.tables.files()
-            folder = RunFolder.create(out, "search", dump(settings), prepared.fingerprint, overwrite, tables)
-        return _run_in(folder, prepared, searcher, listen, watch)
+            history = list(start.facts["history"]) if selecting else folder.history()
+            prepared, searcher = _trained_in(folder, prepared, searcher, history)
+        if folder is not None and not selecting:
+            return _finished(folder, prepared, searcher, start)
+        return _select_in(output, prepared, searcher, history, start if selecting else SEARCHED, context)
 
 
-def _run_in(
-    folder: RunFolder, prepared: Preparation, searcher: Searcher, listen: Listener, watch: Watch
-) -> SearchResult:
-    """The rest of the run in this folder, from its last checkpoint on."""
-    start = folder.checkpoints.load(lambda message: listen(Noted(message))) or NOWHERE
-    selecting = start.facts.get("stage") == "selection"
-    finished = not selecting and (folder.path / "genotype.json").is_file()
-    if selecting or finished:
-        # A finished run may still hold a checkpoint of its search, if it was killed before it was tidied up.
-        history = folder.history() if finished else list(start.facts["history"])
-        folder.rewrite_history(history)
-        last = at_the_end(folder, prepared)
-        searcher = searcher if last is prepared else prepared.searcher(stage=last.stage)
-        prepared = last
-        load_supernet(folder, searcher)
-    else:
-        found = _search_in(folder, prepared, searcher, start, listen, watch)
-        searcher, history, prepared = found.searcher, found.history, prepared.at(found.stage)
-        save_stage(folder, prepared, found.stage)
-        save_supernet(folder, searcher)
-        start = SEARCHED
-    if finished:
-        genotype = folder.genotype()
-    else:
-        keeper = Keeper(folder.checkpoints, start, watch)
-        whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
-        genotype = choose(prepared, searcher.alphas, partial(clone, searcher), listen, whole)
-        save_cost(folder, report_cost(prepared, searcher.alphas, genotype, listen))
-        save_decidedness(folder, judge(prepared, history, searcher.alphas, genotype, listen))
-        save_genotype(folder, genotype, prepared.method.selection.kind)
-        tell_known(genotype, listen)
-        note_trainings(folder, listen)
+def _finished(folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State) -> SearchResult:
+    """The result of a run that was finished before. It may still hold a checkpoint of its search, if it was killed
+    before it was tidied up."""
     if start is not NOWHERE:
-        draw_run(folder, prepared.space, searcher.method.relaxation)
-        folder.checkpoints.clear()
+        _tidy(folder, prepared)
     decided, cost = load_decidedness(folder), load_cost(folder)
-    return _result(prepared, searcher, genotype, history, folder.path, decided, cost)
+    return _result(prepared, searcher, folder.genotype(), folder.history(), folder.path, decided, cost)
+
+
+def _trained_in(
+    folder: RunFolder, prepared: Preparation, searcher: Searcher, history: Sequence[Mapping[str, Any]]
+) -> tuple[Preparation, Searcher]:
+    """At the last stage of a search that has ended, with what it left."""
+    folder.rewrite_history(history)
+    last = at_the_end(folder, prepared)
+    searcher = searcher if last is prepared else prepared.searcher(stage=last.stage)
+    load_supernet(folder, searcher)
+    return last, searcher
+
+
+def _tidy(folder: RunFolder, prepared: Preparation) -> None:
+    draw_run(folder, prepared.space, prepared.method.relaxation)
+    folder.clear()
+
+
+def _select_in(
+    output: Output, prepared: Preparation, searcher: Searcher, history: list[dict[str, Any]], start: State,
+    context: RunContext,
+) -> SearchResult:  # fmt: skip
+    """The rest of a run whose search has ended."""
+    keeper = Keeper(output.checkpoints, start, context.watch)
+    whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
+    listen, alphas = context.listen, searcher.alphas
+    genotype = choose(prepared, alphas, partial(clone, searcher), listen, whole)
+    cost = report_cost(prepared, alphas, genotype, listen)
+    decided = judge(prepared, history, alphas, genotype, listen)
+    save_cost(output, cost)
+    save_decidedness(output, decided)
+    save_genotype(output, genotype, prepared.method.selection.kind)
+    tell_known(genotype, listen)
+    if folder := output.holding("genotype.json"):
+        note_trainings(folder, listen)
+        _tidy(folder, prepared)
+    return _result(prepared, searcher, genotype, history, output.path, decided, cost)
 
 
 def _search_in(
-    folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State, listen: Listener, watch: Watch
+    output: Output, prepared: Preparation, searcher: Searcher, start: State, context: RunContext
 ) -> Searched:
     """``searcher`` is the first stage's, at its beginning."""
     diagnose = all_of(prepared.settings.search.diagnostics)
-    fresh = State({k: v.clone() for k, v in searcher.state(0, Sums(), 0.0).tensors.items()}, {})
+    ready = [searcher]
 
     def begin(stage: Stage) -> Searcher:
-        if stage.number:
-            return prepared.searcher(stage=stage)
-        searcher.restore(fresh)
-        return searcher
+        return ready.pop() if ready and not stage.number else prepared.searcher(stage=stage)
 
-    def work(start: State, keeper: Keeper, rate: float) -> Searched:
-        with recorded(folder, "search", len(start.facts.get("history", [])), listen) as keep:
-            epochs = prepared.settings.search.epochs
-            return search_in_stages(begin, prepared.method, epochs, keep, keeper, rate, diagnose, _explained)
+    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> Searched:
+        epochs = prepared.settings.search.epochs
+        return search_in_stages(begin, prepared.method, epochs, listen, keeper, rate, diagnose, _explained)
 
-    return persevere(work, folder, start, listen, watch)
+    return context.persevere(work, output, "search", start)
 
 
 def _explained(searcher: Searcher) -> AbstractContextManager[None]:
@@ -337,7 +317,7 @@ def clone(searcher: Searcher) -> Searcher:
     return found
 
 
-def save_genotype(folder: RunFolder, genotype: Genotype, rule: str) -> Path:
+def save_genotype(output: Output, genotype: Genotype, rule: str) -> None:
     """Write the genotype under its rule's name, and as the run's current one."""
-    folder.write(f"genotype-{rule}.json", genotype.to_json())
-    return folder.write("genotype.json", genotype.to_json())
+    output.write(f"genotype-{rule}.json", genotype.to_json())
+    output.write("genotype.json", genotype.to_json())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from poise.config import RunSettings
+from poise.config.settings import RunSettings
 from poise.data import source_name
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import Listener, Noted
@@ -128,13 +128,14 @@ def select(
         kind = prepared.method.selection.kind
         save_cost(folder, report_cost(prepared, alphas, genotype, hear))
         save_decidedness(folder, judge(prepared, folder.history(), alphas, genotype, hear))
-        current = save_genotype(folder, genotype, kind)
+        save_genotype(folder, genotype, kind)
         tell_known(genotype, hear)
         note_trainings(folder, hear)
         draw_run(folder, prepared.space, prepared.method.relaxation)
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()
-    return Selected(genotype, (current, folder.path / f"genotype-{kind}.json"), found)
+    files = (folder.path / "genotype.json", folder.path / f"genotype-{kind}.json")
+    return Selected(genotype, files, found)
 
 
 def _anywhere(name: str, value: Any) -> Any:

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from poise.engine.run import RunFolder, read_text
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
@@ -85,9 +86,10 @@ def show_search(folder: RunFolder) -> Shown:
     return prepared.space
 
 
-def draw_training(folder: RunFolder) -> list[Path]:
-    """Draw the curves of a retraining."""
-    return save_figure(curves_figure(folder.history()), folder.path / "figures", "curves")
+def draw_training(output: Output) -> None:
+    """Draw the curves of a retraining, where it is saved."""
+    if folder := output.holding("history.jsonl"):
+        save_figure(curves_figure(folder.history()), folder.path / "figures", "curves")
 
 
 def drawing(genotype: Genotype) -> Callable[[], Figure] | None:

@@ -8,6 +8,7 @@ import json
 from poise.engine.run import STAGE, RunFolder
 from poise.engine.search import Searcher
 from poise.engine.stages import Stage
+from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.workflow.prepare import Preparation
 
@@ -19,10 +20,10 @@ def stage_count(prepared: Preparation) -> int:
     return len(prepared.method.curriculum.stages(prepared.settings.search.epochs))
 
 
-def save_stage(folder: RunFolder, prepared: Preparation, stage: Stage) -> None:
+def save_stage(output: Output, prepared: Preparation, stage: Stage) -> None:
     """Write which stage the search has ended in, if it has more than one."""
     if stage_count(prepared) > 1:
-        folder.write(STAGE, json.dumps(FORMAT | stage.facts, indent=1) + "\n")
+        output.write(STAGE, json.dumps(FORMAT | stage.facts, indent=1) + "\n")
 
 
 def at_the_end(folder: RunFolder, prepared: Preparation) -> Preparation:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from poise.config.resolve import read_yaml
-from poise.data import FROM_PYTHON
+from poise.config.reading import read_yaml
 from poise.engine.lock import worker
 from poise.engine.run import SELECTION, RunFolder
 from poise.errors import Refused
+from poise.named import FROM_PYTHON
 
 
 def check_free(path: Path, overwrite: bool) -> None:

@@ -6,15 +6,16 @@ import torch
 
 from poise.engine.run import ADAM, RunFolder
 from poise.engine.search import Searcher
+from poise.engine.unsaved import Output
 
 
-def save_supernet(folder: RunFolder, searcher: Searcher) -> None:
+def save_supernet(output: Output, searcher: Searcher) -> None:
     """Write alphas, the state of their Adam, and weights."""
     moments = searcher.alpha_moments()
     if moments:
-        folder.save_tensors(ADAM, moments)
-    folder.save_tensors("alphas.safetensors", searcher.alphas)
-    folder.save_tensors("supernet.safetensors", searcher.supernet.state_dict())
+        output.save_tensors(ADAM, moments)
+    output.save_tensors("alphas.safetensors", searcher.alphas)
+    output.save_tensors("supernet.safetensors", searcher.supernet.state_dict())
 
 
 def load_supernet(folder: RunFolder, searcher: Searcher) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from poise.config import RunSettings
+from poise.config.settings import RunSettings
 from poise.data import Augmentation, Batches, Images, Source, fingerprint, overlap
 from poise.data.batched import Batched
 from poise.data.crops import LEAST_AREA, RandomPart

@@ -13,16 +13,16 @@ from poise.bench.protocol import protocol
 from poise.bench.result import Result, read_result, safe
 from poise.bench.shipped import shipped_table
 from poise.bench.table import Table, open_table
-from poise.config.values import first_problem
+from poise.config.reading import first_problem
 from poise.data import source_name
 from poise.engine.lock import NAME as LOCK
 from poise.engine.run import RunFolder
 from poise.engine.settings import Settings, Size
 from poise.errors import Refused
+from poise.named import BENCH_FILE, OWN
 from poise.selection.rule import SELECTIONS
-from poise.workflow.contest.job import OWN, Job, check, expected_files
+from poise.workflow.contest.job import Job, check, expected_files
 
-FILE = "bench.json"
 VERSION = 2
 
 
@@ -115,10 +115,10 @@ def bench_of(
 
 def read_bench(folder: Path) -> Bench:
     """The bench in a folder. Raises `Refused` if there is none."""
-    path = folder / FILE
+    path = folder / BENCH_FILE
     if not path.is_file():
         raise Refused(f"there is no bench at {folder}")
-    value = RunFolder(folder).read_json(FILE)
+    value = RunFolder(folder).read_json(BENCH_FILE)
     version = value.pop("version", None)
     if value.pop("format", None) != "poise.bench" or version not in (1, VERSION):
         raise Refused(f"{path} is not a bench that this poise can read")
@@ -136,7 +136,7 @@ def check_bench(folder: Path, bench: Bench) -> None:
     Contestants, selections and seeds may be added to a bench that is there; what fixes the comparison may not change.
     """
     bench.check_folders()
-    if (folder / FILE).is_file():
+    if (folder / BENCH_FILE).is_file():
         before = read_bench(folder)
         for name in ("protocol", "data", "device", "precision"):
             old, new = getattr(before, name), getattr(bench, name)
@@ -165,9 +165,9 @@ def open_bench(folder: Path, bench: Bench) -> None:
     """Write down what the bench in this folder compares, beside what it compared before."""
     for name in ("results", "logs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    whole = read_bench(folder).extended(bench) if (folder / FILE).is_file() else bench
+    whole = read_bench(folder).extended(bench) if (folder / BENCH_FILE).is_file() else bench
     about = {"format": "poise.bench", "version": VERSION} | whole.model_dump(mode="json")
-    RunFolder(folder).write(FILE, json.dumps(about, indent=2))
+    RunFolder(folder).write(BENCH_FILE, json.dumps(about, indent=2))
 
 
 def missing(job: Job, folder: Path) -> list[str]:

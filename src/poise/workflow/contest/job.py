@@ -9,12 +9,14 @@ from typing import Any, Protocol
 from poise import registries
 from poise.bench.protocol import Protocol as BenchProtocol
 from poise.bench.result import Result, file_name
-from poise.config import RunSettings, parse_override, resolve
+from poise.config.reading import parse_override
+from poise.config.resolve import resolve
+from poise.config.settings import RunSettings
 from poise.engine.checkpoint import write_durably
 from poise.engine.events import Listener
 from poise.engine.keeper import Watch
-from poise.errors import Refused, unknown
-from poise.methods.preset import METHODS
+from poise.errors import Refused
+from poise.named import SEARCH, check_contestant
 from poise.registry import Registry
 
 
@@ -77,12 +79,6 @@ class Contestant(Protocol):
 CONTESTANTS: Registry[Contestant] = registries.CONTESTANTS
 """Contestants that are no methods; every method is one by its name."""
 
-OWN = "own"
-"""In place of a rule: the method's own."""
-
-SEARCH = "search"
-"""The contestant that searches with the method that the job names."""
-
 
 FIXED = ("seed", "device", "precision", "data")
 """Settings that every contestant is given: with one of its own its runs would not be what they are called."""
@@ -90,12 +86,9 @@ FIXED = ("seed", "device", "precision", "data")
 
 def contestant(label: str) -> Contestant:
     """The contestant of a label. Raises `Refused` for a name that is neither a contestant nor a method."""
+    check_contestant(label)
     name = label.partition(":")[0]
-    if name in CONTESTANTS and name != SEARCH:
-        return CONTESTANTS[name]
-    if name not in METHODS:
-        raise unknown("method", name, {*METHODS, *CONTESTANTS} - {SEARCH})
-    return CONTESTANTS[SEARCH]
+    return CONTESTANTS[name if name in CONTESTANTS else SEARCH]
 
 
 def check(job: Job) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from poise.bench.result import Result, compact
-from poise.config import override
+from poise.config.resolve import override
 from poise.engine.checkpoint import write_durably
 from poise.engine.events import Event, Listener, ignore
 from poise.engine.keeper import Watch
@@ -20,12 +20,14 @@ from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.streams import seed_of, stream
 from poise.genotype import Genotype
+from poise.named import OWN
 from poise.selection.magnitude import Magnitude
 from poise.selection.rule import SELECTIONS, measures
 from poise.spaces.space import genotype_of, holds, kept_of
 from poise.supernet.groups import ChoiceGroup, one_hot
-from poise.workflow.contest.job import CONTESTANTS, OWN, Job
+from poise.workflow.contest.job import CONTESTANTS, Job
 from poise.workflow.contest.stopwatch import Stopwatch
+from poise.workflow.context import RunContext
 from poise.workflow.plan import dry_run
 from poise.workflow.prepare import Preparation
 from poise.workflow.search import SearchResult, choose
@@ -51,7 +53,7 @@ class MethodContestant:
             cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
             settings = override(settings, cheap)
         folder = job.folder / "search"
-        found = run_search(settings, out=folder, resume=True, listen=listen, watch=watch)
+        found = run_search(settings, RunContext(folder, resume=True, listen=listen, watch=watch))
         ranking = _ranking(job, found)
         searched = sum(float(record["seconds"]) for record in found.history)
         prepared = Preparation.of(found.settings)

@@ -1,0 +1,173 @@
+"""How a run is carried out, whatever it computes: where it is saved, who listens, and how it is watched over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from poise.engine.checkpoint import State
+from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
+from poise.engine.keeper import Keeper, Watch
+from poise.engine.lock import locked
+from poise.engine.run import RunFolder
+from poise.engine.unsaved import Output, Unsaved
+from poise.errors import Refused
+from poise.named import FROM_PYTHON
+from poise.workflow.standing import check_free
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from poise.config.settings import RunSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The circumstances of a run.
+
+    Args:
+        out: the folder that it is saved in; None: it is not saved.
+        overwrite: replace the run that is there.
+        resume: go on with the run that is there, or begin it if there is none.
+        auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
+        listen: is told every event.
+        watch: how often the run is saved, whether it was asked to stop, and what is done when it diverges.
+    """
+
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    auto_batch: bool = False
+    listen: Listener = ignore
+    watch: Watch = Watch()
+
+    def note(self, message: str) -> None:
+        """Tell something that the person who waits should know."""
+        self.listen(Noted(message))
+
+    def settled(self) -> RunContext:
+        """The same, with ``resume`` only where there is a run to go on with.
+
+        Raises `Refused` for what does not go together, and for a folder that a new run may not be put in. Touches
+        nothing, and needs no torch.
+        """
+        if self.resume and (self.out is None or self.overwrite):
+            raise Refused("to resume a run takes its folder, and does not go with overwriting it")
+        if self.auto_batch and self.resume:
+            raise Refused("a batch is picked before a run begins; resume it without that")
+        if self.out is None:
+            return self
+        found = replace(self, resume=self.resume and RunFolder.kind_of(self.out) is not None)
+        if not found.resume:
+            check_free(self.out, self.overwrite)
+        return found
+
+    @property
+    def begun(self) -> RunFolder | None:
+        """Of a settled context, the run that is gone on with."""
+        return RunFolder(self.out) if self.resume and self.out is not None else None
+
+    @contextmanager
+    def opened(
+        self, kind: str, settings: RunSettings, data: Callable[[], str], given: Mapping[str, str]
+    ) -> Iterator[Output]:
+        """Of a settled context, the run's folder, which nobody else can open meanwhile; or `Unsaved`.
+
+        Args:
+            kind: ``search`` or ``train``.
+            settings: what it was started with.
+            data: the fingerprint of its data; only asked for where the run is saved.
+            given: files that a new run begins with; one that is gone on with has to have the same genotype.
+
+        Raises:
+            Refused: another process works on it, or it is of other settings, data or genotype.
+        """
+        from poise.config.resolve import dump
+
+        if self.out is None:
+            yield Unsaved()
+            return
+        seen = data()
+        with locked(self.out):
+            if not self.resume:
+                yield RunFolder.create(self.out, kind, dump(settings), seen, self.overwrite, given)
+                return
+            folder = RunFolder.proceed(self.out, kind, dump(settings))
+            self._check_data(folder, seen, settings)
+            if "genotype.json" in given and folder.genotype().to_json() != given["genotype.json"]:
+                raise Refused(f"{self.out} trains another genotype; choose another folder, or pass --overwrite")
+            yield folder
+
+    def _check_data(self, folder: RunFolder, data: str, settings: RunSettings) -> None:
+        """Data from Python may be made anew each time it is loaded, so there it is only said."""
+        if folder.began_with(data):
+            return
+        changed = f"the data is not the same as when {folder.path} began"
+        if settings.data.source != FROM_PYTHON:
+            raise Refused(f"{changed}; put it back as it was, or start the run again with --overwrite")
+        self.note(f"{changed}, so the result will not be that of a run that was never stopped")
+
+    @contextmanager
+    def recorded(self, output: Output, stage: str, epoch: int) -> Iterator[Listener]:
+        """A listener that writes the record of every epoch of ``stage``, from ``epoch`` on, where people look, and
+        tells `listen` of everything."""
+        from poise.report.tensorboard import log_record, open_writer
+
+        if output.path is None:
+            yield self.listen
+            return
+        writer = open_writer(output.path / "tensorboard", epoch + 1)
+
+        def keep(event: Event) -> None:
+            if isinstance(event, EpochEnded) and event.stage == stage:
+                output.append(event.record)
+                log_record(writer, event.record, event.record["epoch"] + 1)  # the page counts from 1
+            self.listen(event)
+
+        try:
+            yield keep
+        finally:
+            writer.close()
+
+    def going_back(self, module: nn.Module) -> Callable[[State], None]:
+        """What puts a module back to how it is now, where it has to start from the beginning."""
+        copies = self.watch.rollbacks > 0  # else it never has to
+        fresh = {name: value.clone() for name, value in module.state_dict().items()} if copies else {}
+
+        def go_back(start: State) -> None:
+            if fresh and not start.tensors:
+                module.load_state_dict(fresh)
+
+        return go_back
+
+    def persevere(
+        self, work: Callable[[State, Keeper, float, Listener], T], output: Output, stage: str, start: State
+    ) -> T:
+        """``work(start, keeper, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last
+        checkpoint, or to the beginning where there is none, and on from there with half the rate of before.
+
+        How often it has gone back is part of every state, so that a run that is stopped in between still gives up in
+        time. Raises `Diverged` once more than ``watch.rollbacks`` times.
+        """
+        from poise.engine.divergence import Diverged
+
+        while True:
+            back = int(start.facts.get("rollbacks", 0))
+            about = State({}, {"rollbacks": back})
+            keeper = Keeper(output.checkpoints, start, self.watch)
+            inner = keeper.within(lambda state, about=about: state | about, keeper.take())  # type: ignore[misc]
+            history = start.facts.get("history", [])
+            output.rewrite_history(history)
+            try:
+                with self.recorded(output, stage, len(history)) as listen:
+                    return work(start, inner, 0.5**back, listen)
+            except Diverged as error:
+                if back >= self.watch.rollbacks:
+                    raise
+                self.note(f"{error}. Going back to the last checkpoint, with half the learning rate")
+                start = output.start(self.note) | State({}, {"rollbacks": back + 1})
