@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from poise.methods import Method as Method
     from poise.supernet.choice import Choice as Choice
     from poise.supernet.costs import CostTarget as CostTarget
+    from poise.tasks.classification import TrainedNetwork as TrainedNetwork
     from poise.workflow.diagnose import Diagnosis as Diagnosis
     from poise.workflow.diagnose import diagnose as diagnose
     from poise.workflow.measuring import measure_latency as measure_latency
-    from poise.workflow.network import TrainedNetwork as TrainedNetwork
     from poise.workflow.network import load_network as load_network
     from poise.workflow.resume import resume as resume
     from poise.workflow.retrain import evaluate as evaluate
@@ -44,7 +44,7 @@ _HOMES = {
     "Refused": "poise.errors",
     "SearchResult": "poise.workflow.search",
     "Stopped": "poise.errors",
-    "TrainedNetwork": "poise.workflow.network",
+    "TrainedNetwork": "poise.tasks.classification",
     "diagnose": "poise.workflow.diagnose",
     "ignore": "poise.engine.events",
     "evaluate": "poise.workflow.retrain",

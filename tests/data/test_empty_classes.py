@@ -19,7 +19,7 @@ import poise
 from poise.data import TextSource, open_data
 from poise.data.labels import empty_classes
 from poise.engine.events import Event, Noted
-from poise.workflow.prepare import note_data
+from poise.tasks.images import notes_on
 
 COUNT = 40
 
@@ -80,9 +80,7 @@ SOURCES: dict[str, Callable[[Path, int], Any]] = {
 
 
 def notes(data: Any) -> list[str]:
-    heard: list[Event] = []
-    note_data(open_data(data), heard.append)
-    return [event.message for event in heard if isinstance(event, Noted)]
+    return list(notes_on(open_data(data)))
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -23,8 +23,8 @@ from poise.engine.keeper import Watch
 from poise.export.exports import lean
 from poise.export.python import source_text
 from poise.spaces import SPACES
+from poise.tasks.images import image_data
 from poise.workflow.retrain import source_of
-from poise.workflow.supply import supply_of
 
 GENOTYPE = poise.Genotype.parse(
     "Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1), ('max_pool_3x3', 0), ('dil_conv_3x3', 2),"
@@ -232,7 +232,7 @@ def test_what_is_set_reaches_the_crops(photos: Path) -> None:
     own = {"train.crop_area": 0.3, "train.colour_jitter": 0.2, "train.flip": False, "train.cutout": 5}
     settings = resolve(space="darts", preset="imagenet", overrides=list((TINY | own).items()))
     place = Place.open("cpu")
-    supply = supply_of(settings, photos, place, ignore)
+    supply = image_data(settings, "darts", photos, place, ignore)
     source = poise.open_source(photos)
     assert isinstance(source, SplitSource)
     expected = StreamedBatches(

@@ -22,7 +22,7 @@ from poise.engine.events import EpochEnded, Event
 from poise.engine.keeper import Watch
 from poise.engine.language import evaluate_text
 from poise.report.progress import epoch_line
-from poise.workflow.language import TrainedLanguageModel
+from poise.tasks.language import TrainedLanguageModel
 from poise.workflow.plan import dry_run
 from poise.workflow.prepare import Preparation
 
@@ -238,7 +238,7 @@ def test_the_search_does_not_read_the_test_text(folder: Path, tmp_path: Path) ->
     settings = resolve(space="recurrent", preset="demo", overrides=list(overrides.items()))
     prepared = Preparation.of(settings, TextSource("text", texts), SPACE)
     assert [len(half) for half in prepared.halves] == [70, 70], "the first words of either text"
-    assert prepared.task == poise.spaces.TextTask(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
+    assert prepared.shape == poise.spaces.TextTask(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
 
 
 def test_the_published_settings_of_methods_are_for_images() -> None:

@@ -78,12 +78,15 @@ def train(
 
 def show_network(folder: Path) -> None:
     from poise.engine.run import RunFolder
+    from poise.spaces.space import SPACES
+    from poise.tasks.task import task_of
     from poise.workflow.show import training_tables
 
     run = RunFolder(folder)
     console.print(training_tables(run))
-    language = "valid_perplexity" in run.read_json("result.json")  # which no export format is for
-    say(f"saved in {folder}; next: poise {f'evaluate {folder}' if language else f'export {folder} --to onnx'}")
+    space = run.genotype().space
+    exports = space not in SPACES or task_of(SPACES[space]).exports
+    say(f"saved in {folder}; next: poise {f'export {folder} --to onnx' if exports else f'evaluate {folder}'}")
 
 
 def evaluate(
@@ -100,7 +103,7 @@ def evaluate(
 
     check_network(network, data)
     from poise.report.progress import Reporter
-    from poise.report.tables import result_table
+    from poise.report.tables import result_table, result_text
     from poise.workflow.retrain import evaluate as work
     from poise.workflow.retrain import source_of
 
@@ -113,10 +116,7 @@ def evaluate(
             skip_bad_images=skip_bad_images,
             listen=listen,
         )
-    rows = [("accuracy", f"{100 * result['accuracy']:.2f}%"), ("loss", f"{result['loss']:.4f}")]
-    if "perplexity" in result:
-        rows.append(("perplexity", f"{result['perplexity']:.2f}"))
-    console.print(result_table(rows))
+    console.print(result_table([(name, result_text(name, value)) for name, value in result.items()]))
 
 
 def export(

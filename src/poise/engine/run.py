@@ -231,6 +231,10 @@ class RunFolder:
             raise Refused(f"{self.path / name} is damaged: expected a JSON object")
         return value
 
+    def result(self) -> dict[str, Any]:
+        """What a finished training measured; empty before."""
+        return self.read_json("result.json") if self.holding("result.json") else {}
+
     def genotype(self) -> Genotype:
         """The genotype that the last selection chose."""
         return read_genotype(self.path / "genotype.json")

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.spaces.space import SPACES, Space
 from poise.supernet.groups import ChoiceGroup, decided
 
 if TYPE_CHECKING:
@@ -71,6 +73,18 @@ def cells(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Callable[[], Fig
         return cell_figure(genotype, decided(groups))
 
     return draw
+
+
+def drawing(genotype: Genotype) -> Callable[[], Figure] | None:
+    """Draws a genotype; None where a registered space, as it is by default, has no such genotype."""
+    if genotype.space not in SPACES:
+        return None
+    space: Space = SPACES[genotype.space]()
+    try:
+        space.check(genotype)
+    except Refused:
+        return None
+    return cells(genotype, space.groups)
 
 
 def measured(numbers: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -102,5 +102,12 @@ def number(name: str, value: float) -> str:
     return f"{value:.1f}" if name == "seconds" or name.endswith("perplexity") else f"{value:.3g}"
 
 
+def result_text(name: str, value: object) -> str:
+    """An entry of a result, accuracies in percent."""
+    if isinstance(value, float):
+        return f"{100 * value:.2f}%" if name.endswith("accuracy") else f"{value:.4f}"
+    return str(value)
+
+
 def _table(*columns: str) -> Table:
     return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)

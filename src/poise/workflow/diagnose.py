@@ -169,7 +169,7 @@ def _of_folder(
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
     searcher = prepared.searcher(alphas)
     searcher.supernet.load_state_dict(folder.load_tensors("supernet.safetensors", searcher.supernet.state_dict()))
-    if not folder.began_with(prepared.fingerprint):
+    if not folder.began_with(prepared.material.fingerprint):
         listen(Noted(f"the data is not that of {folder.path}, so the numbers are not those of its search"))
     return searcher, genotype
 

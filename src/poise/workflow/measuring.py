@@ -16,8 +16,8 @@ from poise.spaces.custom import ModuleSpace
 from poise.spaces.latency import LatencyTable
 from poise.spaces.space import Space, Task
 from poise.spaces.timing import ROUNDS
+from poise.tasks.images import open_images, shape_of
 from poise.workflow import costing
-from poise.workflow.images import open_images, task_of
 
 
 def measure_latency(
@@ -55,7 +55,7 @@ def measure_latency(
     if isinstance(data, Task):
         task = data
     else:
-        task = task_of(open_images(data, value.name, resolved.data.skip_bad_images), resolved.data.size)
+        task = shape_of(open_images(data, value.name, resolved.data.skip_bad_images), resolved.data.size)
     with progress(listen) as hear:
         table = costing.measure_latency(resolved, task, space=value, rounds=rounds, listen=hear)
     if file is not None:

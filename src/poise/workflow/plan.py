@@ -60,7 +60,7 @@ def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = No
         search_images=len(searching),
         seconds_per_step=sum(share * seconds for share, seconds in zip(shares, measured, strict=True)),
         memory_bytes=used,
-        unit=prepared.material.unit,
+        unit=prepared.task.unit,
     )
 
 

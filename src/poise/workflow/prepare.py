@@ -11,12 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from poise.config.settings import RunSettings
-from poise.data import TextSource
-from poise.data.batched import Batched
-from poise.data.labels import empty_classes
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
-from poise.engine.events import Listener, Noted
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.stages import Stage, first_of
@@ -26,33 +22,13 @@ from poise.methods.method import Method
 from poise.spaces.counting import costed, count, countable
 from poise.spaces.forms import check_form
 from poise.spaces.latency import check_own_form
-from poise.spaces.space import AnyTask, Space, Task, channels_last
+from poise.spaces.space import AnyTask, Space, channels_last
 from poise.supernet.costs import Aim, aims, needed
 from poise.supernet.groups import ChoiceGroup
+from poise.tasks.task import Material, Task, check_task, task_of
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
-from poise.workflow.images import task_of
-from poise.workflow.material import Material, material_of
 from poise.workflow.tables import Tables
-
-
-def note_data(source: Any, listen: Listener) -> None:
-    """Say which images were left out, if any, and which classes have none to train on."""
-    note_skipped(source, listen)
-    empty = None
-    if not isinstance(source, TextSource):
-        empty = empty_classes(source.labels("train"), source.classes, f"the training split of {source.name}")
-    if empty is not None:
-        listen(Noted(empty))
-
-
-def note_skipped(source: Any, listen: Listener) -> None:
-    """Say which images were left out, if any."""
-    skipped = getattr(source, "skipped", ())
-    if skipped:
-        first = "; ".join(f"{bad.name}: {bad.reason}" for bad in skipped[:5])
-        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        listen(Noted(f"{len(skipped)} images could not be read and were left out ({first}{more})"))
 
 
 @dataclass(frozen=True)
@@ -71,6 +47,7 @@ class Preparation:
     place: Place
     spec: Any
     whole: Space
+    task: Task
     stage: Stage = Stage()
     tables: Tables = field(default_factory=Tables)
     priced: bool = True
@@ -91,7 +68,9 @@ class Preparation:
         whole = method.space(space or settings.build_space())
         first: Space = first_of(whole, method, settings.search.epochs)
         groups = first.groups
-        check_batch(settings.search.batch_size, "search.batch_size", first, first.supernet)
+        task = task_of(first)
+        check_task(task, settings, first.name)
+        check_batch(settings.search.batch_size, "search.batch_size", task.example, first.supernet)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
         if missing:
@@ -109,9 +88,7 @@ class Preparation:
                 _ = tables[target.table]
         place = Place.open(settings.device, settings.precision, channels_last(first))
         spec = settings.data.source if data is None else data
-        found = Preparation(settings, method, first, groups, place, spec, whole, tables=tables, priced=priced)
-        found.material  # noqa: B018 - refuses settings that mean nothing for such data
-        return found
+        return Preparation(settings, method, first, groups, place, spec, whole, task, tables=tables, priced=priced)
 
     def at(self, stage: Stage) -> Preparation:
         """The same at a stage. Raises `Refused` if the search has none like it."""
@@ -123,13 +100,8 @@ class Preparation:
 
     @cached_property
     def material(self) -> Material:
-        """The data, of the kind that the space is for."""
-        return material_of(self.settings, self.space, self.spec, self.place)
-
-    @property
-    def source(self) -> Any:
-        """The data, opened but not loaded."""
-        return self.material.source
+        """The data, opened when it is first asked for."""
+        return self.task.material(self.settings, self.space.name, self.spec, self.place)
 
     @property
     def halves(self) -> Sequence[Sized]:
@@ -137,19 +109,14 @@ class Preparation:
         return self.material.halves
 
     @property
-    def fingerprint(self) -> str:
-        """Of the data that the search sees."""
-        return self.material.fingerprint
+    def shape(self) -> AnyTask:
+        """What the supernet takes and gives."""
+        return self.material.shape
 
     @property
-    def task(self) -> AnyTask:
-        """What the supernet is for."""
-        return self.material.task
-
-    @cached_property
-    def final_task(self) -> Task:
-        """What the retrained network will be for: images in their own size. Reads one of them."""
-        return task_of(self.source, self.settings.data.size)
+    def final_shape(self) -> AnyTask:
+        """What the retrained network will take and give: of images, those in their own size."""
+        return self.material.final_shape
 
     @cached_property
     def aim(self) -> Aim | None:
@@ -159,15 +126,11 @@ class Preparation:
         if target is None or not self.priced:
             return None
         if countable(target):
-            found = count(self.space, self.final_task, target.metric, form.channels, form.cells, form.form)
+            found = count(self.space, self.final_shape, target.metric, form.channels, form.cells, form.form)
         else:
-            found = self.tables[str(target.table)].costs(self.space, self.final_task, form.channels, form.cells)
+            found = self.tables[str(target.table)].costs(self.space, self.final_shape, form.channels, form.cells)
         return Aim(target, replace(found, narrowed=self.stage.number > 0))
 
-    @property
-    def batches(self) -> tuple[Batched, Batched]:
-        """Batches of the two halves."""
-        return self.material.batches
 
     def searcher(
         self,
@@ -179,22 +142,13 @@ class Preparation:
         at = self if stage is None else self.at(stage)
         seed, number = self.settings.seed, at.stage.number
         with seeded(seed_of(seed, *at_stage("weights", number)), self.place.device):
-            supernet: Any = at.space.supernet(self.task)
+            supernet: Any = at.space.supernet(self.shape)
         if weights is not None:
             supernet.load_state_dict(weights)
-        training, searching = self.batches
-        check_own(at.space, supernet, training, self.task, self.place)
+        training, searching = self.material.batches
+        check_own(at.space, supernet, training, self.shape, self.place)
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
             supernet, at.groups, at.method, settings, training, searching, self.place, seed, alphas, number, aim=at.aim
-        )
-
-
-def check_names(classes: Sequence[str], expected: Sequence[str], what: str) -> None:
-    """Raise `Refused` unless the data's classes are those that a network was trained for."""
-    if tuple(classes) != tuple(expected):
-        raise Refused(
-            f"{what} was trained for {len(expected)} classes ({', '.join(expected)[:60]}); the data has {len(classes)} "
-            f"({', '.join(classes)[:60]})"
         )

@@ -12,9 +12,8 @@ from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.progress import progress
+from poise.tasks.task import Trained
 from poise.workflow.context import RunContext
-from poise.workflow.language import TrainedLanguageModel
-from poise.workflow.network import TrainedNetwork
 from poise.workflow.retrain import train_as
 from poise.workflow.saved import settings_of, space_of
 from poise.workflow.search import SearchResult
@@ -29,7 +28,7 @@ def resume(
     module: nn.Module | None = None,
     listen: Listener | None = None,
     watch: Watch = Watch(),
-) -> SearchResult | TrainedNetwork | TrainedLanguageModel | Selected:
+) -> SearchResult | Trained | Selected:
     """Go on with the search, the selection or the training in a folder, from its last checkpoint, as if nothing had
     happened.
 

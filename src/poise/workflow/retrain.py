@@ -15,16 +15,12 @@ from poise.config.resolve import override, resolve
 from poise.config.settings import RunSettings
 from poise.data import source_name
 from poise.data.batched import Batched
-from poise.data.streaming import workers_explained
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.events import Listener
-from poise.engine.fit import training_step
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.run import RunFolder, read_genotype
 from poise.engine.streams import seed_of, seeded
-from poise.engine.train import evaluate as run_evaluation
-from poise.engine.train import train as run_training
 from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.export.exports import EXPORTS
@@ -32,20 +28,16 @@ from poise.genotype import Genotype
 from poise.named import FROM_PYTHON
 from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import SPACES, Space, Task, TextTask, channels_last, task_kind
+from poise.spaces.space import SPACES, AnyTask, Space, channels_last
+from poise.tasks.task import Supply, Trained, check_task, task_of
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
-from poise.workflow.images import ImageMaterial, open_images
-from poise.workflow.language import TrainedLanguageModel, evaluate_language, train_language_as
-from poise.workflow.material import check_settings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.network import TrainedNetwork, network_in, read_network, save_network
-from poise.workflow.prepare import note_skipped
+from poise.workflow.network import network_in, save_network
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
 from poise.workflow.search import SearchResult
-from poise.workflow.supply import Feeding, supply_of, testing_of
 
 
 def train(
@@ -65,7 +57,7 @@ def train(
     auto_batch: bool = False,
     listen: Listener | None = None,
     watch: Watch = Watch(),
-) -> TrainedNetwork | TrainedLanguageModel:
+) -> Trained:
     """Retrain an architecture from scratch on the whole training split, and measure it once on the test split.
 
     Args:
@@ -98,65 +90,60 @@ def train(
 
 def train_as(
     genotype: Genotype, base: RunSettings, space: Space, data: Any = None, context: RunContext = RunContext()
-) -> TrainedNetwork | TrainedLanguageModel:
+) -> Trained:
     """`train` with its settings complete; ``data`` where it is not, or no longer, what these say."""
     context = context.settled()
     if data is None:
         if base.data.source == FROM_PYTHON:
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
         data = base.data.source
-    if task_kind(space) is TextTask:
-        return train_language_as(genotype, base, space, data, context)
-    check_settings(base, ImageMaterial.unused, f"space {space.name!r} is for images")
-    form = base.train
+    task, form = task_of(space), base.train
+    check_task(task, base, space.name)
     place = Place.open(base.device, base.precision, channels_last(space))
     space.check(genotype)
     check_form(space, form.form)
 
-    def fresh(task: Task) -> nn.Module:
+    def fresh(shape: AnyTask) -> nn.Module:
         return network_of(
-            space, genotype, task, form=form.form, channels=form.channels, cells=form.cells,
+            space, genotype, shape, form=form.form, channels=form.channels, cells=form.cells,
             auxiliary=form.auxiliary > 0,
         )  # fmt: skip
 
-    check_batch(form.batch_size, "train.batch_size", space, fresh)
-    supply = supply_of(base, data, place, context.listen)
-    task = supply.task
-    batches = supply.training(form.batch_size)
+    check_batch(form.batch_size, "train.batch_size", task.example, fresh)
+    supply = task.supply(base, space.name, data, place, context.listen)
+    batches = supply.batches(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
-        network = fresh(task)
-    check_own(space, network, batches, task, place)
-    macs = network_macs(space, genotype, task, base)
+        network = fresh(supply.shape)
+    check_own(space, network, batches, supply.shape, place)
+    macs = network_macs(space, genotype, supply.shape, base)
     if context.auto_batch:
-        base = fitting(base, training_step(network, form, batches, place), context.listen)
-        form = base.train
-        batches = supply.training(form.batch_size)
-    trained = TrainedNetwork(
-        network, genotype, task, supply.classes, supply.pixels, [], {}, context.out, base.data.streaming,
-        channels_last=place.channels_last,
-    )  # fmt: skip
-    given = {"genotype.json": genotype.to_json()}
-    with context.opened("train", base, supply.fingerprint, given) as output:
+        base = fitting(base, supply.step(network, base, batches), context.listen)
+        batches = supply.batches(base.train.batch_size)
+    trained: Any = supply.trained(network, genotype, base, context.out)
+    with context.opened("train", base, supply.fingerprint, {"genotype.json": genotype.to_json()}) as output:
         if folder := output.holding("result.json"):
             folder.clear()  # it was finished before, and perhaps killed after that
-            return read_network(folder, space)
-        history = _train(trained, base, batches, place, output, context)
-        save_network(output, trained, space, base)  # before anything else can go wrong
-        result = _result(trained, supply.testing, place, form.batch_size, macs)
+            return task.load(folder, space)
+        history = _train(network, base, supply, batches, output, context)
+        save_network(output, trained, base)  # before anything else can go wrong
+        result = {"parameters": trained.parameters, **macs, **supply.measured(network, base)}
         output.write("result.json", json.dumps(result, indent=2))
         output.clear()
-    return replace(trained, history=history, result=result)
+    found: Trained = replace(trained, history=history, result=result)
+    return found
 
 
-def _result(
-    trained: TrainedNetwork, testing: Feeding | None, place: Place, batch_size: int, macs: Mapping[str, float]
-) -> dict[str, float]:
-    """What is known of a trained network; how it does on the test split, where there is one."""
-    result: dict[str, float] = {"parameters": trained.parameters, **macs}
-    if testing is not None:
-        measured = _measure(trained, testing(batch_size), place)
-        result |= {"test_accuracy": measured["accuracy"], "test_loss": measured["loss"]}
-    return result
+def _train(
+    network: nn.Module, base: RunSettings, supply: Supply, batches: Batched, output: Output, context: RunContext
+) -> list[dict[str, Any]]:
+    go_back = context.going_back(network)
+
+    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
+        go_back(start)
+        return supply.train(network, base, batches, listen, keeper, rate)
+
+    with memory_explained(supply.step(network, base, batches)):
+        return context.persevere(work, output, "train", output.start(context.note))
 
 
 def _read(
@@ -187,27 +174,6 @@ def _read(
     return genotype, settings, value if space is not None else settings.build_space()
 
 
-def _train(
-    trained: TrainedNetwork, settings: RunSettings, batches: Batched, place: Place, output: Output, context: RunContext
-) -> list[dict[str, Any]]:
-    network, form = trained.network, settings.train
-    go_back = context.going_back(network)
-
-    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
-        go_back(start)
-        return run_training(network, form, batches, place, settings.seed, listen, keeper, rate)
-
-    with workers_explained(), memory_explained(training_step(network, form, batches, place)):
-        return context.persevere(work, output, "train", output.start(context.note))
-
-
-def _measure(trained: TrainedNetwork, batches: Batched, place: Place) -> dict[str, float]:
-    """Accuracy and loss on the test split."""
-    place.put(trained.network)
-    with workers_explained():
-        return run_evaluation(trained.network, batches, place)
-
-
 def source_of(run: str | Path) -> str:
     """The data that a saved network was trained on. Raises `Refused` if it came from Python."""
     folder = RunFolder.open(Path(run), "train")
@@ -234,32 +200,25 @@ def evaluate(
     ``perplexity``.
 
     Args:
-        what: a `TrainedNetwork` or `TrainedLanguageModel`, or the folder of one.
+        what: a trained network, or the folder of one.
         data: data with a test split.
         module: for a folder, if the network is of a module of your own: see `load_network`.
         skip_bad_images: leave out images that cannot be read; None: as it was when a network in a folder was trained.
         listen: as in `poise.search`; gets a note of what was left out.
     """
     trained = _trained(what, module, "evaluate")
-    if isinstance(trained, TrainedLanguageModel):
-        return evaluate_language(trained, data, Place.open(device, precision))
     if skip_bad_images is None:
         skip_bad_images = trained.folder is not None and settings_of(RunFolder(trained.folder)).data.skip_bad_images
-    source = open_images(data, trained.genotype.space, skip_bad_images)
-    if not source.has("test"):
-        raise Refused(f"{source.name} has no test split to evaluate on")
-    place = Place.open(device, precision, trained.channels_last)
-    testing = testing_of(source, trained.task, trained.classes, trained.pixels, place, streamed=trained.streamed)
     with progress(listen) as hear:
-        note_skipped(source, hear)
-        return _measure(trained, testing(batch_size), place)
+        return trained.evaluate(data, device, precision, batch_size, skip_bad_images, hear)
 
 
-def _trained(what: Any, module: nn.Module | None, call: str) -> TrainedNetwork | TrainedLanguageModel:
-    if not isinstance(what, TrainedNetwork | TrainedLanguageModel):
+def _trained(what: Any, module: nn.Module | None, call: str) -> Trained:
+    if isinstance(what, str | Path):
         return network_in(Path(what), module, call)
     check_unused(module, "a network that is no folder has its module")
-    return what
+    found: Trained = what
+    return found
 
 
 def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Module | None = None) -> list[Path]:
@@ -276,18 +235,10 @@ def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Mod
     """
     write = EXPORTS[to]
     trained = _trained(what, module, "export")
-    if isinstance(trained, TrainedLanguageModel):
-        raise Refused(
-            "exports are for networks that classify images; a language model's weights are network.safetensors in its "
-            "folder, and poise.load_network builds it"
-        )
     if path is None and trained.folder is None:
         raise Refused("this network was not saved in a folder; say where to export it to")
     target = Path(path if path is not None else str(trained.folder))
     if target.is_dir():
         target /= "model"
     with torch.no_grad():
-        return write(
-            trained.complete, target, task=trained.task, genotype=trained.genotype, classes=trained.classes,
-            pixels=trained.pixels,
-        )  # fmt: skip
+        return trained.export(write, target)

@@ -40,7 +40,7 @@ from poise.workflow.costing import load_cost, report_cost, save_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
 from poise.workflow.inside import note_trainings
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.prepare import Preparation, note_data
+from poise.workflow.prepare import Preparation
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
 from poise.workflow.supernet import load_supernet, save_supernet
@@ -176,8 +176,9 @@ def run(
         settings = _fitting_all_stages(settings, data, space, context.listen)
     prepared = Preparation.of(settings, data, space, context.begun)
     searcher = prepared.searcher()
-    note_data(prepared.source, context.listen)
-    with context.opened("search", settings, lambda: prepared.fingerprint, prepared.tables.files()) as output:
+    for text in prepared.material.notes():
+        context.note(text)
+    with context.opened("search", settings, lambda: prepared.material.fingerprint, prepared.tables.files()) as output:
         start = output.start(context.note)
         selecting = start.facts.get("stage") == "selection"
         folder = output.holding("config.yaml" if selecting else "genotype.json")

@@ -108,7 +108,7 @@ def select(
 
     @cache
     def searcher() -> Searcher:
-        supernet: Any = prepared.space.supernet(prepared.task)
+        supernet: Any = prepared.space.supernet(prepared.shape)
         weights = folder.load_tensors("supernet.safetensors", supernet.state_dict())
         opened = prepared.searcher(alphas, weights)
         load_alpha_moments(folder, opened)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from poise.engine.run import RunFolder, read_text
 from poise.engine.unsaved import Output
-from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
@@ -23,9 +20,7 @@ from poise.report.known import known
 from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Paragraph, Section, write_page
 from poise.report.style import save_figure
-from poise.report.summary import cells
-from poise.report.tables import genotype_table, history_table, result_table
-from poise.spaces.space import SPACES, Space
+from poise.report.tables import genotype_table, history_table, result_table, result_text
 from poise.supernet.costs import readable
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
@@ -92,18 +87,6 @@ def draw_training(output: Output) -> None:
         save_figure(curves_figure(folder.history()), folder.path / "figures", "curves")
 
 
-def drawing(genotype: Genotype) -> Callable[[], Figure] | None:
-    """Draws a genotype; None where a registered space, as it is by default, has no such genotype."""
-    if genotype.space not in SPACES:
-        return None
-    space: Space = SPACES[genotype.space]()
-    try:
-        space.check(genotype)
-    except Refused:
-        return None
-    return cells(genotype, space.groups)
-
-
 def cost_table(folder: RunFolder) -> list[RenderableType]:
     """What the network costs, where the search had a target."""
     found = load_cost(folder)
@@ -145,16 +128,8 @@ def _trained_on(training: Inside) -> str:
 
 def training_tables(folder: RunFolder) -> RenderableType:
     """A retrained network as tables for the terminal."""
-    result = folder.read_json("result.json") if (folder.path / "result.json").is_file() else {}
-    rows = [(name.replace("_", " "), _measured(name, value)) for name, value in result.items()]
+    rows = [(name.replace("_", " "), result_text(name, value)) for name, value in folder.result().items()]
     return Group(history_table(folder.history()), result_table(rows))
-
-
-def _measured(name: str, value: Any) -> str:
-    """An entry of a result, accuracies in percent."""
-    if isinstance(value, float):
-        return f"{100 * value:.2f}%" if name.endswith("accuracy") else f"{value:.4f}"
-    return str(value)
 
 
 def pictures(folder: RunFolder) -> list[Path]:

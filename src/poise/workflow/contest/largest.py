@@ -42,7 +42,7 @@ class Largest:
 
 def _parameters(prepared: Preparation, genotype: Genotype) -> int:
     space = prepared.settings.space
-    task = prepared.task
+    task = prepared.shape
     with torch.device("meta"):
         network = prepared.space.network(genotype, task, channels=space.get("channels"), cells=space.get("cells"))
     return sum(weight.numel() for weight in network.parameters())

@@ -58,7 +58,7 @@ class RandomSearch:
         """One network for one epoch, times all of them."""
         prepared = Preparation.of(job.settings("darts"))
         genotype = random_genotype(prepared.space.name, prepared.groups, stream(job.seed, "random cell", 0))
-        prepared.batches  # noqa: B018 - loads the data
+        prepared.material.batches  # noqa: B018 - loads the data
         start = time.perf_counter()
         _accuracy(prepared, genotype, 1, 0)
         return (time.perf_counter() - start) * job.protocol.random_epochs * job.protocol.random_cells
@@ -67,14 +67,14 @@ class RandomSearch:
 def _accuracy(prepared: Preparation, genotype: Genotype, epochs: int, number: int) -> float:
     """On the search half, after some epochs on the training half."""
     settings, place = prepared.settings, prepared.place
-    training, searching = prepared.batches
+    training, searching = prepared.material.batches
     if not (isinstance(training, Batches) and isinstance(searching, Batches)):
         raise Refused(f"random search trains networks for images; space {prepared.space.name!r} is for text")
     space = settings.space
     seed = seed_of(settings.seed, "random network", number)
     with seeded(seed, place.device):
         network = prepared.space.network(
-            genotype, prepared.task, channels=space.get("channels"), cells=space.get("cells")
+            genotype, prepared.shape, channels=space.get("channels"), cells=space.get("cells")
         )
     weights = settings.search.weights.model_dump() | {"final_learning_rate": 0.0}
     form = TrainSettings(

@@ -1,0 +1,309 @@
+"""Data that is images: the two halves of a search, and what a retraining is trained and tested on, held in memory or
+streamed from where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from poise.config.settings import RunSettings
+from poise.data import Augmentation, Batches, Images, Source, TextSource, fingerprint, open_data, overlap, search_halves
+from poise.data.batched import Batched
+from poise.data.crops import LEAST_AREA, RandomPart
+from poise.data.labels import empty_classes
+from poise.data.pixels import Pixels
+from poise.data.split_source import SplitSource
+from poise.data.streaming import WORKERS, Streamed, StreamedBatches, streamed_fingerprint
+from poise.engine.device import Place
+from poise.engine.events import Listener, Noted
+from poise.engine.settings import AugmentSettings
+from poise.engine.streams import seed_of, stream
+from poise.errors import Refused
+from poise.spaces.space import Task
+
+
+def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
+    """Augmentation as set; where nothing is set: random crops with an eighth of the size as padding (32 pixels: 4, as
+    published), and horizontal flips of colour images (greyscale ones are often text, which flips would spoil)."""
+    padding = settings.crop_padding if settings.crop_padding is not None else min(images.size) // 8
+    flip = settings.flip if settings.flip is not None else images.channels == 3
+    return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
+
+
+def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
+    """The images that ``spec`` means. Raises `Refused` if it is text."""
+    source = open_data(spec, skip_bad_images=skip_bad_images)
+    if isinstance(source, TextSource):
+        raise Refused(f"space {space!r} is for images, but {source.name} is text; a space for text is 'recurrent'")
+    return source
+
+
+def shape_of(source: Source, size: int | None) -> Task:
+    """What a network is for that takes these images as they are, or resized to ``size``. Reads one of them."""
+    images = source.load("train", torch.tensor([0]), size)
+    return Task(images.channels, images.size, len(images.classes))
+
+
+@dataclass(frozen=True)
+class ImageMaterial:
+    """Satisfies `poise.tasks.task.Material`."""
+
+    settings: RunSettings
+    space: str
+    spec: Any
+    place: Place
+
+    @cached_property
+    def source(self) -> Source:
+        """The data, opened but not loaded."""
+        return open_images(self.spec, self.space, self.settings.data.skip_bad_images)
+
+    @cached_property
+    def halves(self) -> tuple[Images, Images]:
+        """The training half and the search half of the training split. The test split is not touched."""
+        data, search = self.settings.data, self.settings.search
+        training, searching = search_halves(
+            self.source.labels("train"),
+            seed=seed_of(self.settings.seed, "split") % 2**62,
+            fraction=data.search_fraction,
+            split_file=data.split_file,
+            limit=search.images_per_half,
+        )
+        for half, name in ((training, "training"), (searching, "search")):
+            if len(half) < search.batch_size:
+                raise Refused(
+                    f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
+                    "use a smaller batch"
+                )
+        # What is measured on the search half, in its order, must not meet one class after the other.
+        searching = searching[torch.randperm(len(searching), generator=stream(self.settings.seed, "search half"))]
+        native = self.source.load("train", training[:1], data.size)
+        augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
+        size = data.size
+        if search.max_size is not None and max(native.size) > search.max_size:
+            size = search.max_size
+        return self.source.load("train", training, size), self.source.load("train", searching, size)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the images that the search sees."""
+        return fingerprint(*self.halves)
+
+    @cached_property
+    def shape(self) -> Task:
+        """What the supernet takes and gives."""
+        images = self.halves[0]
+        return Task(images.channels, images.size, len(images.classes))
+
+    @cached_property
+    def final_shape(self) -> Task:
+        """That of the images in their own size. Reads one of them."""
+        return shape_of(self.source, self.settings.data.size)
+
+    def notes(self) -> Iterator[str]:
+        """See `notes_on`."""
+        return notes_on(self.source)
+
+    @cached_property
+    def batches(self) -> tuple[Batches, Batches]:
+        """Batches of the two halves, both normalised by the training half's statistics."""
+        training, searching = self.halves
+        mean, std = training.statistics()
+        made = [
+            Batches(
+                half, self.settings.search.batch_size, augmentation=augmentation_of(self.settings.search, half),
+                mean=mean, std=std, device=self.place.device, dtype=self.place.dtype,
+                channels_last=self.place.channels_last,
+            )
+            for half in (training, searching)
+        ]  # fmt: skip
+        return made[0], made[1]
+
+
+Feeding = Callable[[int], Batched]
+"""Batches of so many images."""
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """What a retraining works with. ``testing`` is None where there is no test split."""
+
+    shape: Task
+    classes: tuple[str, ...]
+    pixels: Pixels
+    training: Feeding
+    testing: Feeding | None
+    fingerprint: Callable[[], str]
+
+
+def notes_on(source: Any) -> Iterator[str]:
+    """Which images were left out, if any, and which classes have none to train on."""
+    yield from notes_on_skipped(source)
+    empty = empty_classes(source.labels("train"), source.classes, f"the training split of {source.name}")
+    if empty is not None:
+        yield empty
+
+
+def notes_on_skipped(source: Any) -> Iterator[str]:
+    """Which images were left out, if any."""
+    skipped = getattr(source, "skipped", ())
+    if skipped:
+        first = "; ".join(f"{bad.name}: {bad.reason}" for bad in skipped[:5])
+        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+        yield f"{len(skipped)} images could not be read and were left out ({first}{more})"
+
+
+def _note_data(source: Any, listen: Listener) -> None:
+    for text in notes_on(source):
+        listen(Noted(text))
+
+
+def check_names(classes: Sequence[str], expected: Sequence[str], what: str) -> None:
+    """Raise `Refused` unless the data's classes are those that a network was trained for."""
+    if tuple(classes) != tuple(expected):
+        raise Refused(
+            f"{what} was trained for {len(expected)} classes ({', '.join(expected)[:60]}); the data has {len(classes)} "
+            f"({', '.join(classes)[:60]})"
+        )
+
+
+def check_streaming(settings: RunSettings) -> None:
+    """Raise `Refused` for settings that mean nothing, with images streamed or with images in memory."""
+    data, train = settings.data, settings.train
+    if data.streaming:
+        if data.size is None:
+            raise Refused("data.streaming cuts images to a square; say which with data.size, such as 224")
+        if train.crop_padding is not None:
+            raise Refused(
+                "train.crop_padding means nothing with data.streaming, whose crops are of random size; set it to null, "
+                "and train.crop_area if need be"
+            )
+        return
+    given = {
+        "data.workers": data.workers is not None,
+        "train.crop_area": train.crop_area is not None,
+        "train.colour_jitter": train.colour_jitter > 0,
+    }
+    name = next((name for name, set_ in given.items() if set_), None)
+    if name is not None:
+        raise Refused(f"{name} is for streamed images only; set data.streaming=true with it, or leave it out")
+
+
+def image_data(settings: RunSettings, space: str, data: Any, place: Place, listen: Listener) -> ImageData:
+    """The images that the settings ask for; what is wrong with either split is said now, not after hours."""
+    check_streaming(settings)
+    source = open_images(data, space, settings.data.skip_bad_images)
+    if source.has("test"):
+        source.labels("test")
+    make = _streamed_data if settings.data.streaming else _data_in_memory
+    return make(settings, source, place, listen)
+
+
+def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
+    images = source.load("train", size=settings.data.size)
+    task = Task(images.channels, images.size, len(images.classes))
+    tested = _test_images(source, task, images.classes) if source.has("test") else None
+    _note_data(source, listen)
+    shared = 0 if tested is None else overlap(images, tested)
+    if tested is not None and shared:
+        listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
+    pixels = Pixels.of(images, getattr(source, "files", False))
+
+    def training(count: int) -> Batches:
+        return Batches(
+            images, count, augmentation=augmentation_of(settings.train, images), mean=pixels.mean, std=pixels.std,
+            device=place.device, dtype=place.dtype, channels_last=place.channels_last,
+        )  # fmt: skip
+
+    testing = None if tested is None else _whole(tested, pixels, place)
+    splits = [images] if tested is None else [images, tested]
+    return ImageData(task, images.classes, pixels, training, testing, lambda: fingerprint(*splits))
+
+
+def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
+    data, train = settings.data, settings.train
+    assert data.size is not None
+    images = _streamed(source, "train")
+    task = Task(images.channels, (data.size, data.size), len(images.classes))
+    tested = _streamed(source, "test") if source.has("test") else None
+    _note_data(source, listen)
+    if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
+        _check_readable(tested, listen)
+    pixels = Pixels.of(images.sample(data.size), files=True)
+    workers = WORKERS if data.workers is None else data.workers
+    part = RandomPart(
+        data.size,
+        LEAST_AREA if train.crop_area is None else train.crop_area,
+        images.channels == 3 if train.flip is None else train.flip,
+        train.colour_jitter,
+    )
+
+    def training(count: int) -> StreamedBatches:
+        return StreamedBatches(
+            images, count, part=part, mean=pixels.mean, std=pixels.std, device=place.device, dtype=place.dtype,
+            channels_last=place.channels_last, cutout=train.cutout, workers=workers,
+        )  # fmt: skip
+
+    testing = None if tested is None else _middles(tested, data.size, pixels, place, workers)
+    splits = [images] if tested is None else [images, tested]
+    return ImageData(task, images.classes, pixels, training, testing, lambda: streamed_fingerprint(*splits))
+
+
+def _check_readable(tested: Streamed, listen: Listener) -> None:
+    """Raise `Refused` for test images that cannot be read: they are needed when the training is done."""
+    listen(Noted(f"looking whether all {len(tested):,} test images can be read"))
+    _, bad = tested.part.readable()
+    if bad:
+        more = f"; {len(bad)} test images in all" if len(bad) > 1 else ""
+        raise Refused(f"cannot read image {bad[0].name}: {bad[0].reason}{more}")
+
+
+def testing_of(
+    source: Source, task: Task, classes: Sequence[str], pixels: Pixels, place: Place, streamed: bool
+) -> Feeding:  # fmt: skip
+    """The test split for a network that was trained before."""
+    if not streamed:
+        tested = _test_images(source, task, classes)
+        pixels.check(tested)
+        return _whole(tested, pixels, place)
+    images = _streamed(source, "test")
+    _check_fit(images.classes, classes, images.channels, task)
+    return _middles(images, task.size[0], pixels, place, WORKERS)
+
+
+def _whole(images: Images, pixels: Pixels, place: Place) -> Feeding:
+    return lambda count: Batches(
+        images, count, augmentation=Augmentation(), mean=pixels.mean, std=pixels.std, device=place.device,
+        dtype=place.dtype, channels_last=place.channels_last, drop_last=False,
+    )  # fmt: skip
+
+
+def _middles(images: Streamed, size: int, pixels: Pixels, place: Place, workers: int) -> Feeding:
+    return lambda count: StreamedBatches(
+        images, count, part=RandomPart(size), mean=pixels.mean, std=pixels.std, device=place.device, dtype=place.dtype,
+        channels_last=place.channels_last, workers=workers, drop_last=False,
+    )  # fmt: skip
+
+
+def _streamed(source: Source, split: str) -> Streamed:
+    if not isinstance(source, SplitSource):
+        raise Refused(f"a source of your own ({type(source).__name__}) cannot be streamed; set data.streaming=false")
+    return source.streamed(split)
+
+
+def _test_images(source: Source, task: Task, classes: Sequence[str]) -> Images:
+    """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
+    fits = source.load("test", torch.tensor([0])).size == task.size
+    images = source.load("test", size=None if fits else task.size[0])
+    _check_fit(images.classes, classes, images.channels, task)
+    return images
+
+
+def _check_fit(found: Sequence[str], classes: Sequence[str], channels: int, task: Task) -> None:
+    check_names(found, classes, "the network")
+    if channels != task.channels:
+        raise Refused(f"the network takes {task.channels} channels, the test images have {channels}")

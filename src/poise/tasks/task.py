@@ -1,0 +1,194 @@
+"""What every task says, and nobody else has to know. One file in this folder is one task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from torch import nn
+
+from poise import registries
+from poise.config.settings import RunSettings
+from poise.data.batched import Batched
+from poise.engine.device import Place
+from poise.engine.events import Listener
+from poise.engine.fit import Step
+from poise.engine.keeper import Keeper
+from poise.engine.run import RunFolder
+from poise.errors import Refused
+from poise.export.exports import Export
+from poise.genotype import Genotype
+from poise.registry import Registry
+from poise.report.summary import Summary
+from poise.spaces.space import AnyTask, Space, task_kind
+
+
+class Material(Protocol):
+    """The data of a search: opened when it is first asked for, and loaded when it is needed."""
+
+    @property
+    def source(self) -> Any:
+        """The data, opened but not loaded. Raises `Refused` if it is of another kind than the space is for."""
+        ...
+
+    @property
+    def halves(self) -> Sequence[Sized]:
+        """What trains the weights, and what trains the alphas. The test split is not touched."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what the search sees."""
+        ...
+
+    @property
+    def shape(self) -> AnyTask:
+        """What the supernet takes and gives."""
+        ...
+
+    @property
+    def final_shape(self) -> AnyTask:
+        """What the retrained network will take and give."""
+        ...
+
+    @property
+    def batches(self) -> tuple[Batched, Batched]:
+        """Batches of the two halves."""
+        ...
+
+    def notes(self) -> Iterator[str]:
+        """What a person should know of the data."""
+        ...
+
+
+class Supply(Protocol):
+    """The data of a retraining, on its device."""
+
+    @property
+    def shape(self) -> AnyTask:
+        """What the network takes and gives."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Of everything that the training sees."""
+        ...
+
+    def batches(self, count: int) -> Batched:
+        """Training batches of so many."""
+        ...
+
+    def step(self, network: nn.Module, settings: RunSettings, batches: Batched) -> Step:
+        """The step of the training, as far as its memory goes."""
+        ...
+
+    def train(
+        self, network: nn.Module, settings: RunSettings, batches: Batched, listen: Listener, keeper: Keeper, rate: float
+    ) -> list[dict[str, Any]]:
+        """Train the network in place, from the keeper's start on, at ``rate`` times the learning rate; a record per
+        epoch."""
+        ...
+
+    def trained(self, network: nn.Module, genotype: Genotype, settings: RunSettings, folder: Path | None) -> Trained:
+        """The network as a value, before it is trained."""
+        ...
+
+    def measured(self, network: nn.Module, settings: RunSettings) -> dict[str, float]:
+        """How a trained network does on what is held back."""
+        ...
+
+
+class Trained(Protocol):
+    """A retrained network, and what is needed to use it: a frozen dataclass."""
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def genotype(self) -> Genotype: ...
+
+    @property
+    def history(self) -> Sequence[Mapping[str, Any]]: ...
+
+    @property
+    def result(self) -> Mapping[str, float]: ...
+
+    @property
+    def folder(self) -> Path | None: ...
+
+    @property
+    def parameters(self) -> int:
+        """Parameters in use after training."""
+        ...
+
+    def facts(self, settings: RunSettings) -> dict[str, Any]:
+        """What it takes to build it and to use it, as JSON can hold it."""
+        ...
+
+    def evaluate(
+        self, data: Any, device: str, precision: str, batch_size: int, skip_bad_images: bool, listen: Listener
+    ) -> dict[str, float]:
+        """How it does on the test split. Raises `Refused` if there is none, or the network is not for such data."""
+        ...
+
+    def export(self, write: Export, path: Path) -> list[Path]:
+        """Write it in a format. Raises `Refused` if there is none for such networks."""
+        ...
+
+    def summary(self) -> Summary:
+        """What it is, and what to do next."""
+        ...
+
+
+class Task(Protocol):
+    """What networks are for. A task is a value; its class is registered by ``@TASKS.add("name")``."""
+
+    shape: ClassVar[type]
+    """What its networks take and give; a space says by this what it is for."""
+    unit: ClassVar[str]
+    """What data is made of: ``images``, ``words``."""
+    about: ClassVar[str]
+    """What data is: ``images``, ``text``."""
+    unused: ClassVar[tuple[str, ...]]
+    """Settings that mean nothing for it."""
+    example: ClassVar[AnyTask]
+    """Some shape that a network can be made for before any data is read."""
+    exports: ClassVar[bool]
+    """Whether there are formats to export its networks to."""
+
+    def check(self, settings: RunSettings) -> None:
+        """Raise `Refused` for settings that no network of this task can have."""
+        ...
+
+    def material(self, settings: RunSettings, space: str, spec: Any, place: Place) -> Material:
+        """The data of a search."""
+        ...
+
+    def supply(self, settings: RunSettings, space: str, data: Any, place: Place, listen: Listener) -> Supply:
+        """The data of a retraining; what is wrong with any part of it is said now, not after hours."""
+        ...
+
+    def load(self, folder: RunFolder, space: Space) -> Trained:
+        """A network that was saved. Raises `Refused` if it is damaged."""
+        ...
+
+
+TASKS: Registry[type[Task]] = registries.TASKS
+
+
+def task_of(space: Space | type[Space]) -> Task:
+    """What a space's networks are for."""
+    return next(task for task in TASKS.values() if task.shape is task_kind(space))()
+
+
+def check_task(task: Task, settings: RunSettings, space: str) -> None:
+    """Raise `Refused` for settings that mean nothing for a task, or that none of its networks can have."""
+    for name in task.unused:
+        value: Any = settings
+        default: Any = None
+        for part in name.split("."):
+            default = type(value).model_fields[part].get_default(call_default_factory=True)
+            value = getattr(value, part)
+        if value != default:
+            raise Refused(f"{name} means nothing here: space {space!r} is for {task.about}")
+    task.check(settings)
