@@ -12,7 +12,7 @@ from rich.console import Console
 import poise
 from poise.engine.events import Event, Noted
 from poise.engine.run import RunFolder
-from poise.workflow.show import run_tables, show_search
+from poise.workflow.show import run_tables, show_search, training_tables
 
 CHAIN = "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|none~2|"
 
@@ -85,6 +85,26 @@ def test_show_shows_both(trained: Path, tmp_path: Path) -> None:
     kept = {name for rows in before.choices.values() for names in rows.values() for name in names}
     assert all(name in earlier for name in kept)
     assert "nor_conv_3x3" in text[: text.index("net:")]
+
+
+def test_the_network_itself_says_that_the_run_has_moved_on(trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+
+    def said() -> list[str]:
+        console, heard = Console(width=400, no_color=True), list[Event]()
+        with console.capture() as capture:
+            console.print(training_tables(RunFolder(run / "net")))
+        poise.evaluate(run / "net", "digits", listen=heard.append)
+        lines = [event.message for event in heard if isinstance(event, Noted)]
+        return [line for line in [*capture.get().splitlines(), *lines] if "holds another one" in line]
+
+    assert said() == []
+    other(run)
+    text = (
+        f"this network is of a genotype chosen by magnitude; {run} holds another one now, which is trained by: poise "
+        f"train {run} --overwrite"
+    )
+    assert [line.strip() for line in said()] == [text, text]
 
 
 def test_a_run_without_a_network_shows_none(trained: Path, tmp_path: Path) -> None:

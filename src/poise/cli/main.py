@@ -12,7 +12,7 @@ import typer
 
 from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, say
-from poise.cli.looking import diagnose, list_, measure_latency, show
+from poise.cli.inspect import diagnose, list_, measure_latency, show
 from poise.cli.networks import evaluate, export, show_network, train
 from poise.cli.options import (
     CHECKS,

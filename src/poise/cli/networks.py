@@ -130,7 +130,11 @@ def export(
     from poise.workflow.early import check_network
 
     check_network(network, to=to)
+    from poise.engine.run import RunFolder
+    from poise.workflow.inside import superseded
     from poise.workflow.retrain import export as work
 
     for file in work(network, to, out):
         say(f"wrote {file}")
+    if text := superseded(RunFolder(network)):
+        say(text)

@@ -145,7 +145,7 @@ class RunContext:
 
         return go_back
 
-    def persevere(
+    def with_rollbacks(
         self, work: Callable[[State, Keeper, float, Listener], T], output: Output, stage: str, start: State
     ) -> T:
         """``work(start, keeper, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last

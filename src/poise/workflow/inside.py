@@ -69,3 +69,20 @@ def note_trainings(folder: RunFolder, listen: Listener) -> None:
                     f"to have that of the new one, train again: poise train {folder.path} --overwrite{place}"
                 )
             )
+
+
+def superseded(network: RunFolder) -> str | None:
+    """What to know of a trained network in a search's folder that now holds another genotype; None: nothing."""
+    run = RunFolder(network.path.absolute().parent)
+    try:
+        if RunFolder.kind_of(run.path) != "search":
+            return None
+        genotype, now = network.genotype(), run.genotype()
+    except Refused:
+        return None
+    if genotype == now:
+        return None
+    return (
+        f"this network is of a genotype {chosen_by(run, genotype)}; {run.path} holds another one now, which is trained "
+        f"by: poise train {run.path} --overwrite"
+    )

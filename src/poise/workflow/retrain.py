@@ -17,7 +17,7 @@ from poise.data import source_name
 from poise.data.batched import Batched
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
-from poise.engine.events import Listener
+from poise.engine.events import Listener, Noted
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.run import RunFolder, read_genotype
 from poise.engine.streams import seed_of, seeded
@@ -34,6 +34,7 @@ from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
+from poise.workflow.inside import superseded
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import network_in, save_network
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
@@ -143,7 +144,7 @@ def _train(
         return supply.train(network, base, batches, listen, keeper, rate)
 
     with memory_explained(supply.step(network, base, batches)):
-        return context.persevere(work, output, "train", output.start(context.note))
+        return context.with_rollbacks(work, output, "train", output.start(context.note))
 
 
 def _read(
@@ -210,6 +211,8 @@ def evaluate(
     if skip_bad_images is None:
         skip_bad_images = trained.folder is not None and settings_of(RunFolder(trained.folder)).data.skip_bad_images
     with progress(listen) as hear:
+        if trained.folder is not None and (text := superseded(RunFolder(trained.folder))):
+            hear(Noted(text))
         return trained.evaluate(data, device, precision, batch_size, skip_bad_images, hear)
 
 

@@ -255,7 +255,7 @@ def _search_in(
         epochs = prepared.settings.search.epochs
         return search_in_stages(begin, prepared.method, epochs, listen, keeper, rate, diagnose, _explained)
 
-    return context.persevere(work, output, "search", start)
+    return context.with_rollbacks(work, output, "search", start)
 
 
 def _explained(searcher: Searcher) -> AbstractContextManager[None]:

@@ -25,7 +25,7 @@ from poise.supernet.costs import readable
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness
-from poise.workflow.inside import Inside, chosen_by, trainings_in
+from poise.workflow.inside import Inside, chosen_by, superseded, trainings_in
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import SavedModule, is_own, settings_of
 from poise.workflow.stages import at_the_end
@@ -129,7 +129,8 @@ def _trained_on(training: Inside) -> str:
 def training_tables(folder: RunFolder) -> RenderableType:
     """A retrained network as tables for the terminal."""
     rows = [(name.replace("_", " "), result_text(name, value)) for name, value in folder.result().items()]
-    return Group(history_table(folder.history()), result_table(rows))
+    text = superseded(folder)
+    return Group(history_table(folder.history()), result_table(rows), *([Text(text)] if text else ()))
 
 
 def pictures(folder: RunFolder) -> list[Path]:
