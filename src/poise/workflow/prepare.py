@@ -131,7 +131,6 @@ class Preparation:
             found = self.tables[str(target.table)].costs(self.space, self.final_shape, form.channels, form.cells)
         return Aim(target, replace(found, narrowed=self.stage.number > 0))
 
-
     def searcher(
         self,
         alphas: dict[str, Tensor] | None = None,
