@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from poise import methods as methods
     from poise import selection as selection
     from poise import spaces as spaces
+    from poise.costs.target import CostTarget as CostTarget
     from poise.data import Images as Images
     from poise.data import open_source as open_source
     from poise.engine.events import ignore as ignore
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from poise.genotype import Genotype as Genotype
     from poise.methods import Method as Method
     from poise.supernet.choice import Choice as Choice
-    from poise.supernet.costs import CostTarget as CostTarget
     from poise.tasks.classification import TrainedNetwork as TrainedNetwork
     from poise.workflow.diagnose import Diagnosis as Diagnosis
     from poise.workflow.diagnose import diagnose as diagnose
@@ -35,7 +35,7 @@ __version__ = "0.1.0"
 
 _PACKAGES = ("methods", "selection", "spaces")
 _HOMES = {
-    "CostTarget": "poise.supernet.costs",
+    "CostTarget": "poise.costs.target",
     "Choice": "poise.supernet.choice",
     "Diagnosis": "poise.workflow.diagnose",
     "Genotype": "poise.genotype",

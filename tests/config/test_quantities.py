@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from poise.config.quantities import parse_count, parse_seconds, parse_size, parse_target
+from poise.costs.target import CostTarget
 from poise.errors import Refused
-from poise.supernet.costs import CostTarget
 
 
 def test_counts_and_times() -> None:

@@ -13,10 +13,10 @@ import poise
 from poise.config.reading import parse_override
 from poise.config.resolve import dump, override, resolve
 from poise.config.values import build_method, plain
+from poise.costs.target import CostTarget
 from poise.errors import Refused
 from poise.methods.preset import METHODS
 from poise.spaces.space import SPACES
-from poise.supernet.costs import CostTarget
 from poise.workflow.prepare import Preparation
 
 

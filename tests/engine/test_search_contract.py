@@ -13,6 +13,8 @@ import pytest
 import torch
 from engine_support import TASK, TEXT_TASK, searcher, small_supernet, state_of, text_searcher
 
+from poise.costs.costs import Aim, Costs, aims
+from poise.costs.target import CostTarget
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.search import search
 from poise.errors import Refused
@@ -21,7 +23,6 @@ from poise.methods.slots import SLOTS
 from poise.selection.perturbation import PerturbationRule
 from poise.spaces import SPACES, TextTask
 from poise.spaces.space import task_kind
-from poise.supernet.costs import Aim, Costs, CostTarget, aims
 from poise.supernet.groups import decided
 
 KEYS = {

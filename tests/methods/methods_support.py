@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise.costs.costs import Aim
 from poise.methods.slots import Descent, Progress, Relaxed
-from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Row, expand
 
 ROWS = (Row("a", ("x", "y", "z")), Row("b", ("x", "y", "z")))

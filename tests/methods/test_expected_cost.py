@@ -8,6 +8,7 @@ import pytest
 import torch
 from methods_support import relaxed
 
+from poise.costs.costs import Aim, Costs, aims
 from poise.errors import Refused
 from poise.methods import (
     Blank,
@@ -23,7 +24,6 @@ from poise.methods import (
     poise,
 )
 from poise.selection import Budget, Magnitude, PerturbationRule
-from poise.supernet.costs import Aim, Costs, aims
 from poise.supernet.groups import ChoiceGroup, Row
 
 GROUP = ChoiceGroup("g", 1, (Row("0", ("a", "b")), Row("1", ("a", "b"))), least=1, most=1)

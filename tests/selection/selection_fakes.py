@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from poise.costs.costs import Aim
 from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score
-from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 
 EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4), (3, 4)]

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from poise.costs.costs import Aim, Costs
+from poise.costs.counting import cost_of, count
+from poise.costs.target import CostTarget
 from poise.errors import Refused
 from poise.selection import Budget, Magnitude
 from poise.spaces import SPACES, Task
-from poise.spaces.counting import cost_of, count
 from poise.spaces.space import genotype_of
-from poise.supernet.costs import Aim, Costs, CostTarget
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 from selection.selection_fakes import Fake, free
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from poise.costs.counting import cost_of, count
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Darts, Task
-from poise.spaces.counting import cost_of, count
 from poise.spaces.forms import network_of
 from poise.spaces.network import AuxiliaryHead, CellNetwork
 from poise.spaces.space import kept_of

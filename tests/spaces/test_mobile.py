@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from poise.costs.counting import cost_of, count
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Task
-from poise.spaces.counting import cost_of, count
 from poise.spaces.mobile_network import MOBILE_OPERATIONS, MobileNetwork, strides
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import Kept, one_hot

@@ -16,14 +16,15 @@ import torch
 import poise
 from poise.cli.main import main
 from poise.config.resolve import resolve
+from poise.costs.counting import cost_of, count
+from poise.costs.latency import Form, LatencyTable, read_table
 from poise.engine.events import Noted
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.spaces import SPACES, Task
-from poise.spaces.counting import cost_of, count
-from poise.spaces.latency import Form, LatencyTable, read_table
 from poise.spaces.space import kept_of
-from poise.workflow.costing import load_cost, measured_size, new_file, save_table
+from poise.workflow.costing import load_cost
+from poise.workflow.measuring import measured_size, new_file, save_table
 
 TINY: dict[str, Any] = {
     "space.channels": 2,

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import poise
+from poise.costs.counting import cost_of, count
+from poise.costs.latency import read_table
 from poise.engine.events import Noted
 from poise.engine.run import RunFolder
 from poise.spaces import ModuleSpace, Task
-from poise.spaces.counting import cost_of, count
-from poise.spaces.latency import read_table
 
 TASK = Task(1, (8, 8), 10)
 SETTINGS: dict[str, Any] = {

@@ -88,14 +88,13 @@ def measure_latency(
     from poise.config.resolve import resolve
     from poise.report.progress import Reporter
     from poise.spaces.space import Task
-    from poise.workflow.costing import measure_latency as work
-    from poise.workflow.costing import measured_size, new_file, save_table
+    from poise.workflow.measuring import measure_table, measured_size, new_file, save_table
 
     settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
     pixels = measured_size(settings, None if size is None else parse_size(size, "--size"))
     file = new_file(out, overwrite)
     with Reporter(console) as listen:
-        table = work(settings, Task(image_channels, pixels, classes), rounds=rounds, listen=listen)
+        table = measure_table(settings, Task(image_channels, pixels, classes), rounds=rounds, listen=listen)
     save_table(file, table)
     say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
 

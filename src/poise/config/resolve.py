@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from poise.config.reading import first_problem, one_line, read_yaml
 from poise.config.settings import RunSettings, unknown_setting
 from poise.config.values import check_plain, check_registered, plain
+from poise.costs.target import CostTarget
 from poise.data import source_name
 from poise.errors import Refused, shown, unknown
 from poise.methods.aiming import aimed
@@ -27,7 +28,6 @@ from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
 from poise.named import CUSTOM, DEFAULT_METHOD, DEFAULT_PRESET, DEFAULT_SPACE, check_method, check_preset
 from poise.spaces.space import SPACES, Space, Task, task_kind
-from poise.supernet.target import CostTarget
 
 Plain = dict[str, Any]
 

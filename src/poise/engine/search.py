@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from poise.costs.costs import Aim
 from poise.data.batched import Batched
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.device import Place
@@ -28,7 +29,6 @@ from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
-from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
 from poise.supernet.inputs import pace_of
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise.costs.costs import Aim
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import EpochEnded, Listener, Noted, Started, ignore
 from poise.engine.keeper import Keeper
@@ -22,7 +23,6 @@ from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score, TuneSchedule
 from poise.spaces.space import Space, genotype_of
-from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Kept, expand
 
 TUNING_SHARE = 0.1

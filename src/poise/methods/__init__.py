@@ -1,5 +1,6 @@
 """Methods as values: the slots, what fills them, and the papers' methods."""
 
+from poise.costs.target import CostTarget
 from poise.methods.aiming import aimed
 from poise.methods.alignment import LayerAlignment, NoAlignment
 from poise.methods.averaging import LastEpoch, TailAverage
@@ -31,7 +32,6 @@ from poise.methods.presets import (
 from poise.methods.progressive import Progressive
 from poise.methods.relaxation import Sigmoid, Softmax
 from poise.methods.slots import fills
-from poise.supernet.costs import CostTarget
 
 zero_one = ZeroOne
 """Fair DARTS's zero-one loss, `ZeroOne`."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from poise.costs.costs import aims
 from poise.methods.expected_cost import ExpectedCost
 from poise.methods.method import Method
 from poise.methods.penalty import NoPenalty, Sum
 from poise.selection.budget import Budget
 from poise.selection.magnitude import Magnitude
 from poise.selection.rule import measures
-from poise.supernet.costs import aims
 
 
 def aimed(method: Method) -> Method:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from poise.costs.costs import needed
 from poise.errors import Refused
 from poise.methods.slots import Relaxed, fills
-from poise.supernet.costs import needed
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -19,7 +19,7 @@ from poise.supernet.groups import ChoiceGroup
 class ExpectedCost:
     """``weight · |E[cost] / target − 1|``: the expected cost of the retrained network is drawn to the target.
 
-    ``E`` is linear in the share of each candidate in what will be kept, see `poise.supernet.costs`; the gradient
+    ``E`` is linear in the share of each candidate in what will be kept, see `poise.costs.costs`; the gradient
     reaches every alpha. Both sides count: a network far below the target gives away what it could compute.
 
     Differs from ProxylessNAS, which adds ``λ·E[latency]``: there ``λ`` has to be searched for each target.

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from poise.costs.costs import aims
 from poise.errors import Refused
 from poise.methods.slots import HasConflict, Penalty, Relaxed, Reports, fills
-from poise.supernet.costs import aims
 from poise.supernet.groups import ChoiceGroup
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from poise import registries
+from poise.costs.costs import Aim
 from poise.registry import Registry
-from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, decided
 
 SLOTS: dict[str, Registry[type]] = registries.SLOTS

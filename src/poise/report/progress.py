@@ -12,9 +12,9 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from poise.costs.target import readable
 from poise.engine.events import EpochEnded, Event, Listener, Noted, Started, Stepped, ignore
 from poise.report.duration import duration
-from poise.supernet.costs import readable
 
 
 def epoch_line(stage: str, record: dict[str, Any]) -> str:

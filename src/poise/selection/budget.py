@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
+from poise.costs.costs import Aim, Costs, decisions, keepable, needed
+from poise.costs.target import readable
 from poise.errors import Refused
 from poise.selection.rule import Trained, selects, skips_kept, weakest_skip
-from poise.supernet.costs import Aim, Costs, decisions, keepable, needed, readable
 from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
 
 BUCKETS = 4000

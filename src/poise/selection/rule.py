@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from poise import registries
+from poise.costs.costs import Aim
 from poise.registry import Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
-from poise.supernet.costs import Aim
 from poise.supernet.groups import ChoiceGroup, Kept, row_weights
 
 SELECTIONS: Registry[type] = registries.SELECTIONS

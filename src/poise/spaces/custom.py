@@ -14,8 +14,8 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces.counting import Everything
 from poise.spaces.every_candidate import every_candidate
+from poise.spaces.everything import Everything
 from poise.spaces.space import Task, check_choices
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup

@@ -11,7 +11,7 @@ import torch
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
-from poise.spaces.counting import Everything
+from poise.spaces.everything import Everything
 from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from poise.spaces.counting import Everything
+from poise.spaces.everything import Everything
 from poise.supernet.choice import Choice
 from poise.supernet.intact import keep_intact
 from poise.supernet.supernet import choice_places, with_choices_replaced

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces.counting import Everything
+from poise.spaces.everything import Everything
 from poise.spaces.mobile_network import (
     MOBILE_OPERATIONS,
     STAGES,

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces.counting import Everything
+from poise.spaces.everything import Everything
 from poise.spaces.execution import Source
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS

@@ -11,6 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from poise.config.settings import RunSettings
+from poise.costs.costs import Aim, aims, needed
+from poise.costs.counting import count, countable
+from poise.costs.latency import check_own_form
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
 from poise.engine.run import RunFolder
@@ -19,11 +22,9 @@ from poise.engine.stages import Stage, first_of
 from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused
 from poise.methods.method import Method
-from poise.spaces.counting import costed, count, countable
+from poise.spaces.everything import costed
 from poise.spaces.forms import check_form
-from poise.spaces.latency import check_own_form
 from poise.spaces.space import AnyTask, Space, channels_last
-from poise.supernet.costs import Aim, aims, needed
 from poise.supernet.groups import ChoiceGroup
 from poise.tasks.task import Material, Task, check_task, task_of
 from poise.workflow.batch_statistics import check_batch

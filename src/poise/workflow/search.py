@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from poise.config.resolve import resolve
 from poise.config.settings import RunSettings
+from poise.costs.costs import aims
+from poise.costs.target import CostTarget
 from poise.diagnostics.decidedness import Decidedness
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.checkpoint import NOWHERE, State
@@ -33,7 +35,6 @@ from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
-from poise.supernet.costs import CostTarget, aims
 from poise.supernet.supernet import ModuleSupernet
 from poise.workflow.context import RunContext
 from poise.workflow.costing import load_cost, report_cost, save_cost

@@ -9,6 +9,7 @@ import torch
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from poise.costs.target import readable
 from poise.engine.run import RunFolder, read_text
 from poise.engine.unsaved import Output
 from poise.genotype import Genotype
@@ -21,7 +22,6 @@ from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Paragraph, Section, write_page
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_table, result_text
-from poise.supernet.costs import readable
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from poise.costs.latency import LatencyTable, parse_table, read_table
 from poise.engine.run import TABLES, RunFolder
 from poise.errors import Refused
-from poise.spaces.latency import LatencyTable, parse_table, read_table
 
 FORMAT: dict[str, Any] = {"format": "poise.latency-tables", "version": 1}
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from poise.costs.costs import Costs
 from poise.errors import Refused, shown
 from poise.spaces.space import Space, Task
-from poise.supernet.costs import Costs
 from poise.supernet.groups import decided
 
 FORMAT = "poise-latency"

@@ -18,11 +18,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from poise.costs.target import METRICS, CostTarget, readable
 from poise.errors import Refused
 from poise.supernet.groups import ChoiceGroup, Kept
-from poise.supernet.target import METRICS as METRICS
-from poise.supernet.target import CostTarget as CostTarget
-from poise.supernet.target import readable as readable
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from poise.costs.costs import Aim, Costs, shares
+from poise.costs.target import CostTarget, readable
 from poise.errors import Refused
-from poise.supernet.costs import Aim, Costs, CostTarget, readable, shares
 from poise.supernet.groups import ChoiceGroup, Row
 from selection.selection_fakes import cell, free
 

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.costs.costs import Costs
+from poise.costs.counting import Uncounted, cost_of, count, total
+from poise.costs.latency import Form, parse_table
+from poise.costs.timing import measure
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import ModuleSpace, Task
-from poise.spaces.counting import Uncounted, cost_of, count, total
-from poise.spaces.latency import Form, parse_table
 from poise.spaces.space import genotype_of
-from poise.spaces.timing import measure
 from poise.supernet.choice import Choice
-from poise.supernet.costs import Costs
 from poise.supernet.groups import Kept
 
 TASK = Task(3, (6, 5), 4)
@@ -369,7 +369,7 @@ def test_every_candidate_is_measured_on_what_its_choice_gets(
             found.append(1e-9 + 1e-3 * total(network, Task(1, (1, 1), 1), "macs"))
         return found
 
-    monkeypatch.setattr("poise.spaces.timing.medians", seconds)
+    monkeypatch.setattr("poise.costs.timing.medians", seconds)
     space = ModuleSpace(module)
     costs = measure(space, TASK, device=CPU, rounds=1).costs(space, TASK, None, None)
     expected = counted(module)

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from poise.costs.costs import Costs, decisions, keepable
+from poise.costs.counting import cost_of, count, total
 from poise.errors import Refused
 from poise.spaces import SPACES, Task
-from poise.spaces.counting import cost_of, costed, count, total
+from poise.spaces.everything import costed
 from poise.spaces.space import genotype_of
-from poise.supernet.costs import Costs, decisions, keepable
 from poise.supernet.groups import Kept, decided, one_hot
 
 TASK = Task(3, (12, 9), 4)

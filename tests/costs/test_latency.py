@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from poise.costs.latency import Check, Form, LatencyTable, read_table
+from poise.costs.timing import compare, fit, measure, medians, network_seconds
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Task
-from poise.spaces.latency import Check, Form, LatencyTable, read_table
 from poise.spaces.space import genotype_of, kept_of
-from poise.spaces.timing import compare, fit, measure, medians, network_seconds
 from poise.supernet.groups import decided
 
 SPACE: Any = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
@@ -155,7 +155,7 @@ def test_a_network_is_compared_with_those_of_the_table(monkeypatch: pytest.Monke
         seen.extend([*genotypes, *rest])
         return [3.0, 1.0, 16.0]
 
-    monkeypatch.setattr("poise.spaces.timing.network_seconds", seconds)
+    monkeypatch.setattr("poise.costs.timing.network_seconds", seconds)
     genotype = Genotype("nasbench201", {"cell": {}})
     found = compare(table(), SPACE, genotype, TASK, torch.device("cpu"))
     assert found == (3.0, pytest.approx((1 / 2 * 16 / 2) ** 0.5))

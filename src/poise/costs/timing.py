@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from poise.costs.costs import Costs, decisions, keepable
+from poise.costs.counting import show_image
+from poise.costs.latency import Check, Form, LatencyTable
 from poise.genotype import Genotype
-from poise.spaces.counting import Everything, Place, costed, show_image
-from poise.spaces.latency import Check, Form, LatencyTable
+from poise.spaces.everything import Everything, Place, costed
 from poise.spaces.space import Space, Task, genotype_of
-from poise.supernet.costs import Costs, decisions, keepable
 from poise.supernet.groups import Kept, decided
 
 ROUNDS = 30

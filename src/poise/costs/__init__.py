@@ -1,0 +1,1 @@
+"""What networks cost: counted, or measured; and as an expectation over relaxed alphas."""
