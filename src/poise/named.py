@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from poise.errors import Refused, unknown
+from poise.extras import check_extra
 from poise.registries import CONTESTANTS, METHODS, SOURCES, SPACES
 
 PRESETS = ("demo", "small", "paper")
@@ -66,16 +67,22 @@ def check_place(device: str | None, precision: str | None) -> None:
 
 
 def check_data(spec: str) -> None:
-    """Raise `Refused` where no data can be meant: nothing is there, and no source's form begins as the text does."""
-    forms = [SOURCES.value(name, "form") for name in SOURCES]
-    beginnings = [found[0] for found in map(re.compile(r"[\w-]+").match, forms) if found]
+    """Raise `Refused` where no data can be meant: nothing is there, and no source's form begins as the text does; or
+    where what is meant needs an extra that is not installed."""
+    forms = {name: SOURCES.value(name, "form") for name in SOURCES}
     path = path_of(spec)
     try:
         there = path is not None and path.exists()
     except (OSError, ValueError):  # no file can have that name
         return
-    if not there and not any(spec.startswith(beginning) for beginning in beginnings):
-        raise no_data(spec, forms)
+    if there:
+        return
+    begun = {name: re.match(r"[\w-]+", form) for name, form in forms.items()}
+    meant = [name for name, found in begun.items() if found and spec.startswith(found[0])]
+    if not meant:
+        raise no_data(spec, list(forms.values()))
+    for name in meant:
+        check_extra(name, spec)
 
 
 def no_data(spec: object, forms: list[str]) -> Refused:

@@ -252,7 +252,7 @@ def _unheard() -> Iterator[None]:
 
 def _begin(worker: int) -> None:
     """A worker hears no signals: who asks a run to stop often asks all its processes, and the run ends its workers once
-    it has saved its state. No worker outlives a run that is killed: it holds the run's lock as well."""
+    it has saved its state. No worker outlives a run that is killed."""
     for number in ASKING:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform.startswith("linux"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from poise.errors import Refused
 
@@ -16,58 +16,51 @@ NAME = ".lock"
 
 @contextmanager
 def locked(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Inside, no other process works on this run. Where the system has no such locks, nothing is locked.
+    """Inside, no other process works on this run.
 
     Raises:
-        Refused: another process does, and still does after ``patience`` seconds.
+        Refused: another process does, and still does after ``patience`` seconds; or the folder cannot be written to,
+            or not be locked.
     """
-    if sys.platform == "win32":
-        yield
-        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o644)
+        held = _lock(folder, on_acquired=_sign).acquire(timeout=patience)
+    except Timeout:
+        raise Refused(
+            f"another process ({_owner(folder)}) works on {folder}; wait for it, or choose another folder"
+        ) from None
     except OSError as error:
-        raise Refused(f"cannot write to {folder}: {error.strerror}") from None
-    try:
-        end = time.monotonic() + patience
-        while not _taken(descriptor) and time.monotonic() < end:
-            time.sleep(0.2)
-        if not _taken(descriptor):
-            raise Refused(
-                f"another process ({_owner(descriptor)}) works on {folder}; wait for it, or choose another folder"
-            )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode("ascii"), 0)
+        raise Refused(f"cannot write to {folder}: {error.strerror or error}") from None
+    with held:
         yield
-    finally:
-        os.close(descriptor)
 
 
 def worker(folder: Path) -> str | None:
-    """The process that works on a run now, if one does. Touches nothing."""
-    if sys.platform == "win32" or not (folder / NAME).is_file():
+    """The process that works on a run now, if one does. Changes nothing."""
+    if not (folder / NAME).is_file():
         return None
     try:
-        descriptor = os.open(folder / NAME, os.O_RDONLY)
+        with _lock(folder).acquire(blocking=False):
+            return None
+    except Timeout:
+        return _owner(folder)
     except OSError:
         return None
+
+
+def _lock(folder: Path, on_acquired: Callable[[int], None] | None = None) -> FileLock:
+    """Never the library's substitute for systems without locks: a killed process would leave it behind."""
+    return FileLock(folder / NAME, fallback_to_soft=False, on_acquired=on_acquired)
+
+
+def _sign(descriptor: int) -> None:
+    """Leave this process's id in the lock's file, for whoever is refused."""
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode("ascii"))
+
+
+def _owner(folder: Path) -> str:
     try:
-        return None if _taken(descriptor) else _owner(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _owner(descriptor: int) -> str:
-    return os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-
-
-def _taken(descriptor: int) -> bool:
-    """Whether the lock is this process's, now."""
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+        return (folder / NAME).read_text("ascii", "replace").strip()[:32]
+    except OSError:  # Windows lets nobody else read it
+        return "of unknown id"

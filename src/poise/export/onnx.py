@@ -7,8 +7,8 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
 import torch
 from torch import nn
 
@@ -16,8 +16,12 @@ from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.exports import EXPORTS, input_text, lean, target
 from poise.export.safetensors import metadata
+from poise.extras import check_extra
 from poise.genotype import Genotype
 from poise.spaces.space import Task
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 
 @EXPORTS.add("onnx")
@@ -29,6 +33,9 @@ def export_onnx(
     The model's metadata holds ``genotype``, ``classes``, ``task`` and ``input``, all JSON; its documentation says the
     last in words.
     """
+    check_extra("onnx", "an export to onnx")
+    import onnx
+
     network = lean(network, task, classes)
     file = target(path, ".onnx")
     images = torch.zeros(2, task.channels, *task.size)
@@ -59,7 +66,7 @@ def export_onnx(
     return [file]
 
 
-def _anonymise(graph: onnx.GraphProto) -> None:
+def _anonymise(graph: GraphProto) -> None:
     """Drop the exporter's notes on every node: stack traces, which hold this machine's paths and most of the bytes."""
     for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]

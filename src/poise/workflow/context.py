@@ -15,6 +15,7 @@ from poise.engine.lock import locked
 from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output, Unsaved
 from poise.errors import Refused
+from poise.extras import how_to_install, missing
 from poise.named import FROM_PYTHON
 from poise.workflow.standing import check_free
 
@@ -95,6 +96,8 @@ class RunContext:
         seen = data()
         with locked(self.out):
             if not self.resume:
+                if missing("tensorboard"):
+                    self.note(f"without TensorBoard no events are written for it; {how_to_install('tensorboard')}")
                 yield RunFolder.create(self.out, kind, dump(settings), seen, self.overwrite, given)
                 return
             folder = RunFolder.proceed(self.out, kind, dump(settings))
@@ -126,13 +129,15 @@ class RunContext:
         def keep(event: Event) -> None:
             if isinstance(event, EpochEnded) and event.stage == stage:
                 output.append(event.record)
-                log_record(writer, event.record, event.record["epoch"] + 1)  # the page counts from 1
+                if writer is not None:
+                    log_record(writer, event.record, event.record["epoch"] + 1)  # the page counts from 1
             self.listen(event)
 
         try:
             yield keep
         finally:
-            writer.close()
+            if writer is not None:
+                writer.close()
 
     def going_back(self, module: nn.Module) -> Callable[[State], None]:
         """What puts a module back to how it is now, where it has to start from the beginning."""

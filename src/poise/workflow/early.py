@@ -10,6 +10,7 @@ from poise.bench.protocol import protocol
 from poise.config.reading import read_yaml
 from poise.engine.run import RunFolder, read_genotype
 from poise.errors import Refused
+from poise.extras import check_extra
 from poise.named import BENCH_FILE, DEFAULT_SPACE, OWN, check_contestant, check_data, check_method, check_preset
 from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES
 
@@ -84,6 +85,7 @@ def check_network(network: Path, data: str | None = None, to: str | None = None)
     """A trained network's folder, data, and an export format."""
     if to is not None:
         EXPORTS.check(to)
+        check_extra(to, f"an export to {to}")
     RunFolder.open(network, "train")
     _check_data(data)
 

@@ -13,6 +13,7 @@ from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
 from poise.errors import Refused
+from poise.extras import check_extra
 
 PREFIX = "hf:"
 PREFERRED = ("image", "img", "label", "fine_label")  # where a dataset has several columns of a kind
@@ -33,6 +34,7 @@ class Hub:
     @classmethod
     def open(cls, spec: object) -> Source:
         name = str(spec)
+        check_extra("hub", name)
         splits = _download(name)
         if "train" not in splits:
             raise Refused(f"{name} has the splits {', '.join(splits)}, expected one called train")

@@ -18,6 +18,7 @@ from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
 from poise.errors import Refused
+from poise.extras import check_extra, missing
 from poise.named import path_of
 
 IMAGE_COLUMNS = ("img", "image", "images")
@@ -73,7 +74,10 @@ def _part(files: list[Path]) -> EncodedPart:
     where = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
     images = _column(files[0], IMAGE_COLUMNS, "image")
     labels = _column(files[0], LABEL_COLUMNS, "label")
-    return EncodedPart(where, as_labels(_read(files, labels).to_pylist(), where), _Cells(tuple(files), images, where))
+    cells = _Cells(tuple(files), images, where)
+    if missing("hub") and cells.too_large:
+        check_extra("hub", f"{where}, of more than {HELD:,} bytes,")
+    return EncodedPart(where, as_labels(_read(files, labels).to_pylist(), where), cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +97,14 @@ class _Cells:
         contents = (cell.get("bytes") if isinstance(cell, dict) else cell for cell in cells)
         return [from_bytes(f"row {row} of {self.where}", each) for row, each in zip(rows, contents, strict=True)]
 
+    @property
+    def too_large(self) -> bool:
+        """Whether it is put into a file."""
+        return sum(_opened(path, self.column)[1] for path in self.files) > HELD
+
     @cached_property
     def _take(self) -> Callable[[list[int]], list[Any]]:
-        if sum(_opened(path, self.column)[1] for path in self.files) > HELD:
+        if self.too_large:
             table = self._mapped()
             return lambda rows: table[rows][self.column].to_pylist()
         held = _read(self.files, self.column).combine_chunks()  # or every take would put all chunks together

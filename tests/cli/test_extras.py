@@ -1,0 +1,158 @@
+"""Without an extra: what needs it is refused in one line before any work is done, and all else works."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import TINY, TINY_TRAIN, Poise
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from poise.data.source import open_source
+from poise.errors import Refused
+from poise.extras import EXTRAS, check_extra, missing
+
+PROJECT = Path(__file__).parents[2]
+DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """As if no package of the extras that the test names were there."""
+    for package in (package for extra in request.param for package in EXTRAS[extra]):
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+def trained(folder: Path) -> Path:
+    """What looks like a trained network, until it is loaded."""
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"format": "poise.run", "version": 1, "kind": "train"}))
+    (folder / "config.yaml").write_text("")
+    return folder
+
+
+def test_every_extra_is_declared_and_installed_here() -> None:
+    declared = DECLARED["optional-dependencies"]
+    assert {name: [Requirement(each).name for each in declared[name]] for name in EXTRAS} == {
+        name: list(packages) for name, packages in EXTRAS.items()
+    }
+    assert declared["all"] == [f"poise[{','.join(EXTRAS)}]"]
+    assert {"poise[all]"} <= set(declared["dev"]), "tests need all of them"
+    assert not {package for packages in EXTRAS.values() for package in packages} & {
+        Requirement(each).name for each in DECLARED["dependencies"]
+    }
+    assert not [package for extra in EXTRAS for package in missing(extra)]
+
+
+@pytest.mark.parametrize("without", [["onnx"]], indirect=True)
+def test_onnx(without: None, poise: Poise, tmp_path: Path) -> None:
+    net = trained(tmp_path / "net")
+    refused = poise("export", net, "--to", "onnx")
+    line = "poise: an export to onnx needs onnx and onnxscript; to install: pip install 'poise[onnx]'\n"
+    assert (refused.code, refused.err) == (2, line)
+    assert "onnx" in poise("list", "exports").out
+    other = poise("export", net, "--to", "python")
+    assert "pip" not in other.err, "another format does not ask for it"
+    assert {path.name for path in net.iterdir()} == {"run.json", "config.yaml"}
+
+
+@pytest.mark.parametrize("without", [["hub"]], indirect=True)
+def test_hub(without: None, poise: Poise, tmp_path: Path) -> None:
+    reason = "hf:owner/name needs datasets; to install: pip install 'poise[hub]'"
+    refused = poise("search", "--data", "hf:owner/name", "--out", "run")
+    assert (refused.code, refused.err) == (2, f"poise: {reason}\n")
+    with pytest.raises(Refused, match=f"^{re.escape(reason)}$"):
+        open_source("hf:owner/name")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("without", [["hub"]], indirect=True)
+def test_large_parquet_files(without: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "images.parquet"
+    pq.write_table(pa.table({"image": [b"1"] * 10, "label": [0, 1] * 5}), path)
+    open_source(path)
+    monkeypatch.setattr("poise.data.sources.parquet.HELD", 0)
+    with pytest.raises(Refused, match=r"^images.parquet, of more than 0 bytes, needs datasets; to install"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_a_folder_of_the_packages_name_is_not_the_package(
+    extra: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not missing(extra)
+    for package in EXTRAS[extra]:
+        (tmp_path / package).mkdir()
+        monkeypatch.delitem(sys.modules, package, raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *(each for each in sys.path if "site-packages" not in each)])
+    with pytest.raises(Refused, match=rf"^it needs .*pip install 'poise\[{extra}\]'$"):
+        check_extra(extra, "it")
+
+
+def others() -> list[str]:
+    """The importable names here that an installation without extras would not have."""
+    needed: set[str] = set()
+    ahead = [Requirement(each) for each in DECLARED["dependencies"]]
+    while ahead:
+        requirement = ahead.pop()
+        name = canonicalize_name(requirement.name)
+        if name in needed or not (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
+            continue
+        try:
+            ahead += map(Requirement, requires(name) or ())
+        except PackageNotFoundError:
+            continue
+        needed.add(name)
+    return sorted(
+        module
+        for module, owners in packages_distributions().items()
+        if not needed & set(map(canonicalize_name, owners)) and not module.startswith(("_", "poise"))
+    )
+
+
+BARE = """
+import importlib, json, pkgutil, sys
+from importlib.machinery import PathFinder
+absent = json.loads(sys.argv[1])
+class Bare(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in absent else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
+import poise
+for found in pkgutil.walk_packages(poise.__path__, "poise."):
+    if found.name != "poise.__main__":
+        importlib.import_module(found.name)
+"""
+
+
+def test_a_bare_installation_imports_every_module() -> None:
+    absent = others()
+    assert {"datasets", "pandas", "tensorboard", "onnx", "pytest"} <= set(absent)
+    assert not {"torch", "numpy", "poise"} & set(absent)
+    subprocess.run([sys.executable, "-c", BARE, json.dumps(absent)], check=True)
+
+
+@pytest.mark.parametrize("without", [tuple(EXTRAS)], indirect=True)
+def test_what_a_bare_installation_can_do(without: None, poise: Poise, images: Path, tmp_path: Path) -> None:
+    run, net = tmp_path / "run", tmp_path / "run" / "net"
+    note = "without TensorBoard no events are written for it; to install: pip install 'poise[tensorboard]'"
+    search = poise("search", "--data", images, "--space", "darts", "--method", "darts", "--out", run, *TINY)
+    assert search.code == 0, search.err
+    assert (search.out + search.err).count(note) == 1
+    train = poise("train", run, *TINY_TRAIN, "--set=train.epochs=2")
+    assert train.code == 0, train.err
+    assert (train.out + train.err).count(note) == 1, "once a run, whatever its epochs"
+    for to in ("python", "safetensors"):
+        assert poise("export", net, "--to", to).code == 0
+    assert {path.suffix for path in net.glob("model*")} == {".py", ".safetensors"}
+    assert not list(tmp_path.rglob("tensorboard*"))
