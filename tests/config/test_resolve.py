@@ -29,9 +29,9 @@ def test_every_combination_of_names_resolves_and_round_trips(
     found = resolve(space=space, method=method, preset=preset)
     (tmp_path / "config.yaml").write_text(dump(found))
     assert resolve(file=tmp_path / "config.yaml") == found
-    value = found.build_method()
+    value = found.method
     assert build_method(plain(value)) == value
-    groups = found.build_space().without(value.without).groups
+    groups = found.space.without(value.without).groups
     if getattr(value.alignment, "required", False) and all(group.layers == 1 for group in groups):
         with pytest.raises(Refused, match="layers that play the same part"):
             value.check(groups, found.search.epochs)
@@ -42,7 +42,7 @@ def test_every_combination_of_names_resolves_and_round_trips(
 def test_published_settings() -> None:
     paper: dict[str, Any] = {"preset": "paper"}
     darts = resolve(space="darts", method="darts", **paper)
-    assert darts.space == {"name": "darts", "channels": 16, "cells": 8, "partial": 1, "excluded": [], "kept": []}
+    assert darts.space == poise.spaces.Darts(channels=16, cells=8)
     assert (darts.search.epochs, darts.search.batch_size) == (50, 64)
     weights, alphas = darts.search.weights, darts.search.alphas
     assert (weights.learning_rate, weights.final_learning_rate, weights.momentum) == (0.025, 0.001, 0.9)
@@ -61,7 +61,7 @@ def test_published_settings() -> None:
         (0.9, 0.999),
     )
     strengths = {
-        space: resolve(space=space, method="lambda-darts").build_method().alignment.strength  # type: ignore[attr-defined]
+        space: resolve(space=space, method="lambda-darts").method.alignment.strength  # type: ignore[attr-defined]
         for space in ("darts", "nasbench201", "s1", "s4")
     }
     assert strengths == {"darts": 0.125, "nasbench201": 0.25, "s1": 0.25, "s4": 0.25}
@@ -71,16 +71,16 @@ def test_published_settings() -> None:
     assert not resolve(space="nasbench201", method="lambda-darts").search.weights_first
 
     staged = resolve(space="darts", method="p-darts", **paper)
-    assert (staged.space["cells"], staged.space["channels"], staged.search.epochs) == (5, 16, 75)
+    assert (staged.space.cells, staged.space.channels, staged.search.epochs) == (5, 16, 75)
     assert (staged.search.batch_size, staged.search.alphas.learning_rate) == (96, 6e-4)
     assert staged.search.weights.final_learning_rate == 0.0
-    curriculum: Any = staged.build_method().curriculum
+    curriculum: Any = staged.method.curriculum
     assert (curriculum.deeper, curriculum.candidates, curriculum.skip_rates) == ((0, 6, 12), (8, 5, 3), (0.0, 0.4, 0.7))
-    assert staged.build_method().selection.skips == 2  # type: ignore[attr-defined]
+    assert staged.method.selection.skips == 2  # type: ignore[attr-defined]
     given = resolve(space=SPACES["darts"](), method="p-darts", **paper)
-    assert given.space["cells"] == 8, "a space that is a value is taken as it is"
-    assert resolve(space="darts", method="p-darts", overrides=[("space.cells", 7)], **paper).space["cells"] == 7
-    small: Any = resolve(space="nasbench201", method="p-darts").build_method().curriculum
+    assert given.space.cells == 8, "a space that is a value is taken as it is"
+    assert resolve(space="darts", method="p-darts", overrides=[("space.cells", 7)], **paper).space.cells == 7
+    small: Any = resolve(space="nasbench201", method="p-darts").method.curriculum
     assert (small.deeper, small.candidates) == ((0, 2, 4), (5, 4, 3))
 
 
@@ -100,8 +100,8 @@ def test_a_method_may_be_published_with_settings_of_every_kind(monkeypatch: pyte
         },
     )
     found = resolve(space="darts", method=name, preset="paper")
-    smoothing: Any = found.build_method().perturbation
-    assert (found.search.epochs, found.space["cells"], smoothing.initial, smoothing.final) == (7, 6, 0.1, 0.2)
+    smoothing: Any = found.method.perturbation
+    assert (found.search.epochs, found.space.cells, smoothing.initial, smoothing.final) == (7, 6, 0.1, 0.2)
     assert (found.train.drop_path, found.train.weights.learning_rate) == (0.3, 0.07)
     other = resolve(space="nasbench201", method=name, preset="paper")
     assert (other.search.epochs, other.train.drop_path, other.train.weights.learning_rate) == (7, 0.0, 0.07)
@@ -143,13 +143,12 @@ def test_later_layers_win(tmp_path: Path) -> None:
     }
     file.write_text(yaml.safe_dump(config))
     found = resolve(file=file, overrides=[("search.epochs", 4)], seed=2)
-    expected = {"name": "nasbench201", "channels": 5, "cells": 1, "partial": 1, "excluded": [], "kept": []}
-    assert found.space == expected
-    assert found.method["perturbation"] == {"kind": "random", "initial": 0.03, "final": 0.5, "ramp": 1.0}
+    assert found.space == poise.spaces.NasBench201(channels=5, cells=1)
+    assert found.method.perturbation == poise.methods.RandomSmoothing(initial=0.03, final=0.5, ramp=1.0)
     assert (found.search.epochs, found.search.alphas.learning_rate, found.seed) == (4, 0.1, 2)
     assert found.search.alphas.betas == (0.5, 0.999)
-    assert resolve(file=file, method="sdarts-adv", space="s2", preset="small").space["channels"] == 5
-    assert resolve(file=file, overrides=[("perturbation", "adversarial")]).method["perturbation"]["steps"] == 7
+    assert resolve(file=file, method="sdarts-adv", space="s2", preset="small").space.channels == 5
+    assert resolve(file=file, overrides=[("perturbation", "adversarial")]).method.perturbation.steps == 7
 
 
 def test_overrides_leave_no_trace() -> None:
@@ -161,7 +160,7 @@ def test_overrides_leave_no_trace() -> None:
 def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({"method": {"name": "fair-darts", "selection": {"kind": "perturbation"}}}))
-    assert resolve(file=file).method["selection"] == {
+    assert plain(resolve(file=file).method.selection) == {
         "kind": "perturbation",
         "criterion": "accuracy",
         "tune_epochs": 5,
@@ -173,9 +172,7 @@ def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: 
 def test_penalties_add_up() -> None:
     penalty = [{"kind": "zero-one", "weight": 2.0}, {"kind": "zero-one", "norm": "l1"}]
     found = resolve(overrides=[("penalty", penalty)])
-    assert found.build_method().penalty == poise.methods.Sum(
-        (poise.methods.ZeroOne(2.0), poise.methods.ZeroOne(norm="l1"))
-    )
+    assert found.method.penalty == poise.methods.Sum((poise.methods.ZeroOne(2.0), poise.methods.ZeroOne(norm="l1")))
     assert override(found, []) == found
 
 
@@ -183,9 +180,9 @@ def test_values_are_taken_as_they_are() -> None:
     space = poise.spaces.s2(channels=3, cells=5)
     method = poise.Method(relaxation=poise.methods.Sigmoid())
     found = resolve(space=space, method=method, preset="paper")
-    assert found.build_space() == space
-    assert found.build_method() == method
-    assert found.method["name"] == "custom"
+    assert found.space == space
+    assert found.method == method
+    assert found.method_name == "custom"
     assert found.train.channels == 36
 
 
@@ -246,7 +243,7 @@ def test_a_cost_target_is_a_setting_of_the_search() -> None:
     assert bare.search.target is None
     assert override(bare, given).search.target == aimed.search.target == target
     assert override(bare, given).method == bare.method, "no slot changes but with cost_target"
-    assert [aimed.method[slot]["kind"] for slot in ("penalty", "selection")] == ["expected-cost", "budget"]
+    assert [getattr(aimed.method, slot).kind for slot in ("penalty", "selection")] == ["expected-cost", "budget"]
     assert resolve(space="nasbench201", method="darts", overrides=given).search.target == target
     for wrong, message in (
         ([*given, ("search.target.price", 1)], r"search\.target\.price"),

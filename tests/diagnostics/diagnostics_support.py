@@ -32,7 +32,7 @@ def smooth_searcher(method: str = "darts", **overrides: Any) -> Searcher:
     module = smooth_module()
     settings = {"search.images_per_half": 60, "search.batch_size": 20} | overrides
     resolved = resolve(space=ModuleSpace(module), method=method, overrides=list(settings.items()), precision="64")
-    found = Preparation.of(resolved, "digits", ModuleSpace(module)).searcher()
+    found = Preparation.of(resolved, "digits").searcher()
     with torch.no_grad():
         for sign, alphas in zip((1, -1), found.alphas.values(), strict=True):
             alphas.copy_(sign * torch.linspace(0.5, -0.5, alphas.numel(), dtype=torch.float64).view_as(alphas))

@@ -90,8 +90,8 @@ def runs(method: str, space: Any) -> bool:
     """Whether the method's slots accept the space, as a search would find out."""
     try:
         settings = resolve(space=space, method=method, preset="small")
-        value = settings.build_method()
-        built = settings.build_space() if isinstance(space, str) else space
+        value = settings.method
+        built = settings.space if isinstance(space, str) else space
         value.check(value.curriculum.space(value.space(built), 0, {}).groups, settings.search.epochs)
     except poise.Refused:
         return False

@@ -93,12 +93,12 @@ def test_commands_exist_and_their_settings_too(page: Path, words: list[str]) -> 
     if words[0] == "search":
         given = {key: values[key] for key in ("space", "method", "preset", "data", "seed", "device", "precision")}
         settings = resolve(file=values["config"], overrides=overrides, **given)
-        method = settings.build_method()
-        method.check(method.space(settings.build_space()).groups, settings.search.epochs)
+        method = settings.method
+        method.check(method.space(settings.space).groups, settings.search.epochs)
     elif words[0] == "select":
         rule = values["rule"]
         assert rule is None or rule in SELECTIONS
-        resolve(overrides=[*([("selection", rule)] if rule else []), *overrides]).build_method()
+        resolve(overrides=[*([("selection", rule)] if rule else []), *overrides])
     elif words[0] == "train":
         resolve(preset=values["preset"], overrides=overrides)
     elif words[0] == "export":
@@ -208,9 +208,9 @@ def test_the_example_file_is_a_configuration(tmp_path: Path) -> None:
     file.write_text(text)
     settings = resolve(file=file)
     given = yaml.safe_load(text)
-    assert (settings.space["name"], settings.space["channels"]) == ("nasbench201", given["space"]["channels"])
-    assert settings.space["cells"] == SPACES["nasbench201"].presets["demo"]["space"]["cells"]
-    assert settings.method["penalty"]["weight"] == 5
+    assert (settings.space.name, settings.space.channels) == ("nasbench201", given["space"]["channels"])
+    assert settings.space.cells == SPACES["nasbench201"].presets["demo"]["space"]["cells"]
+    assert settings.method.penalty.weight == 5
     assert (settings.search.epochs, settings.seed) == (3, 1)
 
 

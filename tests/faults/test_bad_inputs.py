@@ -536,7 +536,7 @@ def test_bad_input_is_refused_in_one_line(
         raise AssertionError("a step was trained")
 
     monkeypatch.setattr("poise.engine.search.Searcher.epoch", never)
-    monkeypatch.setattr("poise.workflow.retrain.run_training", never)
+    monkeypatch.setattr("poise.tasks.classification.run_training", never)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     if saved:

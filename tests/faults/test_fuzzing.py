@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
@@ -429,8 +430,8 @@ def test_python_values_that_no_file_could_hold_are_refused() -> None:
 def test_aliases_are_never_written() -> None:
     shared = [{"kind": "zero-one"}] * 2
     found = resolve(preset="demo", method="fair-darts", overrides=[("penalty", shared)])
-    betas = (0.5, 0.5)
-    same = found.model_copy(update={"space": {"name": "darts", "a": betas, "b": [betas, betas]}})
+    betas = [0.5, 0.5]
+    same = found.model_copy(update={"space": SimpleNamespace(name="own", facts={"a": betas, "b": [betas, betas]})})
     for text in (dump(found), dump(same)):
         assert "*" not in text
         assert parse_yaml(text, "x") == yaml.safe_load(text)

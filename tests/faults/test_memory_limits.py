@@ -18,6 +18,7 @@ from poise.engine.events import Event, Noted
 from poise.engine.fit import Fit, Step, available_bytes, kept_bytes, measure, search_step, training_step
 from poise.engine.settings import TrainSettings
 from poise.spaces.space import SPACES, Task
+from poise.tasks import classification
 from poise.workflow import memory, retrain, search
 from poise.workflow.context import RunContext
 from poise.workflow.prepare import Preparation
@@ -116,7 +117,7 @@ def test_a_batch_that_does_not_fit_is_made_smaller(tmp_path: Path, monkeypatch: 
         memory, "available_bytes", lambda place: int((found.fixed + 20.5 * found.per_image) / memory.USED)
     )
     notes = Notes()
-    result = search.run(settings(), out=tmp_path / "run", auto_batch=True, listen=notes)
+    result = search.run(settings(), RunContext(tmp_path / "run", auto_batch=True, listen=notes))
     assert result.settings.search.batch_size == 20
     assert "batch_size: 20" in (tmp_path / "run" / "config.yaml").read_text()
     assert any("20 instead of 64" in note for note in notes)
@@ -191,7 +192,7 @@ def test_running_out_of_memory_says_what_fits(
 
 @pytest.mark.parametrize("saved", [True, False])
 def test_so_does_a_training(saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrain, "run_training", failing(MemoryError()))
+    monkeypatch.setattr(classification, "run_training", failing(MemoryError()))
     monkeypatch.setattr(memory, "measure", lambda step: Fit(0, 2**20 * memory.USED))
     monkeypatch.setattr(memory, "available_bytes", lambda place: 50.5 * 2**20)
     with pytest.raises(poise.Refused, match=r"train.batch_size 700: train.batch_size=50 fits the 50 MiB"):

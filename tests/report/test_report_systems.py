@@ -26,14 +26,14 @@ FOUND = list(systems())
 def test_a_cure_on_plain_darts_is_the_papers_method(cure: str) -> None:
     (system,) = (found for found in FOUND if (found.base, found.cure) == ("darts", cure))
     settings = resolve(space="darts", method="darts", overrides=[parse_override(text) for text in system.overrides])
-    assert settings.build_method() == METHODS[cure].build()
+    assert settings.method == METHODS[cure].build()
 
 
 def test_a_cure_leaves_the_bases_own_slots_alone() -> None:
     (system,) = (found for found in FOUND if (found.base, found.cure) == ("pc-darts", "sdarts-adv"))
     assert system.command == "poise search --method pc-darts --set perturbation=adversarial"
     settings = resolve(space="darts", method="pc-darts", overrides=[parse_override(text) for text in system.overrides])
-    method, base = settings.build_method(), METHODS["pc-darts"].build()
+    method, base = settings.method, METHODS["pc-darts"].build()
     assert (method.connections, method.curriculum) == (base.connections, base.curriculum)
     assert method.perturbation == METHODS["sdarts-adv"].build().perturbation
 

@@ -112,7 +112,7 @@ def test_what_cannot_be_met_is_refused_before_anything_is_written(tmp_path: Path
 def test_a_method_that_measures_keeps_its_selection(tmp_path: Path) -> None:
     settings = TINY | {"search.epochs": 1, "selection": "perturbation", "selection.tune_epochs": 0}
     found = search(None, settings=settings)
-    assert found.settings.method["selection"]["kind"] == "perturbation"
+    assert found.settings.method.selection.kind == "perturbation"
     assert found.cost is not None
     assert found.cost["true"] == cost_of(SPACE, found.genotype, TASK, "macs", 4, 1)
 

@@ -53,7 +53,7 @@ def test_a_module_of_your_own_has_one_choice_per_group(method: str) -> None:
     assert [lead.group for lead in found.leads] == [group.name for group in result.space.groups]
     assert len(found.leads) == 2
     kept = kept_of(result.genotype, result.space.groups)
-    relaxation = result.settings.build_method().relaxation
+    relaxation = result.settings.method.relaxation
     assert found == decidedness(result.history, result.alphas, result.space.groups, relaxation, kept)
     said = [note for note in notes if note.startswith(str(found))]
     assert len(said) == (1 if found.barely else 0)

@@ -13,6 +13,7 @@ from torch import nn
 import poise
 from poise.config.resolve import override, resolve
 from poise.config.settings import RunSettings
+from poise.config.values import plain
 from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.run import RunFolder
@@ -135,10 +136,10 @@ def test_diagnostics_see_the_last_stage(found: poise.SearchResult) -> None:
 def test_the_runs_own_rule_keeps_its_settings(found: poise.SearchResult) -> None:
     assert found.folder is not None
     again = poise.select(found.folder, "magnitude")
-    assert again.settings.method["selection"] == {"kind": "magnitude", "skips": 2}
+    assert plain(again.settings.method.selection) == {"kind": "magnitude", "skips": 2}
     assert again.genotype == found.genotype
     other = poise.select(found.folder, "threshold")
-    assert other.settings.method["selection"]["kind"] == "threshold"
+    assert other.settings.method.selection.kind == "threshold"
 
 
 def test_a_target_that_is_out_of_reach_in_a_later_stage_stops_nothing() -> None:

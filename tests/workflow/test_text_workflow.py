@@ -235,8 +235,8 @@ def test_the_search_does_not_read_the_test_text(folder: Path, tmp_path: Path) ->
     texts = {"train": lambda: sentences(200, 1), "valid": lambda: sentences(80, 2), "test": forbidden}
     search(TextSource("text", texts), settings={"search.epochs": 1})
     overrides = {**SETTINGS, "search.text.words": 70}
-    settings = resolve(space="recurrent", preset="demo", overrides=list(overrides.items()))
-    prepared = Preparation.of(settings, TextSource("text", texts), SPACE)
+    settings = resolve(space=SPACE, preset="demo", overrides=list(overrides.items()))
+    prepared = Preparation.of(settings, TextSource("text", texts))
     assert [len(half) for half in prepared.halves] == [70, 70], "the first words of either text"
     assert prepared.shape == poise.spaces.TextTask(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
 
@@ -248,17 +248,11 @@ def test_the_published_settings_of_methods_are_for_images() -> None:
 
 
 def test_plan(folder: Path) -> None:
-    settings = resolve(
-        space="recurrent", method="darts", preset="demo", data=str(folder), overrides=list(SETTINGS.items())
-    )
-    plan = dry_run(replace_space(settings), steps=1)
+    settings = resolve(space=SPACE, method="darts", preset="demo", data=str(folder), overrides=list(SETTINGS.items()))
+    plan = dry_run(settings, steps=1)
     assert plan.unit == "words"
     assert plan.training_images > 400
     assert plan.alphas == 30
-
-
-def replace_space(settings: Any) -> Any:
-    return settings.model_copy(update={"space": {"name": "recurrent", "units": 6, "nodes": 3}})
 
 
 def test_the_command_line(

@@ -150,7 +150,7 @@ def search(
     if dry_run:
         _show_plan(plan.dry_run(settings))
         return
-    source, names = settings.data.source, (settings.space["name"], settings.method["name"], settings.seed)
+    source, names = settings.data.source, (settings.space.name, settings.method_name, settings.seed)
     folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
     with Reporter(console, opening) as listen, asked_to_stop() as asked:
@@ -168,7 +168,7 @@ def _opening(settings: Any, config: str, preset: str | None, data: str | None, f
     how = f"settings of {config}" if config else f"preset {preset or DEFAULT_PRESET}"
     epochs = settings.search.epochs
     return (
-        f"searching {settings.space['name']} with {settings.method['name']} on {source}, {how}: "
+        f"searching {settings.space.name} with {settings.method_name} on {source}, {how}: "
         f"{epochs} epoch{'s' if epochs > 1 else ''}; saved in {folder}"
     )
 
@@ -220,7 +220,7 @@ def _show_selected(run: Path, found: Any) -> None:
     from poise.engine.run import RunFolder
     from poise.workflow.show import run_tables
 
-    space = found.settings.build_space()
+    space = found.settings.space
     console.print(run_tables(RunFolder(run), space))
     say(space.describe(found.genotype))
     say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")

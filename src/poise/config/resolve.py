@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from poise.config.reading import first_problem, one_line, read_yaml
 from poise.config.settings import RunSettings, unknown_setting
-from poise.config.values import check_plain, check_registered, plain
+from poise.config.values import build, build_method, check_plain, check_registered, plain
 from poise.costs.target import CostTarget
 from poise.data import source_name
 from poise.errors import Refused, shown, unknown
@@ -73,30 +73,43 @@ def resolve(
         _merge(settings, {"data": {"source": source_name(data)}})
     _merge(settings, {n: v for n, v in (("seed", seed), ("device", device), ("precision", precision)) if v is not None})
     target = [] if cost_target is None else [("search.target", asdict(cost_target))]
-    resolved = _overridden(settings, [*overrides, *target])
-    if target:
-        aim = plain(aimed(resolved.build_method()))
-        resolved = resolved.model_copy(update={"method": {"name": resolved.method["name"]} | aim})
-    if isinstance(space, str) or space is None or space.name in SPACES:
-        resolved.build_space()
-    return resolved
+    value = None if space is None or isinstance(space, str) or space.name in SPACES else space
+    resolved = _overridden(settings, [*overrides, *target], value)
+    return resolved.model_copy(update={"method": aimed(resolved.method)}) if target else resolved
 
 
 def override(settings: RunSettings, overrides: Sequence[tuple[str, Any]]) -> RunSettings:
     """The settings with dotted names set to other values."""
-    return _overridden(settings.model_dump(), overrides)
+    value = None if settings.space.name in SPACES else settings.space
+    return _overridden(plain_form(settings), overrides, value)
 
 
-def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]]) -> RunSettings:
+def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]], space: Space | None) -> RunSettings:
+    """``space``: one that no configuration can build, which is taken as it is."""
     for name, value in overrides:
         _set(values, name, value)
+    method = values["method"]
     try:
-        resolved = RunSettings.model_validate(values)
+        resolved = RunSettings.model_validate(values | {"method_name": method["name"]})
     except ValidationError as error:
         raise _refusal(error) from None
+    built = build_method({name: value for name, value in method.items() if name != "name"})
+    return resolved.model_copy(update={"method": built, "space": space or _built_space(values["space"])})
+
+
+def _built_space(values: Plain) -> Space:
+    fields = {name: value for name, value in values.items() if name != "name"}
+    space: Space = build(SPACES[values["name"]], fields, "space")
+    return space
+
+
+def plain_form(settings: RunSettings) -> Plain:
+    """The settings as a file holds them: dicts, lists and literals, in the order of the fields."""
+    space, form = settings.space, settings.model_dump(mode="json", exclude={"space", "method", "method_name"})
+    said = plain(space) if space.name in SPACES else getattr(space, "facts", {})
     # Written out in full: what a slot leaves to its defaults today must not depend on tomorrow's.
-    method = {"name": resolved.method["name"]} | plain(resolved.build_method())
-    return resolved.model_copy(update={"method": method})
+    method = {"name": settings.method_name} | plain(settings.method)
+    return {"data": form.pop("data"), "space": {"name": space.name} | said, "method": method, **form}
 
 
 def _named(layer: Plain, section: str) -> str | None:
@@ -206,7 +219,7 @@ def _refusal(error: ValidationError) -> Refused:
 
 def dump(settings: RunSettings) -> str:
     """The settings as YAML; `resolve` with this as its file gives them back."""
-    return yaml.dump(settings.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+    return yaml.dump(plain_form(settings), Dumper=_Dumper, sort_keys=False)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -3,21 +3,16 @@ before torch is imported; what builds values of them is imported when it is need
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from poise.config.reading import first_problem
 from poise.engine.settings import SearchSettings, Settings, Size, TrainSettings
 from poise.errors import Refused, unknown
-from poise.named import FROM_PYTHON
-from poise.registries import SLOTS, SPACES
-
-if TYPE_CHECKING:
-    from poise.methods.method import Method
-    from poise.spaces.space import Space
+from poise.named import CUSTOM, FROM_PYTHON
+from poise.registries import SLOTS
 
 
 class DataSettings(Settings):
@@ -55,34 +50,19 @@ class DataSettings(Settings):
 class RunSettings(Settings):
     """A search and the retraining of what it finds.
 
-    ``space`` and ``method`` are the plain forms of their values: a ``name`` and their fields. The name of a method is
-    where its slots came from; the slots themselves are all written out.
+    ``space`` and ``method`` are values. Their plain forms, a ``name`` and their fields, stand in files only:
+    `poise.config.resolve` reads and writes them. ``method_name`` is where the method's slots came from.
     """
 
     data: DataSettings = DataSettings()
-    space: Mapping[str, Any]
-    method: Mapping[str, Any]
+    space: Any
+    method: Any
+    method_name: str = CUSTOM
     search: SearchSettings = SearchSettings()
     train: TrainSettings = TrainSettings()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     precision: str = "32"
-
-    def build_space(self) -> Space:
-        """The space that the settings name, before the method leaves candidates out."""
-        from poise.config.values import build
-
-        fields = {name: value for name, value in self.space.items() if name != "name"}
-        if "name" not in self.space:
-            raise Refused(f"space needs a name, one of {', '.join(SPACES)}")
-        space: Space = build(SPACES[str(self.space["name"])], fields, "space")
-        return space
-
-    def build_method(self) -> Method:
-        """The method that the settings spell out."""
-        from poise.config.values import build_method
-
-        return build_method({name: value for name, value in self.method.items() if name != "name"})
 
 
 def setting_names() -> list[str]:
@@ -91,6 +71,8 @@ def setting_names() -> list[str]:
     def names(model: type[Settings], prefix: str) -> list[str]:
         found = []
         for name, field in model.model_fields.items():
+            if name == "method_name":  # which stands within ``method``
+                continue
             inner = field.annotation
             if isinstance(inner, type) and issubclass(inner, Settings):
                 found += names(inner, f"{prefix}{name}.")

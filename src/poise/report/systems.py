@@ -54,8 +54,8 @@ class System:
         given = [parse_override(text) for text in self.overrides]
         try:
             settings = resolve(space=space, method=self.base, preset="small", overrides=given)
-            method = settings.build_method()
-            first_of(method.space(settings.build_space()), method, settings.search.epochs)
+            method = settings.method
+            first_of(method.space(settings.space), method, settings.search.epochs)
         except Refused as refused:
             return str(refused)
         return None

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from poise.config.settings import RunSettings
+from poise.config.values import plain
 from poise.data import Text, TextBatches, TextSource, open_data
 from poise.data.batched import Batched
 from poise.data.text import text_fingerprint
@@ -136,7 +137,7 @@ class TrainedLanguageModel(Summarised):
         return sum(weight.numel() for weight in self.network.parameters())
 
     def facts(self, settings: RunSettings) -> dict[str, Any]:
-        fields = {name: value for name, value in settings.space.items() if name != "name"}
+        fields = plain(settings.space)
         units = settings.train.channels
         return {"space": self.genotype.space, "fields": fields, "units": units, "words": list(self.words)}
 

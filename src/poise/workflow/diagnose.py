@@ -29,7 +29,7 @@ from poise.report.summary import Summarised, Summary
 from poise.spaces.space import kept_of
 from poise.workflow.early import check_batches
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import check_unused, settings_of, space_of
+from poise.workflow.saved import check_unused, settings_of, with_module
 from poise.workflow.search import SearchResult
 from poise.workflow.stages import at_the_end, stage_count
 
@@ -158,13 +158,12 @@ def _of_folder(
     folder: RunFolder, data: Any, module: nn.Module | None, device: str | None, listen: Listener
 ) -> tuple[Searcher, Genotype]:
     """The searcher of a finished run, as it ended, and the genotype that the last selection chose."""
-    settings = settings_of(folder, device=device)
-    space = space_of(folder, settings, module, "diagnose")
+    settings = with_module(folder, settings_of(folder, device=device), module, "diagnose")
     for name in ("supernet.safetensors", "alphas.safetensors", "genotype.json"):
         if not (folder.path / name).is_file():
             raise Refused(f"{folder.path} holds no {name}: the run is not finished; poise resume {folder.path}")
     genotype = folder.genotype()
-    prepared = at_the_end(folder, Preparation.of(settings, data, space, priced=False))
+    prepared = at_the_end(folder, Preparation.of(settings, data, priced=False))
     prepared.space.check(genotype)
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
     searcher = prepared.searcher(alphas)
@@ -180,7 +179,7 @@ def _of_result(result: SearchResult, data: Any, device: str | None) -> Searcher:
         raise Refused("the data of this search came from Python; pass it again as data=")
     if device is not None:
         settings = override(settings, [("device", device)])
-    prepared = Preparation.of(settings, data, result.space, priced=False)
+    prepared = Preparation.of(settings, data, priced=False)
     last = stage_count(prepared) - 1
     if last:  # the result's space is what the last stage searched
         stage = Stage(last, {})

@@ -59,14 +59,13 @@ def measure_latency(
         raise Refused(f"latency is measured of a module with poise.Choice layers or of a space, got {shown(target)}")
     space = ModuleSpace(target) if isinstance(target, nn.Module) else target
     resolved = resolve(space=space, preset=preset, overrides=list((settings or {}).items()), device=device)
-    value = resolved.build_space() if isinstance(space, str) else space
     file = None if out is None else new_file(Path(out), overwrite)
     if isinstance(data, Task):
         task = data
     else:
-        task = shape_of(open_images(data, value.name, resolved.data.skip_bad_images), resolved.data.size)
+        task = shape_of(open_images(data, resolved.space.name, resolved.data.skip_bad_images), resolved.data.size)
     with progress(listen) as hear:
-        table = measure_table(resolved, task, space=value, rounds=rounds, listen=hear)
+        table = measure_table(resolved, task, rounds=rounds, listen=hear)
     if file is not None:
         save_table(file, table)
     return table
@@ -114,19 +113,18 @@ def measured_size(settings: RunSettings, given: tuple[int, int] | None) -> tuple
 
 
 def measure_table(
-    settings: RunSettings, task: Task, *, space: Space | None = None, rounds: int = ROUNDS, listen: Listener = ignore
+    settings: RunSettings, task: Task, *, rounds: int = ROUNDS, listen: Listener = ignore
 ) -> LatencyTable:
     """Measure the networks of the settings' space at their ``train.channels`` and ``train.cells`` on their device.
 
     Args:
         settings: whose space, sizes, device and seed count.
         task: the images that the networks will take.
-        space: stands in for the one that the settings name.
         rounds: each number is the median of so many runs.
     """
     if rounds < 1:
         raise Refused(f"a median takes at least 1 round, got {rounds}")
-    space, form = space or settings.build_space(), settings.train
+    space, form = settings.space, settings.train
     check_own_form(form.form)
     place = Place.open(settings.device, settings.precision)
     if settings.precision != "32":

@@ -15,7 +15,6 @@ from poise.config.settings import RunSettings
 from poise.engine.events import Event
 from poise.engine.search import Searcher
 from poise.methods.slots import Progress
-from poise.spaces.space import Space
 from poise.workflow.prepare import Preparation
 from poise.workflow.stages import rehearsal
 
@@ -40,10 +39,10 @@ class Plan:
         return self.steps * self.seconds_per_step
 
 
-def dry_run(settings: RunSettings, *, data: Any = None, space: Space | None = None, steps: int = 3) -> Plan:
+def dry_run(settings: RunSettings, *, data: Any = None, steps: int = 3) -> Plan:
     """Measure ``steps`` steps of every stage's last epoch (when every slot is at work), after one that warms up. Writes
     nothing. Parameters and alphas are those of the stage that has the most."""
-    prepared = Preparation.of(settings, data, space)
+    prepared = Preparation.of(settings, data)
     searchers = rehearsal(prepared)
     shares = [searcher.settings.epochs / settings.search.epochs for searcher in searchers]
     measured = [_seconds_per_step(searcher, steps) for searcher in searchers]

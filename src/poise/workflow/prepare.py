@@ -57,16 +57,15 @@ class Preparation:
     def of(
         settings: RunSettings,
         data: Any = None,
-        space: Space | None = None,
         folder: RunFolder | None = None,
         priced: bool = True,
     ) -> Preparation:
-        """Raises `Refused` if settings make no sense together. ``data`` and ``space`` stand in for what they name;
+        """Raises `Refused` if settings make no sense together. ``data`` stands in for what they name;
         ``folder`` is the run's, if it has begun; not ``priced``, what networks cost does not matter."""
         if settings.data.streaming:
             raise Refused("a search holds its images in memory; data.streaming is for poise train, so set it to false")
-        method = settings.build_method()
-        whole = method.space(space or settings.build_space())
+        method: Method = settings.method
+        whole = method.space(settings.space)
         first: Space = first_of(whole, method, settings.search.epochs)
         groups = first.groups
         task = task_of(first)

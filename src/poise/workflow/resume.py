@@ -15,7 +15,7 @@ from poise.report.progress import progress
 from poise.tasks.task import Trained
 from poise.workflow.context import RunContext
 from poise.workflow.retrain import train_as
-from poise.workflow.saved import settings_of, space_of
+from poise.workflow.saved import settings_of, with_module
 from poise.workflow.search import SearchResult
 from poise.workflow.search import run as run_search
 from poise.workflow.select import Selected, pending, resume_selection
@@ -52,7 +52,7 @@ def resume(
         raise Refused(f"there is no run at {path}")
     folder = RunFolder.open(path, kind)
     settings = settings_of(folder)
-    space = space_of(folder, settings, module, "resume")
+    settings = with_module(folder, settings, module, "resume")
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
     with progress(listen) as hear:
@@ -60,5 +60,5 @@ def resume(
         if kind == "search" and pending(folder) is not None:
             return resume_selection(folder, data, module, hear, watch)
         if kind == "search":
-            return run_search(settings, context, data=data, space=space)
-        return train_as(folder.genotype(), settings, space, data, context)
+            return run_search(settings, context, data=data)
+        return train_as(folder.genotype(), settings, data, context)

@@ -37,7 +37,7 @@ from poise.workflow.costing import network_macs
 from poise.workflow.inside import superseded
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import network_in, save_network
-from poise.workflow.saved import check_unused, is_own, own_space, settings_of, space_of
+from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_module
 from poise.workflow.search import SearchResult
 
 
@@ -81,23 +81,22 @@ def train(
         check_unused(module, "the result of a search has its module")
     elif module is not None and space is not None:
         raise Refused("give the module or the space, not both: a module of your own is itself the space")
-    genotype, base, space = _read(what, space, module, preset, overrides, given)
+    genotype, base = _read(what, space, module, preset, overrides, given)
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     with progress(listen) as hear:
         context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, watch)
-        return train_as(genotype, base, space, data, context)
+        return train_as(genotype, base, data, context)
 
 
-def train_as(
-    genotype: Genotype, base: RunSettings, space: Space, data: Any = None, context: RunContext = RunContext()
-) -> Trained:
+def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: RunContext = RunContext()) -> Trained:
     """`train` with its settings complete; ``data`` where it is not, or no longer, what these say."""
     context = context.settled()
     if data is None:
         if base.data.source == FROM_PYTHON:
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
         data = base.data.source
+    space: Space = base.space
     task, form = task_of(space), base.train
     check_task(task, base, space.name)
     place = Place.open(base.device, base.precision, channels_last(space))
@@ -154,11 +153,11 @@ def _read(
     preset: str | None,
     overrides: list[tuple[str, Any]],
     given: dict[str, Any],
-) -> tuple[Genotype, RunSettings, Space]:
-    """The genotype, the settings and the space that ``what`` stands for."""
+) -> tuple[Genotype, RunSettings]:
+    """The genotype and the settings that ``what`` stands for."""
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(what, SearchResult):
-        return what.genotype, override(what.settings, [*given.items(), *overrides]), what.space
+        return what.genotype, override(what.settings, [*given.items(), *overrides])
     if isinstance(what, (str, Path)) and Path(what).is_dir():
         folder = RunFolder.open(Path(what), "search")
         if preset is not None:
@@ -166,13 +165,12 @@ def _read(
                 "a run has its settings already; use a genotype file to choose a preset, or settings to change some"
             )
         settings = settings_of(folder, [*given.items(), *overrides])
-        return folder.genotype(), settings, space_of(folder, settings, module, "train")
+        return folder.genotype(), with_module(folder, settings, module, "train")
     genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
     if module is not None:
         space = own_space(Path("the genotype"), module, "train")
     value = space or SPACES[genotype.space]()
-    settings = resolve(space=value, preset=preset, overrides=overrides, **given)
-    return genotype, settings, value if space is not None else settings.build_space()
+    return genotype, resolve(space=value, preset=preset, overrides=overrides, **given)
 
 
 def source_of(run: str | Path) -> str:

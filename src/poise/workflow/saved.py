@@ -15,7 +15,7 @@ from poise.config.settings import RunSettings
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.spaces.custom import ModuleSpace
-from poise.spaces.space import SPACES, Space
+from poise.spaces.space import SPACES
 from poise.supernet.groups import ChoiceGroup, Row
 from poise.supernet.supernet import ModuleSupernet, choice_places
 
@@ -74,20 +74,21 @@ def _saved(space: Mapping[str, Any], config: Path) -> SavedModule:
 
 def is_own(settings: RunSettings) -> bool:
     """Whether a run is one of a module of your own."""
-    return settings.space["name"] == ModuleSpace.name
+    return bool(settings.space.name == ModuleSpace.name)
 
 
-def space_of(folder: RunFolder, settings: RunSettings, module: object, call: str) -> Space:
-    """The space of a saved run: by its settings, or ``module``, as it was given to `poise.search`.
+def with_module(folder: RunFolder, settings: RunSettings, module: object, call: str) -> RunSettings:
+    """The settings of a saved run, ready to build from: where it is one of a module of your own, with ``module``, as it
+    was given to `poise.search`, for its space.
 
     ``call`` is what a person calls to pass it, such as ``select``. Raises `Refused` for a module that is not the run's,
     and for one that the run has no use for.
     """
     if not is_own(settings):
-        check_unused(module, f"{folder.path} is one of space {settings.space['name']!r}")
-        return settings.build_space()
+        check_unused(module, f"{folder.path} is one of space {settings.space.name!r}")
+        return settings
     space = own_space(folder.path, module, call)
-    found, expected = space.facts["choices"], settings.space["choices"]
+    found, expected = space.facts["choices"], settings.space.facts["choices"]
     for group in (*expected, *found):
         if found.get(group) != expected.get(group):
             raise Refused(
@@ -96,7 +97,7 @@ def space_of(folder: RunFolder, settings: RunSettings, module: object, call: str
             )
     if (folder.path / "supernet.safetensors").is_file():  # a selection by the alphas would not read it
         folder.load_tensors("supernet.safetensors", ModuleSupernet(space.module).state_dict())
-    return space
+    return settings.model_copy(update={"space": space})
 
 
 def _listed(candidates: Sequence[str] | None) -> str:

@@ -88,7 +88,7 @@ class SearchResult(Summarised):
             ("folder", "not saved" if self.folder is None else str(self.folder)),
             ("next", f"result.module, or {train} from scratch" if own else train),
         ]
-        title = f"Found by {self.settings.method['name']} on {self.space.name} in {epochs(len(self.history))}"
+        title = f"Found by {self.settings.method_name} on {self.space.name} in {epochs(len(self.history))}"
         return Summary(title, rows, cells(self.genotype, self.space.groups))
 
     @cached_property
@@ -162,20 +162,17 @@ def search(
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
         precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip
-    value = space if isinstance(space, Space) and not isinstance(space, str) else None
     with progress(listen) as hear:
         context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, watch)
-        return run(resolved, context, data=data, space=value)
+        return run(resolved, context, data=data)
 
 
-def run(
-    settings: RunSettings, context: RunContext = RunContext(), *, data: Any = None, space: Space | None = None
-) -> SearchResult:
-    """Search as the settings say. ``data`` and ``space`` stand in for what the settings name."""
+def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any = None) -> SearchResult:
+    """Search as the settings say. ``data`` stands in for what the settings name."""
     context = context.settled()
     if context.auto_batch:
-        settings = _fitting_all_stages(settings, data, space, context.listen)
-    prepared = Preparation.of(settings, data, space, context.begun)
+        settings = _fitting_all_stages(settings, data, context.listen)
+    prepared = Preparation.of(settings, data, context.begun)
     searcher = prepared.searcher()
     for text in prepared.material.notes():
         context.note(text)
@@ -263,9 +260,9 @@ def _explained(searcher: Searcher) -> AbstractContextManager[None]:
     return memory_explained(search_step(searcher))
 
 
-def _fitting_all_stages(settings: RunSettings, data: Any, space: Space | None, listen: Listener) -> RunSettings:
+def _fitting_all_stages(settings: RunSettings, data: Any, listen: Listener) -> RunSettings:
     """The settings with a batch that fits every stage: the first has the most candidates, the last the most cells."""
-    for searcher in rehearsal(Preparation.of(settings, data, space)):
+    for searcher in rehearsal(Preparation.of(settings, data)):
         step = search_step(searcher)
         settings = fitting(settings, replace(step, batch_size=settings.search.batch_size), listen)
     return settings

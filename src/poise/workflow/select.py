@@ -30,7 +30,7 @@ from poise.workflow.costing import report_cost, save_cost
 from poise.workflow.decidedness import judge, save_decidedness
 from poise.workflow.inside import note_trainings
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import is_own, settings_of, space_of
+from poise.workflow.saved import is_own, settings_of, with_module
 from poise.workflow.search import choose, save_genotype, tell_known
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end
@@ -48,13 +48,13 @@ class Selected(Summarised):
     def summary(self) -> Summary:
         """The genotype, its files, and what to do next."""
         own = is_own(self.settings)
-        space = None if own else self.settings.build_space()
+        space = None if own else self.settings.space
         rows = [
             ("genotype", str(dict(self.genotype.choices)) if space is None else space.describe(self.genotype)),
             ("files", ", ".join(map(str, self.files))),
             ("next", f"poise.train({str(self.files[0].parent)!r}{', module=module' if own else ''})"),
         ]
-        title = f"Selected on {self.genotype.space} by {self.settings.method['selection']['kind']}"
+        title = f"Selected on {self.genotype.space} by {self.settings.method.selection.kind}"
         return Summary(title, rows, None if space is None else cells(self.genotype, space.groups))
 
 
@@ -98,11 +98,11 @@ def select(
     if rule is not None:
         if rule not in SELECTIONS:
             raise unknown("selection", rule, SELECTIONS)
-        if rule != settings_of(folder, []).method["selection"]["kind"]:  # the run's own rule keeps its settings
+        if rule != settings_of(folder, []).method.selection.kind:  # the run's own rule keeps its settings
             overrides.insert(0, ("selection", rule))
     found = settings_of(folder, overrides, device)
-    space = space_of(folder, found, module, "select")
-    prepared = at_the_end(folder, Preparation.of(found, data, space, folder))
+    found = with_module(folder, found, module, "select")
+    prepared = at_the_end(folder, Preparation.of(found, data, folder))
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
     alphas = folder.load_tensors("alphas.safetensors", shapes)
 

@@ -27,7 +27,7 @@ from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness
 from poise.workflow.inside import Inside, chosen_by, superseded, trainings_in
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import SavedModule, is_own, settings_of
+from poise.workflow.saved import is_own, settings_of
 from poise.workflow.stages import at_the_end
 
 
@@ -73,8 +73,8 @@ def show_search(folder: RunFolder) -> Shown:
     """Draw a search again; returns its space, or what is known of a module of your own."""
     settings = settings_of(folder, device="cpu")
     if is_own(settings):
-        own = SavedModule(settings.space["choices"])
-        draw_run(folder, own, settings.build_method().relaxation)
+        own = settings.space
+        draw_run(folder, own, settings.method.relaxation)
         return own
     prepared = at_the_end(folder, Preparation.of(settings, priced=False))
     draw_run(folder, prepared.space, prepared.method.relaxation)

@@ -99,7 +99,7 @@ def check(job: Job) -> None:
             name = parse_override(text)[0]
             if name.partition(".")[0] in FIXED:
                 raise Refused(f"{name} is fixed by the bench; {job.contestant} cannot set it")
-        job.settings(job.name).build_method()
+        job.settings(job.name)
     elif ":" in job.contestant:
         raise Refused(f"{job.name} takes no settings, got {job.contestant}")
 

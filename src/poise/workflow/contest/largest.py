@@ -42,9 +42,10 @@ class Largest:
 
 def _parameters(prepared: Preparation, genotype: Genotype) -> int:
     space = prepared.settings.space
+    channels, cells = getattr(space, "channels", None), getattr(space, "cells", None)
     task = prepared.shape
     with torch.device("meta"):
-        network = prepared.space.network(genotype, task, channels=space.get("channels"), cells=space.get("cells"))
+        network = prepared.space.network(genotype, task, channels=channels, cells=cells)
     return sum(weight.numel() for weight in network.parameters())
 
 

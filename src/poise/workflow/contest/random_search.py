@@ -74,7 +74,7 @@ def _accuracy(prepared: Preparation, genotype: Genotype, epochs: int, number: in
     seed = seed_of(settings.seed, "random network", number)
     with seeded(seed, place.device):
         network = prepared.space.network(
-            genotype, prepared.shape, channels=space.get("channels"), cells=space.get("cells")
+            genotype, prepared.shape, channels=getattr(space, "channels", None), cells=getattr(space, "cells", None)
         )
     weights = settings.search.weights.model_dump() | {"final_learning_rate": 0.0}
     form = TrainSettings(

@@ -44,12 +44,12 @@ class MethodContestant:
     def run(self, job: Job, listen: Listener, watch: Watch) -> list[Result]:
         """Search, rank random architectures with the supernet, and apply every rule."""
         settings = job.settings(job.name)
-        own = str(settings.method["selection"]["kind"])
+        own = settings.method.selection.kind
         rules = {rule: own if rule == OWN else rule for rule in job.selections}
         # The search itself chooses in the cheapest way; the rules come after it. A rule of the method's own that costs
         # nothing is cheap enough, and keeps the settings that the method gives it.
         if measures(SELECTIONS[own]):
-            trained = settings.build_method().trains_alphas(settings.search.epochs)
+            trained = settings.method.trains_alphas(settings.search.epochs)
             cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
             settings = override(settings, cheap)
         folder = job.folder / "search"
@@ -69,7 +69,7 @@ class MethodContestant:
         """The search, and the tuning of a selection by perturbation."""
         settings = job.settings(job.name)
         plan = dry_run(settings, steps=2)
-        rows = max(len(group.rows) for group in settings.build_space().groups)
+        rows = max(len(group.rows) for group in settings.space.groups)
         tuned = int(job.protocol.selections.get("perturbation", {}).get("selection.tune_epochs", 5))
         extra = rows * tuned / settings.search.epochs if "perturbation" in job.selections else 0
         return plan.seconds * (1 + extra)
@@ -89,7 +89,7 @@ def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Geno
         watcher(event)
         listen(event)
 
-    chosen = str(job.settings(job.name).method["selection"]["kind"])
+    chosen = job.settings(job.name).method.selection.kind
     own = rule == chosen and not measures(SELECTIONS[rule])
     with watcher:
         found = select(
@@ -105,9 +105,9 @@ def _epochs(prepared: Preparation, rule: str, history: Sequence[Mapping[str, Any
     def nothing() -> NoReturn:
         raise AssertionError("a rule that reads alphas alone asked for a supernet")
 
-    if rule != prepared.settings.method["selection"]["kind"]:
+    if rule != prepared.settings.method.selection.kind:
         settings = override(prepared.settings, [("selection", rule)])
-        prepared = replace(prepared, settings=settings, method=settings.build_method())
+        prepared = replace(prepared, settings=settings, method=settings.method)
     found: list[dict[str, Any]] = []
     own: list[Mapping[str, Any]] = []
     for record in history:
