@@ -32,8 +32,10 @@ def other(folder: Path, seconds: float = 600) -> Iterator[subprocess.Popen[str]]
     with subprocess.Popen(script, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_refusal_names_the_owner_and_leaves_it_alone(tmp_path: Path) -> None:
