@@ -6,6 +6,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 
 import poise
 from poise import registries
-from poise.declared import Unreadable, declared_in
+from poise.declared import Unreadable, declared_in, fields_made
 from poise.errors import Refused
+from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.registry import Registry
 
@@ -40,6 +42,13 @@ def test_names_docs_and_values_read_are_those_registered(name: str) -> None:
             if hasattr(item, attribute):
                 assert value == getattr(item, attribute), (each, attribute)
                 assert type(value) is type(getattr(item, attribute))
+
+
+def test_slots_are_the_fields_of_a_method_that_hold_a_value() -> None:
+    assert [*registries.SLOTS, "without"] == [field.name for field in fields(Method)]
+    assert registries.SLOTS["selection"] is registries.SELECTIONS
+    source = "class Other:\n    a: A = A()\nclass Method:\n    new: New = Plain()\n    names: tuple[str, ...] = ()\n"
+    assert fields_made(source, "Method") == ["new"]
 
 
 def test_what_the_lists_show_is_read_without_an_import() -> None:

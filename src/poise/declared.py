@@ -58,6 +58,13 @@ def declared_in(source: str, kind: str, decorator: str) -> list[Declared]:
     return found
 
 
+def fields_made(source: str, name: str) -> list[str]:
+    """The fields of the class of this name whose default a call makes; of `Method` these are the slots."""
+    (found,) = (node for node in _parsed(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    assigned = [_assigned(part) for part in found.body]
+    return [field for each in assigned for field, value in each.items() if isinstance(value, ast.Call)]
+
+
 @cache
 def _parsed(source: str) -> ast.Module:
     return ast.parse(source)

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from poise.registry import Registry
+from poise.declared import fields_made
+from poise.registry import Registry, source_of
 
 SELECTIONS: Registry[Any] = Registry("selection", "poise.selection", "selects")
 SLOTS: dict[str, Registry[Any]] = {
-    slot: Registry(slot, "poise.methods", "fills")
-    for slot in (
-        "relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "guard", "averaging",
-        "connections",
-    )
-} | {"selection": SELECTIONS}  # fmt: skip
+    slot: SELECTIONS if slot == SELECTIONS.kind else Registry(slot, "poise.methods", "fills")
+    for slot in fields_made(source_of("poise.methods.method"), "Method")
+}
+"""Those that `Method` has."""
 METHODS: Registry[Any] = Registry("method", "poise.methods", "preset")
 SPACES: Registry[Any] = Registry("space", "poise.spaces", "SPACES.add")
 SOURCES: Registry[Any] = Registry("data source", "poise.data.sources", "SOURCES.add")

@@ -77,6 +77,19 @@ class Registry(Mapping[str, T], Generic[T]):
             return found.values[attribute]
         return getattr(self[name], attribute)
 
+    @property
+    def modules(self) -> list[str]:
+        """The files of the folder that register something, as modules. Imports none."""
+        found = []
+        for module, source in _sources(self._package):
+            try:
+                declared = source is None or declared_in(source, self.kind, self._decorator)
+            except Unreadable:
+                declared = True
+            if declared:
+                found.append(module)
+        return found
+
     def _read(self) -> Mapping[str, Declared]:
         """What the sources say; a file that cannot be read so is imported."""
         if self._declared is None:
@@ -115,6 +128,14 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len({*self._read(), *self._items})
+
+
+def source_of(module: str) -> str:
+    """The source of a module, which is not imported."""
+    source = dict(_sources(module.rpartition(".")[0])).get(module)
+    if source is None:
+        raise ImportError(f"{module} has no source, which says what there is")
+    return source
 
 
 def _sources(package: str) -> Iterator[tuple[str, str | None]]:

@@ -46,6 +46,35 @@ def test_the_files_pass_the_linter(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
+LINT = "from importlinter.cli import lint_imports_command as lint; lint(['--no-cache', '--no-logo'])"
+
+
+def test_the_import_contracts_hold_for_new_files_too(tmp_path: Path) -> None:
+    """`.importlinter` names none of them: it asks the registries."""
+    source = copy_with(list(NAMES), tmp_path)
+    (tmp_path / "tools").mkdir()
+    for path in (".importlinter", "tools/contracts.py"):
+        shutil.copy(ROOT / path, tmp_path / path)
+    done = python(["-c", LINT], tmp_path, source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    broken = {
+        "methods/entropy.py": "poise.methods.penalty",
+        "methods/guard.py": "poise.methods.lowest_loss",
+        "selection/chance.py": "poise.selection.magnitude",
+        "engine/schedule.py": "poise.spaces.chain",
+        "engine/streams.py": "poise.methods.entropy",
+        "engine/run.py": "poise.data.sources.stripes",
+    }
+    for path, imported in broken.items():
+        file = source / "poise" / path
+        file.write_text(f"{file.read_text()}\nimport {imported}\n")
+    done = python(["-c", LINT], tmp_path, source)
+    assert done.returncode == 1
+    for path, imported in broken.items():
+        importer = "poise.engine" if "engine" in path else f"poise.{path.removesuffix('.py').replace('/', '.')}"
+        assert f"{importer} is not allowed to import {imported}:" in done.stdout
+
+
 @pytest.mark.parametrize("path", NAMES)
 def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
     source = copy_with([path], tmp_path)
