@@ -1,5 +1,5 @@
-"""Every registered method on every registered space, and every pair of slot values: a search runs, or is refused with
-a reason. Derived from the registries: what is registered is tested."""
+"""Every registered method on every kind of space, and every pair of slot values: a search runs, or is refused with a
+reason. Derived from the registries: what is registered is tested."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 import torch
 from engine_support import TASK, TEXT_TASK, searcher, small_supernet, state_of, text_searcher
 
+from covering import Choice, Row, covering, pairs_of
 from poise.costs.costs import Aim, Costs, aims
 from poise.costs.target import CostTarget
 from poise.diagnostics.diagnostic import all_of
@@ -90,24 +91,40 @@ def run(method: Method, supernet: Any, text: bool = False) -> None:
     assert len(moved) == len(found.weights), "every weight moves"
 
 
-@pytest.mark.parametrize("space", list(SPACES))
+def searched(value: Method, space: Any) -> Any:
+    """The space as the method searches it. Raises `Refused` where it cannot."""
+    present = {name for group in space.groups for row in group.rows for name in row.candidates}
+    found = value.connections(space.without([name for name in value.without if name in present]))
+    value.check(found.groups, EPOCHS)
+    return found
+
+
+FAMILIES = {SPACES[name].__mro__[-2]: None for name in SPACES}
+"""Spaces of one class, which differ in candidates or graphs only, are one family."""
+
+
 @pytest.mark.parametrize("method", list(METHODS))
-def test_every_method_on_every_space(method: str, space: str) -> None:
-    value = METHODS[method].build()
-    smaller = tiny(space)
-    present = {name for group in smaller.groups for row in group.rows for name in row.candidates}
-    text = task_kind(smaller) is TextTask
-    try:
-        smaller = value.connections(smaller.without([name for name in value.without if name in present]))
-        value.check(smaller.groups, EPOCHS)
-    except Refused as refusal:
-        reason = str(refusal)
-        alone = all(group.layers == 1 for group in smaller.groups)
-        cells = hasattr(smaller, "partially")
-        assert ("layers that play the same part" in reason and alone) or ("no cells with edges" in reason and not cells)
-        return
-    torch.manual_seed(0)
-    run(value, smaller.supernet(TEXT_TASK if text else TASK), text)
+def test_every_method_is_checked_on_every_space_and_runs_on_every_family(method: str) -> None:
+    """The methods take turns with the spaces of a family."""
+    value, turn = METHODS[method].build(), list(METHODS).index(method)
+    for family in FAMILIES:
+        fits = []
+        for name in SPACES:
+            if issubclass(SPACES[name], family):
+                space = tiny(name)
+                try:
+                    fits.append(searched(value, space))
+                except Refused as refusal:
+                    reason = str(refusal)
+                    alone = all(group.layers == 1 for group in space.groups)
+                    cells = hasattr(space, "partially")
+                    fair = "layers that play the same part" in reason and alone
+                    assert fair or ("no cells with edges" in reason and not cells), name
+        if fits:
+            space = fits[turn % len(fits)]
+            text = task_kind(space) is TextTask
+            torch.manual_seed(0)
+            run(value, space.supernet(TEXT_TASK if text else TASK), text)
 
 
 ARGUMENTS: dict[str, Any] = {
@@ -118,35 +135,59 @@ ARGUMENTS: dict[str, Any] = {
 
 def build(slot: str, kind: str) -> Any:
     cls = SLOTS[slot][kind]
-    needed = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
-    return cls(**{name: ARGUMENTS[name]() for name in needed})
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(cls)}
+    given = {name: ARGUMENTS[name]() for name, needed in known.items() if needed}
+    return cls(**given, **({"steps": 2} if "steps" in known else {}))  # of an attack
 
 
 VALUES = [(slot, kind) for slot in SLOTS for kind in SLOTS[slot]]
-PAIRS = [pair for pair in itertools.combinations(VALUES, 2) if pair[0][0] != pair[1][0]]
 
 
-def name_of(pair: tuple[tuple[str, str], tuple[str, str]]) -> str:
-    return "+".join(f"{slot}={kind}" for slot, kind in pair)
+GROUPS = small_supernet().groups
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=name_of)
-def test_every_pair_of_slot_values_runs_or_is_refused_with_a_reason(
-    pair: tuple[tuple[str, str], tuple[str, str]],
-) -> None:
-    values = {slot: build(slot, kind) for slot, kind in pair}
-    method = Method(**values)
+@pytest.mark.parametrize("value", VALUES, ids="=".join)
+def test_every_pair_of_slot_values_makes_sense_or_is_refused_with_a_reason(value: Choice) -> None:
+    for other in VALUES:
+        if other[0] == value[0]:
+            continue
+        method = Method(**{slot: build(slot, kind) for slot, kind in (value, other)})
+        try:
+            method.check(GROUPS, EPOCHS)
+        except Refused as refusal:
+            slot, reason = str(refusal).split("=", 1)
+            assert slot in SLOTS, other
+            assert len(reason.split(": ", 1)[1]) > 20, other
+            assert not method.trains_alphas(2), "nothing else rules a value out on these groups"
+
+
+def agree(one: Choice, other: Choice) -> bool:
+    """Whether two slot values make sense together, with a selection that nothing rules out."""
+    given = {slot: build(slot, kind) for slot, kind in (one, other)}
+    try:
+        Method(**{"selection": PerturbationRule(), **given}).check(GROUPS, EPOCHS)
+    except Refused:
+        return False
+    return True
+
+
+ROWS = covering({slot: list(SLOTS[slot]) for slot in SLOTS}, agree)
+
+
+def test_every_two_slot_values_that_make_sense_together_stand_in_a_row() -> None:
+    held = {pair for row in ROWS for pair in pairs_of(row)}
+    for one, other in itertools.combinations(VALUES, 2):
+        if one[0] != other[0]:
+            assert (frozenset((one, other)) in held) == agree(one, other), (one, other)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: "+".join(row.values()))
+def test_slot_values_run_together(row: Row) -> None:
+    method = Method(**{slot: build(slot, kind) for slot, kind in row.items()})
     supernet: Any = small_supernet()
     if method.connections != Method().connections:  # they mean nothing in a module of one's own
         supernet = method.space(tiny("nasbench201")).supernet(TASK)
-    try:
-        method.check(supernet.groups, EPOCHS)
-    except Refused as refusal:
-        slot, reason = str(refusal).split("=", 1)
-        assert slot in SLOTS
-        assert len(reason.split(": ", 1)[1]) > 20
-        assert not method.trains_alphas(2), "nothing else rules a value out on these groups"
-        return
+    method.check(supernet.groups, EPOCHS)
     run(method, supernet)
 
 
