@@ -1,6 +1,6 @@
 """Make the table of NAS-Bench-201 that poise ships, and its checksum, from a full table of the benchmark.
 
-    python tools/nasbench201_table.py table.csv.gz src/poise/bench/data
+    python tools/nasbench201_table.py table.csv.gz src/poise/truth/data
 
 The input is a CSV with a column ``arch`` and the columns below; others are left out. What was left out on purpose:
 latencies (they would triple the size), and columns named ``*_val_200_1seed``, which hold TEST accuracies. The same
@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from poise.bench.table import open_table
 from poise.errors import Refused
+from poise.truth.table import open_table
 
 NAME = "nasbench201.parquet"
 CELLS = 15_625

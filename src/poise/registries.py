@@ -21,5 +21,5 @@ SOURCES: Registry[Any] = Registry("data source", "poise.data.sources", "SOURCES.
 DIAGNOSTICS: Registry[Any] = Registry("diagnostic", "poise.diagnostics", "diagnoses")
 TASKS: Registry[Any] = Registry("task", "poise.tasks", "TASKS.add")
 EXPORTS: Registry[Any] = Registry("export", "poise.export", "EXPORTS.add")
-TABLES: Registry[Any] = Registry("table", "poise.bench.tables", "TABLES.add")
-CONTESTANTS: Registry[Any] = Registry("contestant", "poise.workflow.contest", "CONTESTANTS.add")
+TABLES: Registry[Any] = Registry("table", "poise.truth.tables", "TABLES.add")
+CONTESTANTS: Registry[Any] = Registry("contestant", "poise.bench.contestants", "CONTESTANTS.add")

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
+from poise.bench.contestants.searching import _epochs, random_genotype
+from poise.bench.job import CONTESTANTS, Job, check
 from poise.bench.protocol import SMOKE
+from poise.bench.stopwatch import Stopwatch
 from poise.config.resolve import resolve
 from poise.engine.events import ignore
 from poise.engine.keeper import Watch
 from poise.engine.streams import stream
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.workflow.contest.job import CONTESTANTS, Job, check
-from poise.workflow.contest.searching import _epochs, random_genotype
-from poise.workflow.contest.stopwatch import Stopwatch
 from poise.workflow.prepare import Preparation
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")

@@ -13,9 +13,9 @@ import pytest
 from test_nasbench101 import C1, C3, INCEPTION
 from test_tfrecord import record
 
-from poise.bench.importing101 import import_nasbench101
 from poise.errors import Refused
 from poise.spaces.nasbench101 import Cell
+from poise.truth.importing101 import import_nasbench101
 
 
 def evaluation(seconds: float, train: float, validation: float, test: float) -> bytes:

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from poise.bench.isomorphism import canonical_form, equivalent
-from poise.bench.table import open_table
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.nasbench201 import CANDIDATES, EDGES, NasBench201
 from poise.spaces.space import Task
+from poise.truth.isomorphism import canonical_form, equivalent
+from poise.truth.table import open_table
 
 TABLE = Path(__file__).parents[3] / "shared/data/nasbench201/table.csv.gz"
 needs_table = pytest.mark.skipif(not TABLE.exists(), reason="the NAS-Bench-201 table is not on this machine")

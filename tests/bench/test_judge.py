@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contest_support import BEST, OPERATIONS, WORST, text_of, value_of
+from bench_support import BEST, OPERATIONS, WORST, text_of, value_of
 
+from poise.bench.contestants.searching import random_genotype
 from poise.bench.guarding import Watched, foresight, guards, replay, tally
 from poise.bench.judge import Judged, _against_chance, at_time, judge, standings
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.result import Result, compact, read_result
 from poise.bench.statistics import expected_best_of
-from poise.bench.table import Notation, Table
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.guard import NoGuard, SkipGuard
 from poise.spaces.nasbench201 import NasBench201
-from poise.workflow.contest.searching import random_genotype
+from poise.truth.table import Notation, Table
 
 SMOKE = PROTOCOLS["smoke"]
 SPACE = NasBench201()

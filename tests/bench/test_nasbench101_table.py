@@ -11,10 +11,10 @@ import pytest
 import torch
 from test_importing101 import training
 
-from poise.bench.importing101 import import_nasbench101
+from poise.bench.contestants.searching import random_genotype
+from poise.bench.job import Job, contestant
 from poise.bench.judge import standings
 from poise.bench.protocol import PROTOCOLS
-from poise.bench.table import Table, open_table
 from poise.cli.main import main
 from poise.engine.events import ignore
 from poise.engine.keeper import Watch
@@ -25,8 +25,8 @@ from poise.spaces.nasbench1shot1 import NasBench1Shot1Space1, NasBench1Shot1Spac
 from poise.spaces.nasbench101 import OPERATIONS, Cell
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import Kept
-from poise.workflow.contest.job import Job, contestant
-from poise.workflow.contest.searching import random_genotype
+from poise.truth.importing101 import import_nasbench101
+from poise.truth.table import Table, open_table
 
 C3, C1, MP = OPERATIONS
 SPACE = NasBench1Shot1Space1()

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from poise.bench.contestants.searching import _score
 from poise.config.resolve import resolve
 from poise.genotype import Genotype
-from poise.workflow.contest.searching import _score
 from poise.workflow.prepare import Preparation
 from textbook.supernets import nasbench201_supernet
 from textbook.weights import randomise

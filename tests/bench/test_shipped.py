@@ -18,18 +18,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from poise.bench import shipped
+from poise.bench.folder import bench_of, open_bench, read_bench
+from poise.bench.report import report
 from poise.bench.result import Result
-from poise.bench.shipped import shipped_table
-from poise.bench.table import Table, open_table
 from poise.cli.main import app
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.workflow.contest.bench import bench_of, open_bench, read_bench
-from poise.workflow.contest.report import report
+from poise.truth import shipped
+from poise.truth.shipped import shipped_table
+from poise.truth.table import Table, open_table
 
 ROOT = Path(__file__).parents[2]
-DATA = ROOT / "src/poise/bench/data"
+DATA = ROOT / "src/poise/truth/data"
 FILE = DATA / "nasbench201.parquet"
 FULL = ROOT.parent / "shared/data/nasbench201/table.csv.gz"
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="the full table that the shipped one was made from is absent")
@@ -159,7 +159,7 @@ def test_it_is_packaged(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "build_py", "--build-lib", "lib"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    built = tmp_path / "lib/poise/bench/data"
+    built = tmp_path / "lib/poise/truth/data"
     assert {file.name: file.read_bytes() for file in built.iterdir()} == {
         file.name: file.read_bytes() for file in DATA.iterdir()
     }
@@ -172,9 +172,9 @@ def test_only_what_judges_and_shows_reads_ground_truth() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if any(name.startswith(("poise.bench", "poise.report.known")) for name in names):
+            if any(name.startswith(("poise.truth", "poise.report.known")) for name in names):
                 readers.add(path.relative_to(source).as_posix())
-    allowed = ("bench/", "report/", "cli/", "workflow/contest/")
+    allowed = ("truth/", "bench/", "report/", "cli/")
     others = {reader for reader in readers if not reader.startswith(allowed)}
     assert others == {"workflow/show.py", "workflow/search.py"}
 

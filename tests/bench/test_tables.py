@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poise.bench.ground_truth import GroundTruth
 from poise.bench.statistics import expected_best_of, quantile_best_of
-from poise.bench.table import TABLES, Table, open_table
-from poise.bench.tables import csv_text
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.truth.ground_truth import GroundTruth
+from poise.truth.table import TABLES, Table, open_table
+from poise.truth.tables import csv_text
 
 TABLE = Path(__file__).parents[3] / "shared/data/nasbench201/table.csv.gz"
 needs_table = pytest.mark.skipif(not TABLE.exists(), reason="the NAS-Bench-201 table is not on this machine")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from poise.bench.tfrecord import BLOCK, LARGEST, crc32c, masked, message, records
 from poise.errors import Refused
+from poise.truth.tfrecord import BLOCK, LARGEST, crc32c, masked, message, records
 
 
 def record(data: bytes) -> bytes:

@@ -12,7 +12,9 @@ from conftest import TINY, Poise
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from poise.bench.folder import bench_of
 from poise.bench.protocol import PROTOCOLS
+from poise.bench.runner import estimate
 from poise.engine.events import EpochEnded, Started, Stepped
 from poise.engine.lock import locked
 from poise.engine.run import SELECTION, RunFolder
@@ -21,8 +23,6 @@ from poise.report import progress
 from poise.report.duration import duration
 from poise.report.progress import Reporter
 from poise.report.tables import number
-from poise.workflow.contest.bench import bench_of
-from poise.workflow.contest.runner import estimate
 from poise.workflow.context import RunContext
 from poise.workflow.standing import check_free
 
@@ -126,7 +126,7 @@ def test_a_bench_of_seconds_says_seconds(tmp_path: Path, monkeypatch: pytest.Mon
         def seconds(self, job: Any) -> float:
             return 7.0
 
-    monkeypatch.setattr("poise.workflow.contest.runner.contestant", lambda label: Contestant())
+    monkeypatch.setattr("poise.bench.runner.contestant", lambda label: Contestant())
     given: dict[str, Any] = {"contestants": ["random"], "selections": ["magnitude"], "data": "digits"}
     bench = bench_of(protocol="smoke", seeds=[0, 1], **given)
     assert "smoke" in PROTOCOLS

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from test_report_inside import cell, run_of, standing
 
+from poise.bench.anytime import BEYOND, anytime_figure, number_of
 from poise.bench.result import Result
 from poise.errors import Refused
-from poise.report.anytime import BEYOND, anytime_figure, number_of
 
 
 def places(axes: Axes, *values: float) -> list[float]:

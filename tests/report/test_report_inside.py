@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from poise.bench.inside import agreement, inside_rows
 from poise.bench.judge import Judged, Standing
 from poise.bench.result import Result
 from poise.bench.statistics import Summary
 from poise.genotype import Genotype
-from poise.report.inside import agreement, inside_rows
 
 
 def cell(text: str) -> Genotype:

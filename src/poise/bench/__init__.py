@@ -1,1 +1,1 @@
-"""Measurements: how fast, and against what."""
+"""Methods compared with each other and with ground truth, and speed with the textbook's."""

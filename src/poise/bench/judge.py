@@ -18,9 +18,9 @@ from poise.bench.statistics import (
     paired_test,
     unpaired_test,
 )
-from poise.bench.table import Table
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.truth.table import Table
 
 BASE = "darts"
 RANDOM = "random"

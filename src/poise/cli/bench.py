@@ -15,7 +15,7 @@ from poise.engine.lock import locked
 from poise.errors import Refused, shown
 
 if TYPE_CHECKING:
-    from poise.workflow.contest.bench import Bench
+    from poise.bench.folder import Bench
 
 MOST_SEEDS = 1000
 PATIENCE = 120.0
@@ -106,13 +106,13 @@ def run(
     precision: SomePrecision = "32",
 ) -> None:
     """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
+    from poise.bench.early import check_bench
     from poise.named import check_place
-    from poise.workflow.early import check_bench
 
     seeds_, contestants, rules = _seeds(seeds), _names(methods), _names(selections)
     check_place(device, precision)
     check_bench(protocol, contestants, rules, data)
-    from poise.workflow.contest.bench import bench_of, truth_of
+    from poise.bench.folder import bench_of, truth_of
 
     given = bench_of(
         protocol=protocol, contestants=contestants, selections=rules, seeds=seeds_, data=data,
@@ -125,9 +125,9 @@ def run(
 
 def run_and_show(given: Bench, folder: Path) -> None:
     """Run a bench to its end, live where there is a terminal."""
-    from poise.cli.contest import Board
+    from poise.bench.runner import estimate, run_bench
+    from poise.cli.board import Board
     from poise.cli.signals import asked_to_stop
-    from poise.workflow.contest.runner import estimate, run_bench
 
     say(estimate(given, folder))
     with Board(console) as board, asked_to_stop() as asked:
@@ -148,15 +148,15 @@ def report(
     ] = None,
 ) -> None:
     """What a bench has found so far, against ground truth."""
-    from poise.workflow.early import check_bench_folder
+    from poise.bench.early import check_bench_folder
 
     check_bench_folder(folder)
-    from poise.report.contest import contest_table, rows_table
-    from poise.report.guards import guard_rows
-    from poise.workflow.contest.report import report as work
+    from poise.bench.guard_pages import guard_rows
+    from poise.bench.report import report as work
+    from poise.bench.standings import rows_table, standings_table
 
     found = work(folder, table)
-    console.print(contest_table(found.standings))
+    console.print(standings_table(found.standings))
     if rows := guard_rows(found.standings):
         console.print(rows_table(rows))
     if found.missing:
@@ -180,11 +180,11 @@ def query(
     ] = None,
 ) -> None:
     """What a table knows of one architecture: true accuracies, rank, percentile, and what else it holds."""
-    from poise.bench.shipped import ABOUT, SPACE, shipped_table
-    from poise.bench.table import open_table
+    from poise.bench.standings import query_table
     from poise.engine.run import read_genotype
     from poise.genotype import Genotype
-    from poise.report.contest import query_table
+    from poise.truth.shipped import ABOUT, SPACE, shipped_table
+    from poise.truth.table import open_table
 
     is_file = "|" not in architecture and os.path.isfile(architecture)  # also where a text is too long for a name
     wanted = read_genotype(Path(architecture)) if is_file else architecture
@@ -206,7 +206,7 @@ def import_(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The compact table to write; .gz compresses it.")],
 ) -> None:
     """Convert the official file of NAS-Bench-101 to a compact table. NAS-Bench-201's comes with poise."""
-    from poise.bench.importing101 import import_nasbench101
+    from poise.truth.importing101 import import_nasbench101
 
     say(f"wrote {import_nasbench101(source, out):,} architectures to {out}")
 
@@ -214,11 +214,11 @@ def import_(
 @bench.command(hidden=True)
 def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typer.Option()]) -> None:
     """One job of a bench."""
+    from poise.bench.job import perform
+    from poise.bench.runner import job_of
     from poise.cli.signals import asked_to_stop
     from poise.engine.keeper import Watch
     from poise.report.progress import Reporter
-    from poise.workflow.contest.job import perform
-    from poise.workflow.contest.runner import job_of
 
     runner, given = os.getppid(), job_of(folder, contestant, seed, _names(selections))
     with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):

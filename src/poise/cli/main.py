@@ -242,11 +242,11 @@ def resume(
     from poise.workflow.early import check_folder
 
     check_folder(run)
+    from poise.bench.folder import read_bench
     from poise.cli.signals import asked_to_stop
     from poise.engine.keeper import Watch
     from poise.named import BENCH_FILE
     from poise.report.progress import Reporter
-    from poise.workflow.contest.bench import read_bench
     from poise.workflow.resume import resume as work
     from poise.workflow.search import SearchResult
     from poise.workflow.select import Selected

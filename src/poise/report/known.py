@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from poise.bench.shipped import SPACE, shipped_table
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.report.page import Grid, Paragraph, Section
+from poise.truth.shipped import SPACE, shipped_table
 
 COLUMNS = {"CIFAR-10": "c10_test_200", "CIFAR-100": "c100_test_200", "ImageNet16-120": "in16_test_200"}
 """Data set -> column of its test accuracy after 200 epochs."""

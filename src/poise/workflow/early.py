@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from poise.bench.protocol import protocol
 from poise.config.reading import read_yaml
 from poise.engine.run import RunFolder, read_genotype
 from poise.errors import Refused
 from poise.extras import check_extra
-from poise.named import BENCH_FILE, DEFAULT_SPACE, OWN, check_contestant, check_data, check_method, check_preset
+from poise.named import BENCH_FILE, DEFAULT_SPACE, check_data, check_method, check_preset
 from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES
 
 
@@ -103,23 +102,6 @@ def check_batches(batches: int) -> None:
     """What a diagnosis measures on."""
     if batches < 1:
         raise Refused(f"diagnosing takes at least 1 batch, got {batches}")
-
-
-def check_bench(name: str, contestants: Sequence[str], selections: Sequence[str], data: str) -> None:
-    """The names of a bench, and its data."""
-    protocol(name)
-    for label in contestants:
-        check_contestant(label)
-    for rule in selections:
-        if rule != OWN:
-            SELECTIONS.check(rule)
-    _check_data(data)
-
-
-def check_bench_folder(folder: Path) -> None:
-    """The folder of a bench."""
-    if not (folder / BENCH_FILE).is_file():
-        raise Refused(f"there is no bench at {folder}")
 
 
 def check_folder(run: Path) -> None:

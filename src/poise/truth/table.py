@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poise import registries
-from poise.bench.ground_truth import JSON, Entry, Notation
-from poise.bench.isomorphism import canonical_form
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.registry import Registry
 from poise.spaces.space import SPACES
+from poise.truth.ground_truth import JSON, Entry, Notation
+from poise.truth.isomorphism import canonical_form
 
 Column = NDArray[np.float64]
 
@@ -242,7 +242,7 @@ class Table:
 
 
 class TableKind(Protocol):
-    """A kind of table: a class in ``poise.bench.tables``, registered by name, that says which files it can open."""
+    """A kind of table: a class in ``poise.truth.tables``, registered by name, that says which files it can open."""
 
     form: str  # what the file looks like
 

@@ -12,9 +12,9 @@ from importlib.resources import files
 
 import numpy as np
 
-from poise.bench.table import Table
-from poise.bench.tables.nasbench201 import table_of
 from poise.errors import Refused
+from poise.truth.table import Table
+from poise.truth.tables.nasbench201 import table_of
 
 SPACE = "nasbench201"
 """The space that it is of."""
@@ -32,7 +32,7 @@ def shipped_table(space: str) -> Table:
     """
     if space != SPACE:
         raise Refused(f"poise comes with a table of {SPACE} only, not of {space}; say with --table where yours is")
-    folder, name = files("poise.bench") / "data", f"{SPACE}.parquet"
+    folder, name = files("poise.truth") / "data", f"{SPACE}.parquet"
     try:
         content, expected = (folder / name).read_bytes(), (folder / f"{name}.sha256").read_bytes()
         if not expected.startswith(hashlib.sha256(content).hexdigest().encode("ascii")):

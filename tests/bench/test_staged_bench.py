@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from poise.bench.job import CONTESTANTS, Job
 from poise.bench.protocol import SMOKE
 from poise.bench.result import compact
 from poise.engine.events import ignore
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.genotype import Genotype
-from poise.workflow.contest.job import CONTESTANTS, Job
 from poise.workflow.select import select
 
 

@@ -17,7 +17,7 @@ WORST = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
 PLUGIN = """
 from poise.bench.result import Result
 from poise.genotype import Genotype
-from poise.workflow.contest.job import CONTESTANTS
+from poise.bench.job import CONTESTANTS
 
 
 class Planted:

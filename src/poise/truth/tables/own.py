@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poise.bench.ground_truth import JSON
-from poise.bench.table import TABLES, Table
-from poise.bench.tables.csv_text import header_of, read_columns
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.space import SPACES, Space
+from poise.truth.ground_truth import JSON
+from poise.truth.table import TABLES, Table
+from poise.truth.tables.csv_text import header_of, read_columns
 
 
 class _Reader:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contest_support import BEST, WORST, poise, start, write_plugin, write_table
+from bench_support import BEST, WORST, poise, start, write_plugin, write_table
 
+from poise.bench.contestants.searching import MethodContestant
+from poise.bench.folder import bench_of, check_bench, missing, open_bench, read_bench, threads_each
+from poise.bench.report import report
 from poise.bench.result import Result, compact
+from poise.bench.runner import job_of
 from poise.cli.main import app
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.workflow.contest.bench import bench_of, check_bench, missing, open_bench, read_bench, threads_each
-from poise.workflow.contest.report import report
-from poise.workflow.contest.runner import job_of
-from poise.workflow.contest.searching import MethodContestant
 
 
 @pytest.fixture(scope="module")

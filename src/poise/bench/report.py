@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from poise.bench.anytime import anytime_figure
+from poise.bench.folder import missing, read_bench, results_of, truth_of
+from poise.bench.guard_pages import guard_dict, guard_rows, indicator_rows
+from poise.bench.inside import inside_rows
 from poise.bench.judge import Standing, standings
 from poise.bench.protocol import protocol
+from poise.bench.standings import rows_markdown, standings_dict, standings_markdown
 from poise.engine.run import RunFolder
 from poise.errors import Refused
-from poise.report.anytime import anytime_figure
-from poise.report.contest import contest_dict, contest_markdown, rows_markdown
-from poise.report.guards import guard_dict, guard_rows, indicator_rows
-from poise.report.inside import inside_rows
 from poise.report.style import save_figure
-from poise.workflow.contest.bench import missing, read_bench, results_of, truth_of
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
     found = standings(results, truth, rules)
     run = RunFolder(folder)
     more = (inside_rows(found), guard_rows(found), indicator_rows(found))
-    tables = [contest_markdown(found), *(rows_markdown(rows) for rows in more if rows)]
+    tables = [standings_markdown(found), *(rows_markdown(rows) for rows in more if rows)]
     files = [
         run.write("report.md", "\n".join(tables)),
-        run.write("report.json", json.dumps({"standings": contest_dict(found)} | guard_dict(found), indent=1)),
+        run.write("report.json", json.dumps({"standings": standings_dict(found)} | guard_dict(found), indent=1)),
     ]
     if any(all(each.result.epochs for each in standing.runs) for standing in found):
         figure = anytime_figure(found, rules.title, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from poise.bench.ground_truth import Notation
-from poise.bench.table import TABLES, Column, Table
-from poise.bench.tables.csv_text import header_of, read_columns
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.spaces.nasbench201 import CANDIDATES, NasBench201
+from poise.truth.ground_truth import Notation
+from poise.truth.table import TABLES, Column, Table
+from poise.truth.tables.csv_text import header_of, read_columns
 
 ALIASES = {
     "cifar10": "c10_test_200",

@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result, compact
+from poise.bench.stopwatch import Stopwatch
 from poise.config.resolve import override
 from poise.engine.checkpoint import write_durably
 from poise.engine.events import Event, Listener, ignore
@@ -25,8 +27,6 @@ from poise.selection.magnitude import Magnitude
 from poise.selection.rule import SELECTIONS, measures
 from poise.spaces.space import genotype_of, holds, kept_of
 from poise.supernet.groups import ChoiceGroup, one_hot
-from poise.workflow.contest.job import CONTESTANTS, Job
-from poise.workflow.contest.stopwatch import Stopwatch
 from poise.workflow.context import RunContext
 from poise.workflow.plan import dry_run
 from poise.workflow.prepare import Preparation

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from poise.bench.table import Column
 from poise.errors import Refused, shown
+from poise.truth.table import Column
 
 MOST_BYTES = 2**28
 """Of text, once unpacked: 256 MiB."""

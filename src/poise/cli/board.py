@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from poise.bench.runner import State
 from poise.report.duration import duration
-from poise.workflow.contest.runner import State
 
 
 class Board:

@@ -9,13 +9,13 @@ import time
 
 import torch
 
+from poise.bench.contestants.searching import random_genotype
+from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result
 from poise.engine.events import Listener
 from poise.engine.keeper import Watch
 from poise.engine.streams import stream
 from poise.genotype import Genotype
-from poise.workflow.contest.job import CONTESTANTS, Job
-from poise.workflow.contest.searching import random_genotype
 from poise.workflow.prepare import Preparation
 
 

@@ -19,10 +19,10 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from poise.bench.tfrecord import message, records
 from poise.engine.checkpoint import write_durably
 from poise.errors import Refused
 from poise.spaces.nasbench101 import Cell
+from poise.truth.tfrecord import message, records
 
 EPOCHS = 108
 """Trainings of other lengths are left out."""

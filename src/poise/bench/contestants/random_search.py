@@ -9,6 +9,8 @@ import json
 import time
 from typing import Any
 
+from poise.bench.contestants.searching import random_genotype
+from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result, compact
 from poise.data.batches import Batches
 from poise.engine.checkpoint import write_durably
@@ -19,8 +21,6 @@ from poise.engine.streams import seed_of, seeded, stream
 from poise.engine.train import evaluate, train
 from poise.errors import Refused, Stopped
 from poise.genotype import Genotype
-from poise.workflow.contest.job import CONTESTANTS, Job
-from poise.workflow.contest.searching import random_genotype
 from poise.workflow.prepare import Preparation
 
 

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
+from poise.bench.job import Job, check, expected_files
 from poise.bench.protocol import protocol
 from poise.bench.result import Result, read_result, safe
-from poise.bench.shipped import shipped_table
-from poise.bench.table import Table, open_table
 from poise.config.reading import first_problem
 from poise.data import source_name
 from poise.engine.lock import NAME as LOCK
@@ -21,7 +20,8 @@ from poise.engine.settings import Settings, Size
 from poise.errors import Refused
 from poise.named import BENCH_FILE, OWN
 from poise.selection.rule import SELECTIONS
-from poise.workflow.contest.job import Job, check, expected_files
+from poise.truth.shipped import shipped_table
+from poise.truth.table import Table, open_table
 
 VERSION = 2
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from poise.bench.folder import Bench, check_bench, missing, open_bench, read_bench, threads_each
+from poise.bench.job import Job, contestant
 from poise.engine.lock import locked
 from poise.errors import Refused, Stopped
 from poise.report.duration import duration
-from poise.workflow.contest.bench import Bench, check_bench, missing, open_bench, read_bench, threads_each
-from poise.workflow.contest.job import Job, contestant
 
 PAUSE = 0.2
 """Seconds between two looks at the processes."""

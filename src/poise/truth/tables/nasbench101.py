@@ -6,14 +6,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from poise.bench.ground_truth import Notation
-from poise.bench.table import TABLES, Table
-from poise.bench.tables.csv_text import header_of, read_columns
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.nasbench1shot1 import NasBench1Shot1
 from poise.spaces.nasbench101 import Cell
 from poise.spaces.space import SPACES
+from poise.truth.ground_truth import Notation
+from poise.truth.table import TABLES, Table
+from poise.truth.tables.csv_text import header_of, read_columns
 
 SPACE_NAMES = ("nasbench1shot1-1", "nasbench1shot1-2", "nasbench1shot1-3")
 ALIASES = {"cifar10": "test", "cifar10-valid": "validation", "params": "params_M"}

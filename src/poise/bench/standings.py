@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.bench.judge import Standing
-from poise.bench.table import Table as Truth
 from poise.genotype import Genotype
+from poise.truth.table import Table as Truth
 
 Cell = Callable[[Standing], str]
 Rows = Sequence[Sequence[str]]
@@ -67,7 +67,7 @@ def _shown(standings: Sequence[Standing]) -> list[tuple[str, Cell]]:
     return [(head, cell) for head, cell in columns if any(cell(standing) != "–" for standing in standings)]
 
 
-def contest_table(standings: Sequence[Standing]) -> Group:
+def standings_table(standings: Sequence[Standing]) -> Group:
     """For the terminal, which is narrow: two tables, and what they leave out stands in the files."""
     columns = dict(_shown(standings))
     return Group(
@@ -113,12 +113,12 @@ def query_table(truth: Truth, architecture: Genotype | str) -> Table:
     return table
 
 
-def contest_markdown(standings: Sequence[Standing]) -> str:
+def standings_markdown(standings: Sequence[Standing]) -> str:
     """As a Markdown table."""
     return rows_markdown(_rows(standings, dict(_shown(standings))))
 
 
-def contest_dict(standings: Sequence[Standing]) -> list[dict[str, Any]]:
+def standings_dict(standings: Sequence[Standing]) -> list[dict[str, Any]]:
     """As plain values, every seed with its curve."""
     return [
         {

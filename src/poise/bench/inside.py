@@ -7,10 +7,10 @@ from itertools import combinations
 
 import numpy as np
 
+from poise.bench.anytime import PANELS, number_of
 from poise.bench.judge import Judged, Standing
+from poise.bench.standings import Rows
 from poise.genotype import Genotype
-from poise.report.anytime import PANELS, number_of
-from poise.report.contest import Rows
 
 NUMBERS = {"search accuracy (%)": r"search_accuracy"} | PANELS
 """Title -> the numbers of an epoch's record, by their flat names."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from poise.bench.anytime import PANELS, number_of
 from poise.bench.guarding import Tally, foresight, guards
 from poise.bench.judge import Judged, Standing
-from poise.report.anytime import PANELS, number_of
-from poise.report.contest import Rows
+from poise.bench.standings import Rows
 
 
 def guard_rows(standings: Sequence[Standing]) -> Rows:
