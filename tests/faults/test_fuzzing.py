@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poise.config.reading import LARGEST, parse_override, parse_yaml
-from poise.config.resolve import dump, read_yaml, resolve, setting_names
+from poise.config.resolve import dump, read_yaml, resolve
+from poise.config.settings import setting_names
 from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.exports import lean, target
