@@ -29,8 +29,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def search(out: Path | None, method: Any = "darts", **rest: Any) -> Any:
-    return poise.search("digits", space="nasbench201", method=method, settings=SETTINGS, out=out, device="cpu", **rest)
+def search(out: Path | None, method: Any = "darts", more: dict[str, Any] | None = None, **rest: Any) -> Any:
+    settings = SETTINGS | (more or {})
+    return poise.search("digits", space="nasbench201", method=method, settings=settings, out=out, device="cpu", **rest)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -66,6 +67,15 @@ def test_rollback_halves_the_rate_until_it_goes_well(tmp_path: Path, monkeypatch
     assert rates[0] == pytest.approx(0.08)
     assert rates[1] == pytest.approx((0.001 + 0.079 * 0.75) / 4)
     assert [record["epoch"] for record in RunFolder(tmp_path / "run").history()] == [0, 1, 2]
+
+
+def test_a_run_that_is_not_saved_starts_again_from_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    quarter = {"search.weights.learning_rate": 0.08 / 4, "search.weights.final_learning_rate": 0.001 / 4}
+    expected = search(None, more=quarter)
+    diverges_above(monkeypatch, 0.02)
+    found = search(None, watch=Watch(rollbacks=2))
+    assert [record["learning_rate"] for record in found.history] == [r["learning_rate"] for r in expected.history]
+    assert all(torch.equal(found.alphas[name], expected.alphas[name]) for name in expected.alphas)
 
 
 def test_rollback_gives_up_after_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
