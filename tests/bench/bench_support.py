@@ -74,14 +74,15 @@ def write_plugin(folder: Path) -> Path:
 
 def environment(plugin: Path) -> dict[str, str]:
     """Of a process that knows the planted contestants."""
-    path = os.pathsep.join(part for part in (str(plugin), os.environ.get("PYTHONPATH")) if part)
+    parts = (str(plugin), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(part for part in parts if part)
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
 def start(plugin: Path, *words: str) -> subprocess.Popen[str]:
     """The command line at work."""
     return subprocess.Popen(
-        [sys.executable, "-m", "poise", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "unrendered", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment(plugin), start_new_session=True,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from poise.bench.folder import bench_of, check_bench, missing, open_bench, read_
 from poise.bench.report import report
 from poise.bench.result import Result, compact
 from poise.bench.runner import job_of
-from poise.cli.main import app
+from poise.cli.main import app, main
 from poise.errors import Refused
 from poise.genotype import Genotype
 
@@ -138,10 +138,13 @@ def test_one_failure_stops_no_other(plugin: Path, table: Path, tmp_path: Path) -
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(
-    words: list[str], message: str, plugin: Path, tmp_path: Path
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, _, err = poise(plugin, *running(tmp_path / "bench", "darts", *words))
-    assert code == 2
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stopped:
+        main(running(tmp_path / "bench", "darts", *words))
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2
     assert message in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "bench").exists()

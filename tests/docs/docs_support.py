@@ -59,25 +59,31 @@ def commands(text: str) -> list[list[str]]:
 _EVERY = """
 import json, sys
 from poise.cli.main import main
+if {blank}:
+    from matplotlib.figure import Figure
+    from unrendered import blank
+    Figure.savefig = blank
 for words in json.loads(sys.argv[1]):
     try:
         main(words)
     except SystemExit as end:
         if end.code:
-            sys.exit(f"{words} ended with {end.code}")
+            sys.exit(f"{{words}} ended with {{end.code}}")
 """
 
 
 def python(arguments: list[str], folder: Path, source: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Python in a folder, on one thread, perhaps with another copy of poise."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
-    if source is not None:
-        environment["PYTHONPATH"] = str(source)
+    parts = [str(ROOT / "tests"), str(source) if source is not None else environment.get("PYTHONPATH")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, parts))
     return subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=1200
     )
 
 
-def poise(lines: list[list[str]], folder: Path, source: Path | None = None) -> subprocess.CompletedProcess[str]:
+def poise(
+    lines: list[list[str]], folder: Path, source: Path | None = None, rendered: bool = False
+) -> subprocess.CompletedProcess[str]:
     """These commands, one after another in one process (importing torch takes longer than most of them)."""
-    return python(["-c", _EVERY, json.dumps(lines)], folder, source)
+    return python(["-c", _EVERY.format(blank=not rendered), json.dumps(lines)], folder, source)

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import traceback
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS
 from poise.report.catalogue import LISTS
 from poise.selection.rule import SELECTIONS
-from poise.spaces import SPACES
-from poise.spaces.space import genotype_of
+from poise.spaces import SPACES, TextTask
+from poise.spaces.space import genotype_of, task_kind
 
 SMALL = [
     "--set",
@@ -60,10 +61,21 @@ def examples(page: Path) -> list[Block]:
     return [block for block in found if not SKIP.fullmatch(block.before)]
 
 
+def shrink_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset that the examples name, on fewer images and smaller networks."""
+    for cls in SPACES.values():
+        if task_kind(cls) is not TextTask:
+            demo: Any = cls.presets["demo"]
+            monkeypatch.setitem(demo["search"], "images_per_half", 64)
+            monkeypatch.setitem(demo["train"], "batch_size", 720)
+            monkeypatch.setitem(demo["train"], "channels", 4)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=name)
 def test_python_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their order, in one namespace, in an empty folder."""
     torch.set_num_threads(1)
+    shrink_demo(monkeypatch)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in examples(page):
@@ -119,8 +131,9 @@ def test_quick_commands_run(tmp_path: Path) -> None:
 
 def smaller(words: list[str]) -> list[str]:
     """The same command on the smallest networks."""
-    if words[0] == "search":
-        return [*words, *SMALL]
+    if words[0] == "search":  # s2 is darts with two candidates per edge instead of eight
+        fewer = ["s2" if (before, word) == ("--space", "darts") else word for before, word in pairwise(["", *words])]
+        return [*fewer, *SMALL]
     if words[0] == "diagnose":
         return [*words, "--only", "eigenvalue,discretisation"]
     return [*words, "--channels", "4", "--cells", "3", "--epochs", "1"] if words[0] == "train" else words
@@ -141,7 +154,7 @@ def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
     genotype = next(block.text for block in blocks(ROOT / "docs/genotype.md") if block.language == "json")
     (tmp_path / "genotype.json").write_text(genotype)
     shown += [smaller(words) for page, words in COMMANDS if page.name == "genotype.md"]
-    done = poise(shown, tmp_path)
+    done = poise(shown, tmp_path, rendered=True)
     assert done.returncode == 0, (done.stdout, done.stderr)
     for file in ("genotype-perturbation.json", "report.html", "figures/cells.svg", "net/result.json", "net/model.onnx"):
         assert (tmp_path / "runs/b" / file).is_file(), file

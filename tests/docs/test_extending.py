@@ -19,6 +19,7 @@ NAMES = {
     "src/poise/diagnostics/margin.py": ("diagnostics", "margin"),
     "src/poise/data/sources/stripes.py": ("data", "stripes"),
 }
+FEW = ["--set", "search.images_per_half=64"]
 CONTRACTS = [
     "tests/methods/test_method_registry.py", "tests/spaces/test_every_space.py",
     "tests/diagnostics/test_every_diagnostic.py",
@@ -86,7 +87,7 @@ def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
         for words in shown
         if words[0] == "search"
     )
-    done = poise(shown, tmp_path, source)
+    done = poise([[*words, *FEW] if words[0] == "search" else words for words in shown], tmp_path, source)
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert name in done.stdout.split()
     for words in shown:

@@ -33,10 +33,17 @@ TINY: dict[str, Any] = {
     "train.batch_size": 400,
 }
 PROJECTED = TINY | {"selection": "perturbation", "selection.tune_epochs": 1, "search.epochs": 1}
-LONG = TINY | {"search.epochs": 8}
+LONG = TINY | {"search.epochs": 5}
 """A search of some seconds: time to be stopped in."""
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+TESTS = Path(__file__).parents[1]
+ENVIRONMENT = {
+    **os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200",
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH")))),
+}  # fmt: skip
+POISE = [sys.executable, "-m", "poise" if FULL else "unrendered"]
+"""The command line; of a sample, figures are not rendered."""
+
 PATIENCE = 600.0
 """Seconds after which a process counts as hanging."""
 
@@ -125,8 +132,8 @@ class Command:
 
     def __init__(self, words: list[str], prepare: Callable[[], None] | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "poise", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env=ENVIRONMENT, preexec_fn=prepare,
+            [*POISE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+            preexec_fn=prepare,
         )  # fmt: skip
 
     def __enter__(self) -> Command:

@@ -37,6 +37,12 @@ from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_pag
 from poise.spaces.nasbench201_network import NasBench201Network
 from poise.spaces.space import SPACES, Task
 
+
+@pytest.fixture(scope="module", autouse=True)
+def unrendered() -> None:
+    """Figures are rendered here: what stands in them is looked at."""
+
+
 FAULTS = settings.get_profile("faults")
 LONGEST_MESSAGE = 800
 T = TypeVar("T")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +39,39 @@ def until_done(work: Callable[[Watch], Any], visits: int) -> tuple[Any, int]:
     raise AssertionError("it never ends")
 
 
+SETTINGS = {"tiny": TINY, "projected": PROJECTED}
+Whole = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """The folder of a search that was not stopped. Each is searched once, and nobody writes into it."""
+
+    @cache
+    def searched(settings: str, method: str = "darts") -> Path:
+        out = tmp_path_factory.mktemp("whole") / "run"
+        search(out, SETTINGS[settings], method)
+        return out
+
+    return searched
+
+
 @pytest.mark.parametrize("visits", [1, 3, 7])
 @pytest.mark.parametrize("method", ["lambda-darts", "sdarts-adv", "darts-2nd"])
-def test_search(method: str, visits: int, tmp_path: Path) -> None:
-    search(tmp_path / "whole", TINY, method)
+def test_search(method: str, visits: int, whole: Whole, tmp_path: Path) -> None:
     _, stops = until_done(
         lambda watch: search(tmp_path / "stopped", TINY, method, resume=True, watch=watch), visits=visits
     )
     assert stops >= 1
-    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    same(outcome(tmp_path / "stopped"), outcome(whole("tiny", method)))
     assert not (tmp_path / "stopped" / "checkpoints").exists(), "a finished run needs none"
 
 
 @pytest.mark.parametrize("visits", [2, 5, 17])
-def test_projection(visits: int, tmp_path: Path) -> None:
-    search(tmp_path / "whole", PROJECTED)
+def test_projection(visits: int, whole: Whole, tmp_path: Path) -> None:
     _, stops = until_done(lambda watch: search(tmp_path / "stopped", PROJECTED, resume=True, watch=watch), visits)
     assert stops >= 3
-    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    same(outcome(tmp_path / "stopped"), outcome(whole("projected")))
 
 
 def test_projection_where_rows_keep_several(tmp_path: Path) -> None:
@@ -69,21 +86,20 @@ def test_projection_where_rows_keep_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("visits", [1, 4])
-def test_training(visits: int, tmp_path: Path) -> None:
-    search(tmp_path / "run", TINY)
-    poise.train(tmp_path / "run", out=tmp_path / "whole")
+def test_training(visits: int, whole: Whole, tmp_path: Path) -> None:
+    poise.train(whole("tiny"), out=tmp_path / "whole")
     _, stops = until_done(
-        lambda watch: poise.train(tmp_path / "run", out=tmp_path / "stopped", resume=True, watch=watch), visits
+        lambda watch: poise.train(whole("tiny"), out=tmp_path / "stopped", resume=True, watch=watch), visits
     )
     assert stops >= 1
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize("visits", [1, 4, 9])
-def test_selection_of_a_finished_run(visits: int, tmp_path: Path) -> None:
+def test_selection_of_a_finished_run(visits: int, whole: Whole, tmp_path: Path) -> None:
     chosen = {"selection.tune_epochs": 1}
     for folder in ("whole", "stopped"):
-        search(tmp_path / folder, TINY)
+        shutil.copytree(whole("tiny"), tmp_path / folder)
     poise.select(tmp_path / "whole", "perturbation", settings=chosen)
     begun = False
 
@@ -103,9 +119,9 @@ def test_selection_of_a_finished_run(visits: int, tmp_path: Path) -> None:
     }, "nothing is left of the stop"
 
 
-def test_a_selection_goes_on_only_as_it_was_asked_for(tmp_path: Path) -> None:
+def test_a_selection_goes_on_only_as_it_was_asked_for(whole: Whole, tmp_path: Path) -> None:
     chosen = {"selection.tune_epochs": 1}
-    search(tmp_path / "run", TINY)
+    shutil.copytree(whole("tiny"), tmp_path / "run")
     notes: list[str] = []
 
     def hear(event: Any) -> None:
@@ -186,21 +202,19 @@ def test_a_name_stays_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_resume_needs_the_folder_alone(tmp_path: Path) -> None:
-    search(tmp_path / "whole", PROJECTED)
+def test_resume_needs_the_folder_alone(whole: Whole, tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped, match="poise resume"):
         search(tmp_path / "stopped", PROJECTED, watch=Watch(asked=StopAfter(6)))
     found = poise.resume(tmp_path / "stopped")
     assert isinstance(found, poise.SearchResult)
-    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    same(outcome(tmp_path / "stopped"), outcome(whole("projected")))
     again = poise.resume(tmp_path / "stopped")
     assert isinstance(again, poise.SearchResult)
     assert again.genotype == found.genotype
     assert len(again.history) == len(found.history)
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    search(tmp_path / "whole", TINY)
+def test_a_damaged_checkpoint_is_passed_over(whole: Whole, tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped):
         search(tmp_path / "stopped", TINY, watch=Watch(every=0, asked=StopAfter(6)))
     newest = sorted((tmp_path / "stopped" / "checkpoints").iterdir())[-1]
@@ -210,7 +224,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     notes: list[str] = []
     poise.resume(tmp_path / "stopped", listen=lambda event: notes.append(getattr(event, "message", "")))
     assert any("damaged" in note and newest.name in note for note in notes)
-    same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
+    same(outcome(tmp_path / "stopped"), outcome(whole("tiny")))
 
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
