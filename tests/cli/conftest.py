@@ -35,11 +35,6 @@ TINY_TRAIN = ("--channels=2", "--cells=3", "--epochs=1", "--set=train.batch_size
 """A retraining of seconds."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def unrendered() -> None:
-    """Figures are rendered here: what a person runs is run whole."""
-
-
 @pytest.fixture
 def poise(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Poise:
     """Run the command line in an empty folder."""

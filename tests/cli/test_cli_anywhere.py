@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY, Poise
 
 import poise as api
+from conftest import TINY, Poise
 from poise.config.reading import parse_override
 from poise.config.resolve import resolve
 from poise.engine.keeper import Watch

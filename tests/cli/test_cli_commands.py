@@ -7,17 +7,22 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import TINY, TINY_TRAIN, Poise
 
+from conftest import TINY, TINY_TRAIN, Poise
 from poise.genotype import Genotype
 from poise.methods.preset import METHODS
 from poise.selection.rule import SELECTIONS
 from poise.spaces.space import SPACES
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unrendered() -> None:
+    """Figures are rendered here: what a person runs is run whole."""
+
+
 def test_search_select_train_evaluate_export_show(poise: Poise, images: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "a"
-    found = poise("search", "--data", images, "--space", "darts", "--method", "fair-darts", "--out", run, *TINY)
+    found = poise("search", "--data", images, "--space", "s2", "--method", "fair-darts", "--out", run, *TINY)
     assert found.code == 0, found.err
     assert "search epoch 1" in found.out
     assert "poise train" in found.out
@@ -44,7 +49,7 @@ def test_search_select_train_evaluate_export_show(poise: Poise, images: Path, tm
         assert selected.code == 0, selected.err
         genotype = (run / f"genotype-{rule}.json").read_text()
         assert (run / "genotype.json").read_text() == genotype
-        SPACES["darts"]().check(Genotype.from_json(genotype))
+        SPACES["s2"]().check(Genotype.from_json(genotype))
 
     diagnosed = poise("diagnose", run, "--only", "discretisation, saturation,skips", "--batches", "1")
     assert diagnosed.code == 0, diagnosed.err

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, Poise
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from conftest import TINY, Poise
 from poise.bench.folder import bench_of
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.runner import estimate

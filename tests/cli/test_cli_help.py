@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 import typer
-from conftest import Poise
 
+from conftest import Poise
 from poise.cli.main import app
 from poise.cli.options import HELP_NAMES
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY, TINY_TRAIN, Poise
 from PIL import Image
+
+from conftest import TINY, TINY_TRAIN, Poise
 
 DARTS = "Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1)], reduce=[('max_pool_3x3', 0), ('max_pool_3x3', 1)])"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import TINY, TINY_TRAIN, Poise
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from conftest import TINY, TINY_TRAIN, Poise
 from poise.data.source import open_source
 from poise.errors import Refused
 from poise.extras import EXTRAS, check_extra, missing
