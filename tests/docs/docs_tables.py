@@ -184,6 +184,8 @@ def settings_rows(model: type[Settings] = RunSettings, prefix: str = "") -> list
     texts = _docstrings(model)
     for name, field in model.model_fields.items():
         full = f"{prefix}{name}"
+        if full == "method_name":  # which stands within `method`
+            continue
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
             rows += settings_rows(field.annotation, f"{full}.")
         else:

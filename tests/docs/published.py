@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from poise.config.resolve import resolve
+from poise.config.resolve import plain_form, resolve
 
 SOURCES = {
     "DARTS": "[DARTS](https://arxiv.org/abs/1806.09055)",
@@ -68,7 +68,7 @@ def resolved(space: str, method: str) -> Mapping[str, Any]:
             found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
         return found
 
-    everything = flat(resolve(space=space, method=method, preset="paper").model_dump(), "")
+    everything = flat(plain_form(resolve(space=space, method=method, preset="paper")), "")
     plain = {name.removeprefix("method."): value for name, value in everything.items()}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
 
