@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from poise.data.batches import Augmentation, Batches
 from poise.data.images import Images
 from poise.data.text import Text
 from poise.data.text_batches import TextBatches
+from poise.engine.checkpoint import Checkpoints, decode, encode
 from poise.engine.device import Place
+from poise.engine.keeper import Keeper, Watch
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.methods import Method
@@ -109,3 +112,19 @@ def text_searcher(
         supernet, supernet.groups, method or Method(), given, text_batches(words, TRAINING, 1),
         text_batches(words, SEARCH, 2), place, seed, start,
     )  # fmt: skip
+
+
+class States(Checkpoints):
+    """Every state that is saved, as it comes back from a checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("nowhere"))
+        self.all: list[dict[str, Any]] = []
+
+    def save(self, state: dict[str, Any]) -> Path:
+        self.all.append(decode(encode(state)))
+        return self.folder
+
+    def keeper(self) -> Keeper:
+        """One that saves after every step."""
+        return Keeper(self, watch=Watch(every=0), clock=lambda: 0.0)

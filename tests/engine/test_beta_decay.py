@@ -58,7 +58,7 @@ def test_beta_decays_gradient_is_that_of_exact_autograd(epoch: int) -> None:
     loss = loss - 2 * (torch.cat([values.flatten() for values in rows.values()]) - 0.5).square().mean()
     decay = 3 * epoch / 5 * torch.stack([alphas.exp().sum().log() for alphas in leaves.values()]).mean()
 
-    record = found.epoch(Progress(epoch, 5), 0.01, ("search", epoch), ignore, "search", 0)
+    record = found.epoch(Progress(epoch, 5), 0.01, ("search", epoch), ignore)
     both, alone = gradient(loss + decay), gradient(loss)
     for name, whole, without in zip(leaves, both, alone, strict=True):
         step = found.alphas[name].grad

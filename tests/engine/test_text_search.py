@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from engine_support import DOUBLE, TEXT_TASK, same, state_of, text_batches, text_searcher
+from engine_support import DOUBLE, TEXT_TASK, States, same, state_of, text_batches, text_searcher
 from torch.nn import functional as F
 
 from poise.engine.events import Event, Stepped, ignore
@@ -100,7 +100,7 @@ def test_a_search_carries_both_states_from_step_to_step() -> None:
         carry(batch, state)
 
     found.supernet.forward, found.supernet.carry = watched, carried
-    found.epoch(Progress(0, 2), 0.5, ("search", 0), ignore, "search", 0)
+    found.epoch(Progress(0, 2), 0.5, ("search", 0), ignore)
     assert len(found.training) == 4
     assert [fresh for which, fresh in starts if which == TRAINING] == [True, False, False, False]
     assert [fresh for which, fresh in starts if which == SEARCH] == [True, False, False, False]
@@ -126,7 +126,7 @@ def test_a_step_is_as_long_as_its_piece() -> None:
             raise Enough
 
     with pytest.raises(Enough):
-        found.epoch(Progress(0, 2), 0.5, ("search", 0), stop, "search", 0)
+        found.epoch(Progress(0, 2), 0.5, ("search", 0), stop)
     moved = {name: weight.detach().clone() for name, weight in found.weights.items()}
     fresh = loud(place=DOUBLE, weights=weights)
     with torch.no_grad():
@@ -155,30 +155,23 @@ def test_records_have_perplexities() -> None:
 def test_a_search_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(method: Method) -> None:
     whole = loud(method=method)
     expected = search(whole)
-    states: list[Any] = []
-
-    class Saves(Keeper):
-        def visit(self, state: Any, boundary: bool = False) -> None:
-            found = state()
-            states.append(type(found)({k: v.clone() for k, v in found.tensors.items()}, dict(found.facts)))
-
-    search(loud(method=method), keeper=Saves())
-    middle = next(state for state in states if state.facts.get("step") == 2 and state.facts["history"])
+    states = States()
+    search(loud(method=method), keeper=states.keeper())
+    middle = next(state for state in states.all if state.get("step") == 2 and state["facts"]["history"])
     resumed = loud(method=method)
     history = search(resumed, keeper=Keeper(start=middle))
     assert same(state_of(resumed), state_of(whole))
     for one, other in zip(history, expected, strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
     wrong = loud(method=method)
-    tensors = {name: v for name, v in middle.tensors.items() if name != "supernet/hidden"}
-    tensors["supernet/hidden"] = torch.zeros_like(middle.tensors["supernet/hidden"])
-    search(wrong, keeper=Keeper(start=type(middle)(tensors, middle.facts)))
+    middle["trainer"]["supernet"]["hidden"].zero_()
+    search(wrong, keeper=Keeper(start=middle))
     assert not same(state_of(wrong), state_of(whole)), "the hidden state is part of what a search goes on from"
 
 
 def test_measuring_leaves_the_states_alone_and_weighs_words() -> None:
     found = loud(place=DOUBLE)
-    found.epoch(Progress(0, 2), 0.5, ("search", 0), ignore, "search", 0)
+    found.epoch(Progress(0, 2), 0.5, ("search", 0), ignore)
     before = state_of(found)
     alphas = {name: values.detach() for name, values in found.alphas.items()}
     trained = TrainedSupernet(SPACE, found.groups, alphas, found.method.relaxation, lambda: found, 0)

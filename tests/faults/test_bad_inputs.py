@@ -535,8 +535,8 @@ def test_bad_input_is_refused_in_one_line(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a step was trained")
 
-    monkeypatch.setattr("poise.engine.search.Searcher.epoch", never)
-    monkeypatch.setattr("poise.tasks.classification.run_training", never)
+    monkeypatch.setattr("poise.engine.search.SearchTrainer.step", never)
+    monkeypatch.setattr("poise.engine.train.NetworkTrainer.step", never)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     if saved:

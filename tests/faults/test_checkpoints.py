@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from poise.engine import checkpoint
-from poise.engine.checkpoint import KEPT, MAGIC, Checkpoints, State, decode, encode
+from poise.engine.checkpoint import KEPT, MAGIC, Checkpoints, State, decode, encode, join
 from poise.engine.keeper import SHARE, Keeper, Watch
+from poise.engine.sgd import optimizer_state, restore_optimizer
 from poise.errors import Refused, Stopped
 
 KILOBYTE = 1024
@@ -34,17 +35,22 @@ def state(number: int, size: int = 30_000) -> State:
     """A state of some 120 kB that is like no other number's."""
     generator = torch.Generator().manual_seed(number)
     alphas = torch.rand(3, 5, dtype=torch.double, generator=generator)
-    tensors = {"weights/a.0": torch.randn(size, generator=generator), "alphas/cell": alphas}
-    return State(tensors, {"number": number, "history": [{"epoch": 0, "loss": 0.1 + number}]})
+    weights = {"a.0": torch.randn(size, generator=generator), "number": number}
+    facts = {"number": number, "history": [{"epoch": 0, "loss": 0.1 + number}]}
+    return {"trainer": {"weights": weights, "alphas": {"cell": alphas}}, "facts": facts}
 
 
-def equal(found: State, expected: State) -> None:
-    assert found.facts == expected.facts
-    assert found.tensors.keys() == expected.tensors.keys()
-    for name, value in expected.tensors.items():
-        assert found.tensors[name].dtype == value.dtype, name
-        assert found.tensors[name].shape == value.shape, name
-        assert torch.equal(found.tensors[name], value), name
+def equal(found: Any, expected: Any) -> None:
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name, value in expected.items():
+            equal(found[name], value)
+    elif isinstance(expected, torch.Tensor):
+        assert found.dtype == expected.dtype
+        assert found.shape == expected.shape
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected
 
 
 @pytest.fixture
@@ -177,7 +183,7 @@ def test_the_newest_are_kept_in_order(tmp_path: Path) -> None:
         kept.save(state(number, size=10))
         found, _ = loaded(kept)
         assert found is not None
-        assert found.facts["number"] == number
+        assert found["facts"]["number"] == number
         assert len(list(kept.folder.iterdir())) == min(number, KEPT)
 
 
@@ -212,7 +218,7 @@ PLAIN = st.recursive(
 @given(st.dictionaries(st.text(max_size=8), PLAIN, max_size=4))
 @tries(max_examples=EXAMPLES, deadline=None)
 def test_facts_come_back(facts: dict[str, Any]) -> None:
-    assert decode(encode(State({}, facts))).facts == facts
+    assert decode(encode(facts)) == facts
 
 
 def test_tensors_come_back() -> None:
@@ -229,24 +235,55 @@ def test_tensors_come_back() -> None:
         "transposed": torch.arange(6.0).reshape(2, 3).t(),
         "strided": torch.arange(10)[::3],
         "channels last": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
-        "shared/a": shared[:4],
-        "shared/b": shared[2:],
-        "shared/again": shared,
+        "shared": {"a": shared[:4], "b": shared[2:], "again": shared},
+        "with/a stroke~1": {"~": {"/": torch.ones(1)}, "": {"": torch.zeros(1), "none": None}, "nothing": {}},
         "expanded": torch.tensor([1.5]).expand(4),
         "parameter": parameter,
     }
-    found = decode(encode(State(tensors, {"lr": 0.1 + 0.2, "small": 5e-324})))
-    equal(found, State(tensors, {"lr": 0.30000000000000004, "small": 5e-324}))
-    found.tensors["shared/a"].add_(1)
-    assert torch.equal(found.tensors["shared/again"], torch.arange(6.0)), "what comes back shares nothing"
-    assert not found.tensors["parameter"].requires_grad
-
-
-def test_a_state_is_put_beneath_a_name_and_taken_out() -> None:
-    whole = state(1).beneath("search") | State({"b": torch.ones(2)}, {"stage": "selection"})
+    whole = {"tensors": tensors, "lr": 0.1 + 0.2, "small": 5e-324}
     found = decode(encode(whole))
-    equal(found.under("search"), state(1))
-    assert found.facts["stage"] == "selection"
+    equal(found, whole)
+    found["tensors"]["shared"]["a"].add_(1)
+    assert torch.equal(found["tensors"]["shared"]["again"], torch.arange(6.0)), "what comes back shares nothing"
+    assert not found["tensors"]["parameter"].requires_grad
+
+
+@pytest.mark.parametrize("label", ["a", "a/b", "a/b/c", "list/0"])
+def test_a_name_given_twice_makes_no_state(label: str) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        join({label: torch.ones(1)}, {"a": 1 if label != "a/b" else {"b": 1}, "list": [1]})
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
+def test_an_optimizer_goes_on_to_the_last_bit(optimizer: Any) -> None:
+    """Where one parameter has not moved yet; and what was saved stays as it was."""
+
+    def made() -> tuple[dict[str, Any], Any]:
+        weights = {name: torch.nn.Parameter(torch.arange(3.0)) for name in ("a/b", "still", "c")}
+        more = {"momentum": 0.9} if optimizer is torch.optim.SGD else {}
+        return weights, optimizer(weights.values(), lr=0.1, **more)
+
+    def step(weights: dict[str, Any], moved: Any, number: int) -> None:
+        for name in ("a/b", "c"):
+            weights[name].grad = torch.linspace(0.1, number, 3)
+        moved.step()
+
+    weights, moved = made()
+    step(weights, moved, 1)
+    saved = decode(encode({"weights": weights, "optimizer": optimizer_state(moved, weights)}))
+    assert set(saved["optimizer"]) == {"a/b", "c"}
+    before = encode(saved)
+    step(weights, moved, 2)
+    again, going_on = made()
+    step(again, going_on, 9)  # forgotten
+    with torch.no_grad():
+        for name, weight in again.items():
+            weight.copy_(saved["weights"][name])
+    restore_optimizer(going_on, again, saved["optimizer"])
+    assert going_on.param_groups[0]["lr"] == 0.1
+    step(again, going_on, 2)
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    assert encode(saved) == before
 
 
 def full(*_: object, **__: object) -> None:
@@ -314,7 +351,7 @@ def test_a_write_is_flushed_before_it_is_named(tmp_path: Path, monkeypatch: pyte
         flush(descriptor)
 
     def replace(source: Path, target: Path) -> None:
-        assert decode(Path(source).read_bytes()).facts["number"] == 1
+        assert decode(Path(source).read_bytes())["facts"]["number"] == 1
         assert not Path(target).exists()
         said.append("rename")
         rename(source, target)
@@ -434,3 +471,18 @@ def test_a_disk_that_is_full_is_refused_in_one_line(two: Two, monkeypatch: pytes
     found, _ = loaded(kept)
     assert found is not None
     equal(found, newer)
+
+
+def test_every_state_has_the_facts_of_the_whole(two: Two) -> None:
+    kept = two[0]
+    start = {"trainer": {"a": 1}, "facts": {"history": [{"epoch": 0}], "rollbacks": 2}}
+    keeper = Keeper(kept, start, Watch(asked=lambda: True))
+    assert keeper.take()["trainer"] == {"a": 1}
+    assert keeper.take() == {}, "a start is taken once"
+    keeper.history.append({"epoch": 1})
+    keeper.facts["stage"] = 3
+    with pytest.raises(Stopped):
+        keeper.visit(lambda: {"trainer": {"a": 2}})
+    facts = {"history": [{"epoch": 0}, {"epoch": 1}], "rollbacks": 2, "stage": 3}
+    assert loaded(kept)[0] == {"trainer": {"a": 2}, "facts": facts}
+    assert start["facts"]["history"] == [{"epoch": 0}], "where it started stays as it was"

@@ -16,9 +16,10 @@ from poise.engine import fit
 from poise.engine.device import Place
 from poise.engine.events import Event, Noted
 from poise.engine.fit import Fit, Step, available_bytes, kept_bytes, measure, search_step, training_step
+from poise.engine.search import SearchTrainer
 from poise.engine.settings import TrainSettings
+from poise.engine.train import NetworkTrainer
 from poise.spaces.space import SPACES, Task
-from poise.tasks import classification
 from poise.workflow import memory, retrain, search
 from poise.workflow.context import RunContext
 from poise.workflow.prepare import Preparation
@@ -185,14 +186,14 @@ def failing(error: Exception) -> Any:
 def test_running_out_of_memory_says_what_fits(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.Searcher, "epoch", failing(error))
+    monkeypatch.setattr(SearchTrainer, "step", failing(error))
     with pytest.raises(poise.Refused, match=r"out of memory at search.batch_size 64: .*search.batch_size"):
         search.run(settings(), RunContext(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("saved", [True, False])
 def test_so_does_a_training(saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classification, "run_training", failing(MemoryError()))
+    monkeypatch.setattr(NetworkTrainer, "step", failing(MemoryError()))
     monkeypatch.setattr(memory, "measure", lambda step: Fit(0, 2**20 * memory.USED))
     monkeypatch.setattr(memory, "available_bytes", lambda place: 50.5 * 2**20)
     with pytest.raises(poise.Refused, match=r"train.batch_size 700: train.batch_size=50 fits the 50 MiB"):

@@ -121,7 +121,7 @@ class _Bench:
     def step(self) -> None:
         """A whole search step (an epoch of one batch), in the middle of a search, when every slot is at work."""
         self._epoch += 1
-        self.searcher.epoch(Progress(25, 50), 0.025, ("bench", self._epoch), lambda event: None, "bench", 0)
+        self.searcher.epoch(Progress(25, 50), 0.025, ("bench", self._epoch))
 
     def batch(self) -> None:
         """Fetch and augment the two batches of a step."""

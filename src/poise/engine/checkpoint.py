@@ -12,7 +12,6 @@ import json
 import os
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,27 +26,41 @@ MAGIC = b"POISECKP"
 KEPT = 2
 
 
-@dataclass(frozen=True)
-class State:
-    """Where a piece of work stands: tensors by name, and facts that JSON can hold."""
+State = dict[str, Any]
+"""Where a piece of work stands: nested dicts of tensors and of facts that JSON can hold."""
 
-    tensors: Mapping[str, Tensor]
-    facts: Mapping[str, Any]
-
-    def under(self, name: str) -> State:
-        """The part of it that was put ``beneath`` this name."""
-        tensors = {key.partition("/")[2]: value for key, value in self.tensors.items() if key.startswith(name + "/")}
-        return State(tensors, self.facts.get(name, {}))
-
-    def beneath(self, name: str) -> State:
-        """All of it under one name, to be joined with others."""
-        return State({f"{name}/{key}": value for key, value in self.tensors.items()}, {name: self.facts})
-
-    def __or__(self, other: State) -> State:
-        return State({**self.tensors, **other.tensors}, {**self.facts, **other.facts})
+NOWHERE: State = {}
 
 
-NOWHERE = State({}, {})
+def split(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], State]:
+    """The tensors of a state, by ``NAME/NAME/...``, and its facts; `join` makes it whole again."""
+    from torch import Tensor  # which whoever has tensors has loaded
+
+    tensors: dict[str, Tensor] = {}
+    facts: State = {}
+    for name, value in state.items():
+        label = name.replace("~", "~0").replace("/", "~1")  # as a JSON pointer
+        if isinstance(value, Tensor):
+            tensors[label] = value
+        elif isinstance(value, Mapping):
+            below, facts[name] = split(value)
+            tensors |= {f"{label}/{rest}": tensor for rest, tensor in below.items()}
+        else:
+            facts[name] = value
+    return tensors, facts
+
+
+def join(tensors: Mapping[str, Tensor], facts: State) -> State:
+    """The state of these parts, in the place of ``facts``. Raises `ValueError` if they are not of one."""
+    for label, tensor in tensors.items():
+        *path, last = (name.replace("~1", "/").replace("~0", "~") for name in label.split("/"))
+        part: Any = facts
+        for name in path:
+            part = part.setdefault(name, {}) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or last in part:
+            raise ValueError(f"{label!r} is named twice")
+        part[last] = tensor
+    return facts
 
 
 class Checkpoints:
@@ -106,8 +119,9 @@ def encode(state: State) -> bytes:
     """A state as the bytes of a checkpoint."""
     from safetensors.torch import save  # with torch, which whoever has tensors has loaded
 
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.tensors.items()}
-    body = save(tensors, metadata={"facts": json.dumps(state.facts)})
+    found, facts = split(state)
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
+    body = save(tensors, metadata={"facts": json.dumps(facts)})
     return MAGIC + hashlib.sha256(body).digest() + body
 
 
@@ -124,7 +138,7 @@ def decode(content: bytes) -> State:
         facts = json.loads(json.loads(body[8 : 8 + length])["__metadata__"]["facts"])
         if not isinstance(facts, dict):
             raise TypeError("its facts are not an object")
-        return State(load(body), facts)
+        return join(load(body), facts)
     except (SafetensorError, struct.error, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"it is no checkpoint: {error}") from None
 

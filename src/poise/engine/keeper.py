@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from poise.engine.checkpoint import NOWHERE, Checkpoints, State
 from poise.errors import Refused, Stopped
@@ -33,7 +34,9 @@ class Watch:
 
 
 class Keeper:
-    """Keeps the state of one piece of work.
+    """Keeps the state of one piece of work, which may have several parts, one after the other.
+
+    ``facts`` are those of the whole work, such as its history: part of every state, whichever part writes it.
 
     Args:
         checkpoints: where; None: nowhere, and nothing is ever saved.
@@ -49,7 +52,10 @@ class Keeper:
         watch: Watch = Watch(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._start = start
+        self.start = start
+        self.facts: State = dict(start.get("facts", {}))
+        self.history: list[dict[str, Any]] = list(self.facts.get("history", []))
+        self.facts["history"] = self.history
         self._checkpoints = checkpoints
         self._watch = watch
         self._clock = clock
@@ -58,12 +64,8 @@ class Keeper:
 
     def take(self) -> State:
         """The start, once: what comes after it begins from nothing."""
-        start, self._start = self._start, NOWHERE
+        start, self.start = self.start, NOWHERE
         return start
-
-    def within(self, around: Callable[[State], State], start: State = NOWHERE) -> Keeper:
-        """This keeper for a part of the work that goes on from ``start``; ``around`` makes the whole's state of its."""
-        return _Within(self, around, start)
 
     def visit(self, state: Callable[[], State], boundary: bool = False) -> None:
         """Called after every step, and with ``boundary`` at the end of an epoch. Saves what ``state`` returns, if it is
@@ -79,7 +81,7 @@ class Keeper:
         if self._checkpoints is not None and (asked or due):
             begin = self._clock()
             try:
-                self._checkpoints.save(state())
+                self._checkpoints.save({"facts": self.facts, **state()})
             except OSError as error:
                 raise Refused(
                     f"cannot write a checkpoint to {self._checkpoints.folder} ({error.strerror or error}); the one "
@@ -89,13 +91,3 @@ class Keeper:
             self._cost = self._saved - begin
         if asked:
             raise Stopped(None if self._checkpoints is None else self._checkpoints.folder.parent)
-
-
-class _Within(Keeper):
-    def __init__(self, whole: Keeper, around: Callable[[State], State], start: State) -> None:
-        self._whole = whole
-        self._around = around
-        self._start = start
-
-    def visit(self, state: Callable[[], State], boundary: bool = False) -> None:
-        self._whole.visit(lambda: self._around(state()), boundary)

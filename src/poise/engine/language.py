@@ -17,92 +17,68 @@ taken over words.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from poise.data.batched import Passing
 from poise.data.text_batches import TextBatches, perplexity
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
-from poise.engine.divergence import check_finite
-from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
+from poise.engine.events import Listener, ignore
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
+from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import CLASSES, Objective, measured
-from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
-from poise.engine.streams import seed_of, seeded, stream
-from poise.errors import Refused
+from poise.engine.streams import seeded
+from poise.engine.train import NetworkDescent
+from poise.supernet.inputs import TextBatch
 
 Weights = dict[str, Tensor]
 
 
+@dataclass(eq=False)
 class LanguageTrainer:
-    """A language model in training: all that moves, and the steps that move it.
+    """A language model in training. Satisfies `poise.engine.loop.Trainer`.
 
     Args:
-        network: ``network(tokens, hidden) -> Reading``; trained in place.
-        settings: epochs, optimizer, `TextTrainSettings`.
+        descent: of a ``network(tokens, hidden) -> Reading``.
         training, valid: the two texts.
-        place: device and precision.
-        seed: of every random stream.
-        rate: multiplies the learning rate.
         objective: what the network is trained and measured by.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        settings: TrainSettings,
-        training: TextBatches,
-        valid: TextBatches,
-        place: Place,
-        seed: int,
-        rate: float = 1.0,
-        objective: Objective = CLASSES,
-    ) -> None:
-        self.network = place.put(network).train()
-        self.settings = settings
-        self.training = training
-        self.valid = valid
-        self.place = place
-        self.seed = seed
-        self.rate = rate
-        self.objective = objective
-        form = settings.weights
-        self.weights = dict(network.named_parameters())
-        self.optimizer = torch.optim.SGD(
-            self.weights.values(), form.learning_rate, form.momentum, 0, form.weight_decay, form.nesterov
-        )
-        self.hidden: Tensor | None = None
-        self.mean: Weights = {}
-        self.averaged = 0
-        self.best: Weights = {}
-        self.losses: list[Tensor] = []
+    descent: NetworkDescent
+    training: TextBatches
+    valid: TextBatches
+    objective: Objective = CLASSES
+    hidden: Tensor | None = field(default=None, init=False)
+    mean: Weights = field(default_factory=dict, init=False)
+    averaged: int = field(default=0, init=False)
+    best: Weights = field(default_factory=dict, init=False)
 
-    def step(self, tokens: Tensor, labels: Tensor, rate: float, seed: int, where: str) -> None:
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """What is trained."""
+        return self.descent.weights
+
+    def begin(self, epoch: int, first: int) -> Passing:
+        return self.training.epoch(self.descent.begin(epoch), first)
+
+    def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
         """One step on a piece that starts from `hidden`, which then is the piece's last hidden state."""
-        with seeded(seed, self.place.device), self.place.autocast():
-            logits, hidden, extra = self.network(tokens, self.hidden)
-        loss = self.objective.loss(self.place.float(logits), labels)
-        total = loss if extra is None else loss + self.place.float(extra)
+        piece, labels = batch
+        descent, hidden = self.descent, None if piece.fresh else self.hidden
+        with descent.drawing(number):
+            loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place, self.objective)
         gradients = dict(zip(self.weights, torch.autograd.grad(total, list(self.weights.values())), strict=True))
-        norm = nn.utils.get_total_norm(gradients.values())
-        advice = f"try a smaller train.weights.learning_rate (now {rate:.4g}), or --on-nan rollback"
-        check_finite(total, norm, partial(dict, gradients), where, advice)
-        shrink = (self.settings.weights.clip / (norm + 1e-6)).clamp(max=1)
-        for name, weight in self.weights.items():
-            weight.grad = gradients[name] * shrink
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        descent.step(number, total, gradients, piece.pace)
         self.hidden = hidden.detach()
-        self.losses.append(loss.detach())
+        sums.add(loss=loss)
         if self.mean:
             self.average()
 
@@ -117,65 +93,38 @@ class LanguageTrainer:
         """Copies of the weights that count: the mean where it has begun, else the last ones."""
         return {name: value.detach().clone() for name, value in (self.mean or self.weights).items()}
 
-    def epoch(self, number: int, learning_rate: float, first: int, visit: Any, listen: Listener) -> None:
-        """The steps of an epoch, from ``first`` on."""
-        self.network.train()
-        steps = len(self.training)
-        pieces = self.training.epoch(stream(self.seed, "train order", number), first)
-        for step, (piece, labels) in enumerate(pieces, start=first):
-            if piece.fresh:
-                self.hidden = None
-            rate, seed = learning_rate * piece.pace, seed_of(self.seed, "train", number, step)
-            self.step(piece.tokens, labels, rate, seed, f"step {step + 1} of epoch {number + 1} of the training")
-            listen(Stepped("train", number * steps + step + 1))
-            visit(step + 1)
+    def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
+        self.hidden = None
+        loss, rate = float(sums.state()["loss"].mean()), self.descent.learning_rate
+        found = {"train_loss": loss, "train_perplexity": perplexity(loss), "learning_rate": rate}
+        return found | self.measure(history)
 
-    def measure(self, history: list[dict[str, Any]]) -> dict[str, float]:
+    def measure(self, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The validation loss of the weights that count, after the epochs in ``history``. Keeps them if they are the
         best so far, and lets averaging begin if it is time."""
         counting = self.counting()
-        loss = evaluate_text(self.network, self.valid, self.place, counting, self.objective)["loss"]
+        loss = evaluate_text(self.descent.network, self.valid, self.descent.place, counting, self.objective)["loss"]
         before = [record["valid_loss"] for record in history]
         if not self.best or loss < min(before, default=float("inf")):
             self.best = counting
         found = {"valid_loss": loss, "valid_perplexity": perplexity(loss), "averaging": float(bool(self.mean))}
-        patience = self.settings.text.patience
+        patience = self.descent.settings.text.patience
         if not self.mean and len(before) > patience and loss > min(before[:-patience]):
             self.mean = {name: torch.zeros_like(value) for name, value in counting.items()}
         return found
 
-    def state(self, facts: Mapping[str, Any]) -> State:
-        """Everything that moves."""
-        tensors = {f"network/{name}": value for name, value in self.network.state_dict().items()}
-        for kind, weights in (("mean", self.mean), ("best", self.best)):
-            tensors |= {f"{kind}/{name}": value for name, value in weights.items()}
-        for name, weight in self.weights.items():
-            momentum = self.optimizer.state.get(weight, {}).get("momentum_buffer")
-            if momentum is not None:
-                tensors[f"momentum/{name}"] = momentum
-        if self.hidden is not None:
-            tensors["hidden"] = self.hidden
-        if self.losses:
-            tensors["losses"] = torch.stack(self.losses)
-        return State(tensors, {**facts, "averaged": self.averaged})
+    def state(self) -> State:
+        own = {"mean": self.mean, "best": self.best, "averaged": self.averaged, "hidden": self.hidden}
+        return self.descent.state() | own
 
     def restore(self, state: State) -> None:
-        """Take up a state. Raises `Refused` if it is of another network."""
-        device = self.place.device
-        try:
-            self.network.load_state_dict(state.under("network").tensors)
-        except RuntimeError:
-            raise Refused("the checkpoint is of another network than the run's configuration describes") from None
+        self.descent.restore(state)
+        device = self.descent.place.device
         self.mean, self.best = (
-            {name: value.to(device).clone() for name, value in state.under(kind).tensors.items()}
-            for kind in ("mean", "best")
+            {name: value.to(device, copy=True) for name, value in state[kind].items()} for kind in ("mean", "best")
         )
-        for name, momentum in state.under("momentum").tensors.items():
-            self.optimizer.state[self.weights[name]]["momentum_buffer"] = momentum.to(device)
-        self.averaged = state.facts.get("averaged", 0)
-        hidden = state.tensors.get("hidden")
+        self.averaged, hidden = state["averaged"], state["hidden"]
         self.hidden = None if hidden is None else hidden.to(device)
-        self.losses = list(state.tensors.get("losses", torch.empty(0)).to(device))
 
 
 def train_text(
@@ -189,40 +138,26 @@ def train_text(
     keeper: Keeper | None = None,
     rate: float = 1.0,
     objective: Objective = CLASSES,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Train ``network`` in place, from the keeper's start on, and leave it with the weights that were best on the
     validation text; returns one record per epoch. Raises `Refused` if the loss diverged."""
-    keeper = keeper or Keeper()
-    trainer = LanguageTrainer(network, settings, training, valid, place, seed, rate, objective)
-    found = keeper.take()
-    history: list[dict[str, Any]] = list(found.facts.get("history", []))
-    first, spent = found.facts.get("step", 0), found.facts.get("seconds", 0.0)
-    if found.tensors:
-        trainer.restore(found)
-    steps = len(training)
-    listen(Started("train", settings.epochs * steps, len(history) * steps + first))
-    for epoch in range(len(history), settings.epochs):
-        start = time.perf_counter() - spent
-        now = rate * learning_rate(settings, epoch)
-
-        def visit(step: int, start: float = start) -> None:
-            keeper.visit(
-                lambda: trainer.state({"step": step, "history": history, "seconds": time.perf_counter() - start})
-            )
-
-        trainer.epoch(epoch, now, first, visit, listen)
-        loss = float(torch.stack(trainer.losses).mean())
-        record = {"epoch": epoch, "train_loss": loss, "train_perplexity": perplexity(loss), "learning_rate": now}
-        record |= trainer.measure(history)
-        history.append(record | {"seconds": time.perf_counter() - start})
-        listen(EpochEnded("train", history[-1]))
-        first, spent, trainer.losses, trainer.hidden = 0, 0.0, [], None
-        keeper.visit(lambda: trainer.state({"history": history}), boundary=True)
+    trainer = LanguageTrainer(NetworkDescent(network, settings, place, seed, rate), training, valid, objective)
+    history = run(trainer, Course("train", settings.epochs, len(training)), listen, keeper or Keeper())
     with torch.no_grad():
         for name, weight in trainer.weights.items():
             weight.copy_(trainer.best[name])
     network.eval()
     return history
+
+
+def _losses(
+    network: nn.Module, piece: TextBatch, labels: Tensor, hidden: Tensor | None, place: Place, objective: Objective
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a piece: its loss, the same with the network's regularisers, and its last hidden state."""
+    with place.autocast():
+        logits, hidden, extra = network(piece.tokens, hidden)
+    loss = objective.loss(place.float(logits), labels)
+    return loss, loss if extra is None else loss + place.float(extra), hidden
 
 
 def text_step(
@@ -232,16 +167,13 @@ def text_step(
     place.put(network)
 
     def forward(count: int) -> Tensor:
-        piece, labels = batches.first(count)
         mode = network.training
         network.train()
         try:
-            with seeded(0, place.device), place.autocast():
-                logits, _, extra = network(piece.tokens)
+            with seeded(0, place.device):
+                return _losses(network, *batches.first(count), None, place, objective)[1]
         finally:
             network.train(mode)
-        loss = objective.loss(place.float(logits), labels)
-        return loss if extra is None else loss + extra
 
     return Step("train.batch_size", settings.batch_size, place, forward, list(network.parameters()))
 

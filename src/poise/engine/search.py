@@ -1,30 +1,29 @@
-"""The search loop: alternating steps of alphas and weights. It knows the slots' protocols and no method's name."""
+"""The step of a search: alphas and weights take turns. It knows the slots' protocols and no method's name."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from poise.costs.costs import Aim
-from poise.data.batched import Batched
-from poise.engine.checkpoint import NOWHERE, State
+from poise.data.batched import Batched, Passing
+from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
-from poise.engine.events import EpochEnded, Listener, Noted, Started, Stepped, ignore
+from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.keeper import Keeper
+from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.loss import BatchLoss, ChangedLoss
-from poise.engine.moments import moments, set_moments
 from poise.engine.objective import CLASSES, Objective
 from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
+from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
 from poise.engine.statistics import mixture_statistics, skip_share
 from poise.engine.streams import at_stage, seed_of, stream
-from poise.errors import Refused
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
@@ -39,20 +38,19 @@ def _by_layer(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"group {name!r}, layer {i}": part for name, values in layers.items() for i, part in enumerate(values)}
 
 
-@dataclass
-class Sums:
-    """What the steps of an epoch measured, kept on the device so that no step waits for it."""
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of a search goes by.
 
-    values: dict[str, list[Tensor]] = field(default_factory=dict)
+    Args:
+        progress: where the slots' schedules stand.
+        learning_rate: of the weights.
+        purpose: names the epoch's random streams.
+    """
 
-    def add(self, **values: Tensor | None) -> None:
-        for name, value in values.items():
-            if value is not None:
-                self.values.setdefault(name, []).append(value.detach())
-
-    def mean(self, name: str) -> float | None:
-        found = self.values.get(name)
-        return float(torch.stack(found).cpu().double().mean()) if found else None
+    progress: Progress
+    learning_rate: float
+    purpose: tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -126,10 +124,7 @@ class Searcher:
 
     def restart(self, learning_rate: float) -> None:
         """A fresh SGD for the weights; the alphas' Adam keeps its state."""
-        sgd = self.settings.weights
-        self.weight_optimizer = torch.optim.SGD(
-            self.weights.values(), learning_rate, sgd.momentum, 0, sgd.weight_decay, sgd.nesterov
-        )
+        self.weight_optimizer = sgd(self.weights, self.settings.weights, learning_rate)
 
     def set_alphas(self, values: Mapping[str, Tensor]) -> None:
         """Give the alphas these values."""
@@ -151,103 +146,31 @@ class Searcher:
         return BatchLoss(self.supernet, inputs, labels, seed, self.place, skip_dropout, self.objective)
 
     def epoch(
-        self,
-        progress: Progress,
-        learning_rate: float,
-        purpose: tuple[str | int, ...],
-        listen: Listener,
-        stage: str,
-        done: int,
-        keeper: Keeper | None = None,
-    ) -> dict[str, Any]:
-        """One pass over the training half, or the rest of it where the keeper starts in this epoch; returns the epoch's
-        record.
+        self, progress: Progress, learning_rate: float, purpose: tuple[str | int, ...], listen: Listener = ignore
+    ) -> Record:
+        """One epoch on its own; returns its record. The arguments are `Epoch`'s."""
+        epoch = Epoch(progress, learning_rate, purpose)
+        course = Course("search", 1, len(self.training))
+        return run(SearchTrainer(self, lambda number: epoch), course, listen, Keeper())[0]
 
-        Args:
-            progress: where the slots' schedules stand.
-            learning_rate: of the weights.
-            purpose: names the epoch's random streams.
-            listen, stage, done: who is told of each step, of which stage, after how many steps.
-            keeper: saves the searcher's state between steps.
-        """
-        keeper = keeper or Keeper()
-        first, sums, spent = self._restore_sums(keeper.take())
-        start = time.perf_counter() - spent
-        alphas = self.settings.alphas
-        if alphas.final_learning_rate is not None:
-            for group in self.alpha_optimizer.param_groups:
-                group["lr"] = cosine(alphas.learning_rate, alphas.final_learning_rate, progress.epoch, progress.epochs)
-        moves = [self._move_weights]
-        if self.method.curriculum.trains_alphas(progress):
-            moves.insert(1 if self.settings.weights_first else 0, self._move_alphas)
-        searching = self._cycle(purpose, first)
-        batches = self.training.epoch(stream(self.seed, "order", *purpose), first)
-        dropout = self.method.curriculum.skip_dropout(progress)
-        for number, batch in enumerate(batches, start=first):
-            key = (*purpose, number)
-            rate = learning_rate * pace_of(batch[0])
-            for group in self.weight_optimizer.param_groups:
-                group["lr"] = rate
-            training = self.loss(*batch, seed_of(self.seed, "training", *key), dropout)
-            search = self.loss(*next(searching), seed_of(self.seed, "search", *key), dropout)
-            for move in moves:
-                move(_Step(training, search, progress, rate, key, sums))
-            listen(Stepped(stage, done + number + 1))
-            step = number + 1
-            keeper.visit(lambda step=step: self.state(step, sums, time.perf_counter() - start))  # type: ignore[misc]
-        record = self._record(progress, learning_rate, sums)
-        record["seconds"] = time.perf_counter() - start
-        return record
-
-    def _cycle(self, purpose: tuple[str | int, ...], start: int) -> Iterator[tuple[Any, Tensor]]:
-        """Batches of the search half, as many as are asked for, from number ``start`` on."""
-        turn, skip = divmod(start, len(self.searching))
-        while True:
-            yield from self.searching.epoch(stream(self.seed, "search order", *purpose, turn), skip)
-            turn, skip = turn + 1, 0
-
-    def state(self, step: int, sums: Sums, seconds: float) -> State:
-        """Everything that moves, after ``step`` steps of an epoch. Random streams do not: they go by name."""
-        tensors = {f"supernet/{name}": value for name, value in self.supernet.state_dict().items()}
-        tensors |= {f"alphas/{name}": value for name, value in self.alphas.items()}
-        for kind, optimizer, moved in self._optimizers():
-            tensors |= {f"{kind}/{label}": value for label, value in moments(optimizer, moved).items()}
-        tensors |= {f"sums/{name}": torch.stack(values) for name, values in sums.values.items()}
-        return State(tensors, {"step": step, "seconds": seconds})
+    def state(self) -> State:
+        """Everything that moves."""
+        return {
+            "supernet": self.supernet.state_dict(),
+            "alphas": dict(self.alphas),
+            "sgd": optimizer_state(self.weight_optimizer, self.weights),
+            "adam": optimizer_state(self.alpha_optimizer, self.alphas),
+        }
 
     def restore(self, state: State) -> None:
-        """Take up a state. Raises `Refused` if it is not one of this searcher's."""
-        try:
-            self.supernet.load_state_dict(state.under("supernet").tensors)
-            with torch.no_grad():
-                for name, alphas in self.alphas.items():
-                    alphas.copy_(state.tensors[f"alphas/{name}"])
-        except (KeyError, RuntimeError):
-            raise Refused(
-                "the checkpoint is of another supernet than that of the run's configuration or module"
-            ) from None
-        for kind, optimizer, moved in self._optimizers():
-            set_moments(optimizer, moved, state.under(kind).tensors)
+        """Take up what `state` gave."""
+        self.supernet.load_state_dict(state["supernet"])
+        self.set_alphas(state["alphas"])
+        restore_optimizer(self.weight_optimizer, self.weights, state["sgd"])
+        restore_optimizer(self.alpha_optimizer, self.alphas, state["adam"])
 
-    def alpha_moments(self) -> dict[str, Tensor]:
-        """What the alphas' Adam remembers: ``exp_avg/GROUP``, ``exp_avg_sq/GROUP``, ``step/GROUP``; empty before its
-        first step."""
-        return moments(self.alpha_optimizer, self.alphas)
-
-    def set_alpha_moments(self, values: Mapping[str, Tensor]) -> None:
-        """Let the alphas' Adam go on from there."""
-        set_moments(self.alpha_optimizer, self.alphas, values)
-
-    def _optimizers(self) -> list[tuple[str, torch.optim.Optimizer, Mapping[str, Tensor]]]:
-        return [("sgd", self.weight_optimizer, self.weights), ("adam", self.alpha_optimizer, self.alphas)]
-
-    def _restore_sums(self, state: State) -> tuple[int, Sums, float]:
-        found = {
-            name: list(values.to(self.place.device).unbind()) for name, values in state.under("sums").tensors.items()
-        }
-        return state.facts.get("step", 0), Sums(found), state.facts.get("seconds", 0.0)
-
-    def _move_alphas(self, step: _Step) -> None:
+    def move_alphas(self, step: _Step) -> None:
+        """The alphas' part of a step."""
         settings = self.settings.weights
         buffers = {}
         for name, weight in self.weights.items():
@@ -287,7 +210,8 @@ class Searcher:
         )
         check_finite(loss, size, gradients, where, advice)
 
-    def _move_weights(self, step: _Step) -> None:
+    def move_weights(self, step: _Step) -> None:
+        """The weights' part of a step."""
         training = step.training
         relaxation, edits = self.method.relaxation, self.edits
         clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
@@ -302,13 +226,10 @@ class Searcher:
         loss: Loss = ChangedLoss(training, whole) if edits or others else training
         mixture = whole(self.method.perturbation(chosen, loss, relaxation, step.progress, generator))
         found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
-        # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
         norm = nn.utils.get_total_norm(found.weights.values())
         self._check(step, "weights", found.loss, norm, lambda: found.weights)
-        shrink = (self.settings.weights.clip / (norm + 1e-6)).clamp(max=1)
-        for name, weight in self.weights.items():
-            weight.grad = found.weights[name] * shrink
-        self.weight_optimizer.step()
+        clip = self.settings.weights.clip
+        clipped_step(self.weight_optimizer, self.weights, found.weights, norm, clip, step.learning_rate)
         step.sums.add(
             train_loss=training.plain,
             train_accuracy=training.accuracy,
@@ -316,18 +237,18 @@ class Searcher:
         )
         training.carry()
 
-    def _record(self, progress: Progress, learning_rate: float, sums: Sums) -> dict[str, Any]:
+    def record(self, epoch: Epoch, sums: Sums) -> Record:
+        """How the supernet stands after an epoch, and what its steps measured."""
         probabilities = {name: values.detach().cpu() for name, values in self.probabilities().items()}
         alphas = {name: values.detach().cpu() for name, values in self.alphas.items()}
-        penalty, relaxed = self.method.penalty, Relaxed.of(self.groups, alphas, probabilities, progress, self.aim)
+        penalty, relaxed = self.method.penalty, Relaxed.of(self.groups, alphas, probabilities, epoch.progress, self.aim)
         more = penalty.report(relaxed) if isinstance(penalty, Reports) else {}
-        record: dict[str, Any] = {
-            "epoch": progress.epoch,
+        record: Record = {
             "train_loss": sums.mean("train_loss"),
             "train_accuracy": sums.mean("train_accuracy"),
             "search_loss": sums.mean("search_loss"),
             "search_accuracy": sums.mean("search_accuracy"),
-            "learning_rate": learning_rate,
+            "learning_rate": epoch.learning_rate,
             "mixture": mixture_statistics(probabilities, self.groups),
             "alignment": {"train": sums.mean("train_alignment"), "search": sums.mean("search_alignment")},
             "skip_share": skip_share(probabilities, self.groups),
@@ -342,6 +263,50 @@ class Searcher:
         return record
 
 
+class SearchTrainer:
+    """Trains a searcher; ``epochs`` says what the epoch of a number goes by. Satisfies `poise.engine.loop.Trainer`."""
+
+    def __init__(self, searcher: Searcher, epochs: Callable[[int], Epoch]) -> None:
+        self.searcher = searcher
+        self.state, self.restore = searcher.state, searcher.restore
+        self._epochs = epochs
+
+    def begin(self, epoch: int, first: int) -> Passing:
+        searcher = self.searcher
+        self._now = now = self._epochs(epoch)
+        alphas, curriculum = searcher.settings.alphas, searcher.method.curriculum
+        if alphas.final_learning_rate is not None:
+            start, end, progress = alphas.learning_rate, alphas.final_learning_rate, now.progress
+            for group in searcher.alpha_optimizer.param_groups:
+                group["lr"] = cosine(start, end, progress.epoch, progress.epochs)
+        self._moves = [searcher.move_weights]
+        if curriculum.trains_alphas(now.progress):
+            self._moves.insert(1 if searcher.settings.weights_first else 0, searcher.move_alphas)
+        self._dropout = curriculum.skip_dropout(now.progress)
+        self._searching = self._cycle(now.purpose, first)
+        return searcher.training.epoch(stream(searcher.seed, "order", *now.purpose), first)
+
+    def _cycle(self, purpose: tuple[str | int, ...], start: int) -> Iterator[tuple[Any, Tensor]]:
+        """Batches of the search half, as many as are asked for, from number ``start`` on."""
+        searching, seed = self.searcher.searching, self.searcher.seed
+        turn, skip = divmod(start, len(searching))
+        while True:
+            yield from searching.epoch(stream(seed, "search order", *purpose, turn), skip)
+            turn, skip = turn + 1, 0
+
+    def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
+        searcher, now = self.searcher, self._now
+        key = (*now.purpose, number)
+        training = searcher.loss(*batch, seed_of(searcher.seed, "training", *key), self._dropout)
+        search = searcher.loss(*next(self._searching), seed_of(searcher.seed, "search", *key), self._dropout)
+        rate = now.learning_rate * pace_of(batch[0])
+        for move in self._moves:
+            move(_Step(training, search, now.progress, rate, key, sums))
+
+    def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
+        return self.searcher.record(self._now, sums)
+
+
 def search(
     searcher: Searcher,
     listen: Listener = ignore,
@@ -350,7 +315,7 @@ def search(
     diagnose: Callable[[Searcher], Mapping[str, float]] = lambda searcher: {},
     before: int = 0,
     total: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Run all epochs of the searcher's stage, or those after the keeper's start; returns a record per epoch. The
     searcher holds the result: the weights at the end, and the alphas that the method's guard and averaging leave to the
     selection.
@@ -365,37 +330,40 @@ def search(
         total: the epochs of all stages; None: this one's.
     """
     keeper = keeper or Keeper()
-    settings = searcher.settings
-    steps = len(searcher.training)
-    start = keeper.take()
-    history: list[dict[str, Any]] = list(start.facts.get("history", []))
-    if start.tensors:
-        searcher.restore(start)
-    total = settings.epochs if total is None else total
-    listen(Started("search", total * steps, (before + len(history)) * steps + start.facts.get("step", 0)))
-    guard = searcher.method.guard
-    warned = bool(history) and guard(history).warning is not None
-    for epoch in range(len(history), settings.epochs):
-        if history and guard(history).stop:
-            break
-        weights = settings.weights
-        now = rate * cosine(weights.learning_rate, weights.final_learning_rate, epoch, settings.epochs)
-        progress = Progress(epoch, settings.epochs, searcher.stage)
-        number = before + epoch
-        so_far = State({}, {"history": list(history)})
-        keeping = keeper.within(lambda state, so_far=so_far: state | so_far, start)  # type: ignore[misc]
-        record = searcher.epoch(progress, now, ("search", number), listen, "search", number * steps, keeping)
-        start = NOWHERE
-        record |= {"epoch": number, **diagnose(searcher)}
-        history.append(record)
-        listen(EpochEnded("search", record))
-        warning = guard(history).warning
-        if warning is not None and not warned:
-            listen(Noted(warning))
+    settings, method = searcher.settings, searcher.method
+
+    def own() -> list[Record]:
+        return keeper.history[before:]
+
+    def warning() -> str | None:
+        return method.guard(own()).warning if own() else None
+
+    warned = warning() is not None
+
+    def hear(event: Event) -> None:
+        nonlocal warned
+        listen(event)
+        if isinstance(event, EpochEnded) and not warned and (message := warning()) is not None:
+            listen(Noted(message))
             warned = True
-        keeper.visit(lambda: searcher.state(0, Sums(), 0.0) | State({}, {"history": history}), boundary=True)
-    kept = guard(history).keep
+
+    def epoch(number: int) -> Epoch:
+        progress = Progress(number - before, settings.epochs, searcher.stage)
+        start, end = settings.weights.learning_rate, settings.weights.final_learning_rate
+        return Epoch(progress, rate * cosine(start, end, progress.epoch, progress.epochs), ("search", number))
+
+    course = Course(
+        "search",
+        before + settings.epochs,
+        len(searcher.training),
+        total=total,
+        stop=lambda: bool(own()) and method.guard(own()).stop,
+        measure=lambda: diagnose(searcher),
+    )
+    run(SearchTrainer(searcher, epoch), course, hear, keeper)
+    history = own()
+    kept = method.guard(history).keep
     if kept != len(history) - 1:
         listen(Noted(f"the alphas of epoch {before + kept + 1} of {before + len(history)} are kept"))
-    searcher.set_alphas(searcher.method.outcome(history))
+    searcher.set_alphas(method.outcome(history))
     return history

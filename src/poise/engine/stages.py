@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.search import Searcher, search
@@ -102,29 +101,22 @@ def search_in_stages(
         around: a context for the search of a stage.
     """
     keeper = keeper or Keeper()
-    lengths = method.curriculum.stages(epochs)
-    start = keeper.take()
-    stage = Stage.of(start.facts["curriculum"]) if "curriculum" in start.facts else Stage()
-    history: list[dict[str, Any]] = list(start.facts.get("history", []))
+    lengths, history = method.curriculum.stages(epochs), keeper.history
+    stage = Stage.of(keeper.facts["curriculum"]) if "curriculum" in keeper.facts else Stage()
     while True:
-        earlier = [record for record in history if record.get("stage", stage.number) < stage.number]
-        own = State(start.tensors, {**start.facts, "history": history[len(earlier) :]})
+        before = sum(record.get("stage", stage.number) < stage.number for record in history)
         more = {"stage": stage.number} if len(lengths) > 1 else {}
-
-        def whole(state: State, earlier: list[dict[str, Any]] = earlier, stage: Stage = stage) -> State:
-            records = [*earlier, *state.facts["history"]]
-            return state | State({}, {"history": records, "curriculum": stage.facts})
 
         def measure(searcher: Searcher, more: Mapping[str, float] = more) -> Mapping[str, float]:
             return {**diagnose(searcher), **more}
 
+        keeper.facts["curriculum"] = stage.facts
         searcher = begin(stage)
         with around(searcher):
-            kept = keeper.within(whole, own)
-            history = earlier + search(searcher, listen, kept, rate, measure, len(earlier), sum(lengths))
+            search(searcher, listen, keeper, rate, measure, before, sum(lengths))
         if stage.number + 1 == len(lengths):
             return Searched(searcher, stage, history)
-        stage, start = stage.next(method, searcher.groups, searcher.alphas), NOWHERE
+        stage = stage.next(method, searcher.groups, searcher.alphas)
         left = {name: len(next(iter(rows.values()))) for name, rows in stage.narrowing.items()}
         told = ", ".join(f"{group.name} {left[group.name]} of {group.shape[1]}" for group in decided(searcher.groups))
         listen(Noted(f"stage {stage.number + 1} of {len(lengths)} begins anew; candidates per row: {told}"))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from functools import partial
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -15,11 +14,13 @@ from poise.data.batched import Batched, Passing
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
-from poise.engine.events import EpochEnded, Listener, Started, Stepped, ignore
+from poise.engine.events import Listener, ignore
 from poise.engine.keeper import Keeper
+from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
+from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
@@ -56,6 +57,92 @@ class Forward(nn.Module):
         return self.objective.loss(self._place.float(logits), labels)
 
 
+@dataclass(eq=False)
+class NetworkDescent:
+    """The weights of a network in training, and how they move: what every retraining has.
+
+    Args:
+        network: trained in place.
+        settings: epochs, optimizer and its schedule.
+        place: device and precision.
+        seed: of every random stream.
+        rate: multiplies the learning rate.
+    """
+
+    network: nn.Module
+    settings: TrainSettings
+    place: Place
+    seed: int
+    rate: float = 1.0
+    epoch: int = field(default=0, init=False)
+    learning_rate: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.place.put(self.network)
+        self.weights = dict(self.network.named_parameters())
+        self.optimizer = sgd(self.weights, self.settings.weights)
+
+    def begin(self, epoch: int) -> torch.Generator:
+        """Get ready for an epoch; returns the generator of its order."""
+        self.epoch, self.learning_rate = epoch, self.rate * learning_rate(self.settings, epoch)
+        self.network.train()
+        return stream(self.seed, "train order", epoch)
+
+    def drawing(self, number: int) -> AbstractContextManager[None]:
+        """The context of the forward pass of a step: its random draws."""
+        return seeded(seed_of(self.seed, "train", self.epoch, number), self.place.device)
+
+    def step(self, number: int, loss: Tensor, gradients: Mapping[str, Tensor], pace: float = 1.0) -> None:
+        """Clip the gradients of this loss, and move the weights. Raises `Diverged`."""
+        rate, norm = self.learning_rate * pace, nn.utils.get_total_norm(gradients.values())
+        where = f"step {number + 1} of epoch {self.epoch + 1} of the training"
+        advice = f"try a smaller train.weights.learning_rate (now {rate:.4g}), or --on-nan rollback"
+        check_finite(loss, norm, lambda: gradients, where, advice)
+        clipped_step(self.optimizer, self.weights, gradients, norm, self.settings.weights.clip, rate)
+
+    def state(self) -> State:
+        return {"network": self.network.state_dict(), "sgd": optimizer_state(self.optimizer, self.weights)}
+
+    def restore(self, state: State) -> None:
+        self.network.load_state_dict(state["network"])
+        restore_optimizer(self.optimizer, self.weights, state["sgd"])
+
+
+class NetworkTrainer:
+    """Trains a network that classifies. Satisfies `poise.engine.loop.Trainer`. ``objective`` is as in `Forward`."""
+
+    def __init__(self, descent: NetworkDescent, batches: Batched, objective: Objective | None = None) -> None:
+        self._descent = descent
+        self._batches = batches
+        self._forward = Forward(descent.network, descent.settings, descent.place, objective)
+        self._drop = 0.0
+        self.state, self.restore = descent.state, descent.restore
+
+    def begin(self, epoch: int, first: int) -> Passing:
+        self._drop = self._descent.settings.drop_path * epoch / self._descent.settings.epochs
+        return self._batches.epoch(self._descent.begin(epoch), first)
+
+    def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
+        images, labels = batch
+        descent = self._descent
+        with descent.drawing(number):
+            logits, loss, total = self._forward(images, labels, self._drop)
+        descent.optimizer.zero_grad()
+        cast(Any, total).backward()
+        gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}
+        descent.step(number, total, gradients)
+        sums.add(loss=loss, correct=self._forward.objective.hits(logits, labels).sum())
+
+    def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
+        found = sums.state()
+        return {
+            "train_loss": float(found["loss"].mean()),
+            "train_accuracy": float(found["correct"].sum()) / (len(self._batches) * self._batches.batch_size),
+            "learning_rate": self._descent.learning_rate,
+            "drop_path": self._drop,
+        }
+
+
 def train(
     network: nn.Module,
     settings: TrainSettings,
@@ -66,7 +153,7 @@ def train(
     keeper: Keeper | None = None,
     rate: float = 1.0,
     objective: Objective | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     """Train ``network`` in place, from the keeper's start on; returns one record per epoch.
 
     SGD with a scheduled learning rate, clipped gradients, drop-path growing linearly to ``settings.drop_path``, and the
@@ -78,104 +165,10 @@ def train(
     """
     if not has_heads(network) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
-    keeper = keeper or Keeper()
-    forward = Forward(place.put(network), settings, place, objective).train()
-    named = dict(network.named_parameters())
-    parameters = list(named.values())
-    weights = settings.weights
-    optimizer = torch.optim.SGD(
-        parameters, weights.learning_rate, weights.momentum, 0, weights.weight_decay, weights.nesterov
-    )
-    steps = len(batches)
-    found = keeper.take()
-    history: list[dict[str, Any]] = list(found.facts.get("history", []))
-    first, spent = found.facts.get("step", 0), found.facts.get("seconds", 0.0)
-    losses, correct = (list(found.tensors.get(name, torch.empty(0)).to(place.device)) for name in ("losses", "correct"))
-    if found.tensors:
-        _restore(network, optimizer, named, found)
-    listen(Started("train", settings.epochs * steps, len(history) * steps + first))
-    for epoch in range(len(history), settings.epochs):
-        start = time.perf_counter() - spent
-        now = rate * learning_rate(settings, epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = now
-        drop = settings.drop_path * epoch / settings.epochs
-        with closing(batches.epoch(stream(seed, "train order", epoch), first)) as passing:
-            for step, (images, labels) in enumerate(passing, start=first):
-                with seeded(seed_of(seed, "train", epoch, step), place.device):
-                    logits, loss, total = forward(images, labels, drop)
-                optimizer.zero_grad()
-                cast(Any, total).backward()
-                gradients = {name: value.grad for name, value in named.items() if value.grad is not None}
-                norm = nn.utils.get_total_norm(gradients.values())
-                advice = f"try a smaller train.weights.learning_rate (now {now:.4g}), or --on-nan rollback"
-                check_finite(
-                    total,
-                    norm,
-                    partial(dict, gradients),
-                    f"step {step + 1} of epoch {epoch + 1} of the training",
-                    advice,
-                )
-                nn.utils.clip_grads_with_norm_(parameters, weights.clip, norm)
-                optimizer.step()
-                losses.append(loss.detach())
-                correct.append(forward.objective.hits(logits, labels).sum())
-                listen(Stepped("train", epoch * steps + step + 1))
-
-                facts = {"step": step + 1, "history": history}
-                keeper.visit(partial(_state, network, optimizer, named, facts, losses, correct, start))
-        mean_loss = float(torch.stack(losses).mean())
-        record = {
-            "epoch": epoch,
-            "train_loss": mean_loss,
-            "train_accuracy": float(torch.stack(correct).sum()) / (steps * batches.batch_size),
-            "learning_rate": now,
-            "drop_path": drop,
-            "seconds": time.perf_counter() - start,
-        }
-        history.append(record)
-        listen(EpochEnded("train", record))
-        first, spent, losses, correct = 0, 0.0, [], []
-        keeper.visit(lambda: State(_tensors(network, optimizer, named), {"history": history}), boundary=True)
+    trainer = NetworkTrainer(NetworkDescent(network, settings, place, seed, rate), batches, objective)
+    history = run(trainer, Course("train", settings.epochs, len(batches)), listen, keeper or Keeper())
     network.eval()
     return history
-
-
-def _state(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    parameters: Mapping[str, Tensor],
-    facts: Mapping[str, Any],
-    losses: Sequence[Tensor],
-    correct: Sequence[Tensor],
-    start: float,
-) -> State:
-    """In the middle of an epoch that began at ``start``."""
-    sums = {"losses": torch.stack([*losses]), "correct": torch.stack([*correct])}
-    seconds = {"seconds": time.perf_counter() - start}
-    return State({**_tensors(network, optimizer, parameters), **sums}, {**facts, **seconds})
-
-
-def _tensors(
-    network: nn.Module, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
-    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
-    for name, parameter in parameters.items():
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum
-    return tensors
-
-
-def _restore(
-    network: nn.Module, optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], state: State
-) -> None:
-    try:
-        network.load_state_dict(state.under("network").tensors)
-    except RuntimeError:
-        raise Refused("the checkpoint is of another network than that of the run's configuration or module") from None
-    for name, momentum in state.under("momentum").tensors.items():
-        optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(parameters[name].device)
 
 
 @torch.no_grad()

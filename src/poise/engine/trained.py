@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from poise.costs.costs import Aim
-from poise.engine.checkpoint import NOWHERE, State
-from poise.engine.events import EpochEnded, Listener, Noted, Started, ignore
+from poise.engine.events import Listener, Noted, ignore
 from poise.engine.keeper import Keeper
+from poise.engine.loop import Course, run, take_up
 from poise.engine.schedule import cosine
-from poise.engine.search import Searcher, Sums
+from poise.engine.search import Epoch, Searcher, SearchTrainer
 from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
 from poise.methods.slots import Progress, Relaxation
@@ -65,17 +65,17 @@ class TrainedSupernet:
         self._seed = seed
         self._listen = listen
         self._keeper = keeper or Keeper()
-        self._start = self._keeper.take()
-        self._journal: list[dict[str, Any]] = list(self._start.facts.get("journal", []))
+        self._journal: list[dict[str, Any]] = list(self._keeper.facts.get("journal", []))
+        self._keeper.facts |= {"stage": "selection", "journal": self._journal}
         self._answered = 0
         self._edits: Edits | None = None
 
     @cached_property
     def _searcher(self) -> Searcher:
         searcher = self._open()
-        if self._start.tensors:
+        if "trainer" in self._keeper.start:
             searcher.restart(TUNING_SHARE * searcher.settings.weights.learning_rate)
-            searcher.restore(self._start)
+            take_up(searcher.restore, self._keeper.start["trainer"])
             searcher.edits = self._edits
         return searcher
 
@@ -89,11 +89,7 @@ class TrainedSupernet:
     def _write(self, entry: dict[str, Any]) -> None:
         self._journal.append(entry)
         self._answered += 1
-        self._start = NOWHERE
-        self._keeper.visit(lambda: self._whole(self._searcher.state(0, Sums(), 0.0)), boundary=True)
-
-    def _whole(self, state: State) -> State:
-        return state | State({}, {"stage": "selection", "journal": list(self._journal)})
+        self._keeper.visit(lambda: {"trainer": self._searcher.state()}, boundary=True)
 
     @cached_property
     def _sizes(self) -> list[int]:
@@ -119,11 +115,10 @@ class TrainedSupernet:
         searcher, sizes = self._searcher, self._sizes
         probabilities = searcher.probabilities()
         mixtures = [expand(edit.apply(probabilities), self.groups) for edit in edits]
-        race = self._start.facts.get("race", {"step": 0, "racing": list(range(len(edits)))})
-        nothing = {"sums": torch.zeros(2, len(edits)), "hits": torch.empty(len(edits), 0, dtype=torch.bool)}
-        found_before = self._start.under("race").tensors or nothing
-        sums, hits = found_before["sums"].to(searcher.place.device), found_before["hits"]  # sums: correct, loss
-        first, racing = race["step"], race["racing"]
+        race = self._keeper.take().get("race", {})
+        first, racing = race.get("step", 0), race.get("racing", list(range(len(edits))))
+        hits = race.get("hits", torch.empty(len(edits), 0, dtype=torch.bool))
+        sums = race.get("sums", torch.zeros(2, len(edits))).to(searcher.place.device)  # correct, loss
         images = sum(sizes[:first])
         for step, (batch, labels) in enumerate(islice(searcher.searching.ordered(), first, len(sizes)), start=first):
             key = seed_of(self._seed, "measure", step)
@@ -143,11 +138,8 @@ class TrainedSupernet:
                 if len(racing) == 1:
                     break
 
-            def state(done: int = step + 1, hits: Tensor = hits, racing: list[int] = racing) -> State:
-                standing = State({"race/sums": sums, "race/hits": hits}, {"race": {"step": done, "racing": racing}})
-                return self._whole(searcher.state(0, Sums(), 0.0) | standing)
-
-            self._keeper.visit(state)
+            race = {"step": step + 1, "racing": racing, "sums": sums, "hits": hits}
+            self._keeper.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
         correct, loss = sums.tolist()
         scores = [Score(correct[i] / images, loss[i] / images) if i in racing else None for i in range(len(edits))]
         self._write({"scores": [score and [score.accuracy, score.loss] for score in scores]})
@@ -157,27 +149,20 @@ class TrainedSupernet:
         self._edits = edits
         if self._answer() is not None:
             return
-        searcher, begin = self._searcher, self._start
-        settings = searcher.settings.weights
-        start = TUNING_SHARE * settings.learning_rate
-        if done == 0 and "tuning" not in begin.facts:
+        searcher, settings = self._searcher, self._searcher.settings
+        start = TUNING_SHARE * settings.weights.learning_rate
+        if done == 0 and "epoch" not in self._keeper.start:
             searcher.restart(start)
         searcher.edits = edits
-        first = begin.facts.get("tuning", done)
-        steps = len(searcher.training)
-        self._listen(Started("tune", total * steps, done * steps))
+        end = min(settings.weights.final_learning_rate, start) if schedule == "cosine" else start
         # The slots' schedules stand at their end: a smoothed supernet stays smoothed while it is tuned.
-        progress = Progress(searcher.settings.epochs, searcher.settings.epochs, searcher.stage)
-        for epoch in range(first, done + epochs):
-            end = min(settings.final_learning_rate, start) if schedule == "cosine" else start
-            rate = cosine(start, end, epoch, total)
-            standing = State({}, {"tuning": epoch})
-            keeper = self._keeper.within(lambda state, standing=standing: self._whole(state | standing), begin)  # type: ignore[misc]
-            record = searcher.epoch(progress, rate, ("tune", epoch), self._listen, "tune", epoch * steps, keeper)
-            begin = NOWHERE
-            self._listen(EpochEnded("tune", record | {"epoch": epoch}))
-            after = State({}, {"tuning": epoch + 1})
-            self._keeper.visit(lambda after=after: self._whole(searcher.state(0, Sums(), 0.0) | after), boundary=True)  # type: ignore[misc]
+        progress = Progress(settings.epochs, settings.epochs, searcher.stage)
+
+        def epoch(number: int) -> Epoch:
+            return Epoch(progress, cosine(start, end, number, total), ("tune", number))
+
+        course = Course("tune", done + epochs, len(searcher.training), done, total)
+        run(SearchTrainer(searcher, epoch), course, self._listen, self._keeper, [])
         self._write({"tuned": epochs})
 
     def note(self, message: str) -> None:

@@ -145,15 +145,15 @@ class RunContext:
         fresh = {name: value.clone() for name, value in module.state_dict().items()} if copies else {}
 
         def go_back(start: State) -> None:
-            if fresh and not start.tensors:
+            if fresh and "trainer" not in start:
                 module.load_state_dict(fresh)
 
         return go_back
 
     def with_rollbacks(
-        self, work: Callable[[State, Keeper, float, Listener], T], output: Output, stage: str, start: State
+        self, work: Callable[[Keeper, float, Listener], T], output: Output, stage: str, start: State
     ) -> T:
-        """``work(start, keeper, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last
+        """``work(keeper, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last
         checkpoint, or to the beginning where there is none, and on from there with half the rate of before.
 
         How often it has gone back is part of every state, so that a run that is stopped in between still gives up in
@@ -161,18 +161,16 @@ class RunContext:
         """
         from poise.engine.divergence import Diverged
 
+        back = int(start.get("facts", {}).get("rollbacks", 0))
         while True:
-            back = int(start.facts.get("rollbacks", 0))
-            about = State({}, {"rollbacks": back})
             keeper = Keeper(output.checkpoints, start, self.watch)
-            inner = keeper.within(lambda state, about=about: state | about, keeper.take())  # type: ignore[misc]
-            history = start.facts.get("history", [])
-            output.rewrite_history(history)
+            keeper.facts["rollbacks"] = back
+            output.rewrite_history(keeper.history)
             try:
-                with self.recorded(output, stage, len(history)) as listen:
-                    return work(start, inner, 0.5**back, listen)
+                with self.recorded(output, stage, len(keeper.history)) as listen:
+                    return work(keeper, 0.5**back, listen)
             except Diverged as error:
                 if back >= self.watch.rollbacks:
                     raise
                 self.note(f"{error}. Going back to the last checkpoint, with half the learning rate")
-                start = output.start(self.note) | State({}, {"rollbacks": back + 1})
+                start, back = output.start(self.note), back + 1

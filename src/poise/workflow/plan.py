@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from poise.config.settings import RunSettings
-from poise.engine.events import Event
+from poise.engine.events import Event, Stepped
 from poise.engine.search import Searcher
 from poise.methods.slots import Progress
 from poise.workflow.prepare import Preparation
@@ -70,7 +70,8 @@ def _seconds_per_step(searcher: Searcher, steps: int) -> float:
         pass
 
     def watch(event: Event) -> None:
-        times.append(time.perf_counter())
+        if isinstance(event, Stepped):
+            times.append(time.perf_counter())
         if len(times) > steps + 1:
             raise Enough
 
@@ -78,6 +79,6 @@ def _seconds_per_step(searcher: Searcher, steps: int) -> float:
     progress = Progress(epochs - 1, epochs, searcher.stage)
     times.append(time.perf_counter())
     with suppress(Enough):
-        searcher.epoch(progress, searcher.settings.weights.learning_rate, ("dry run",), watch, "search", 0)
+        searcher.epoch(progress, searcher.settings.weights.learning_rate, ("dry run",), watch)
     measured = times[1:] if len(times) > 2 else times
     return (measured[-1] - measured[0]) / (len(measured) - 1)

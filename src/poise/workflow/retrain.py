@@ -15,7 +15,6 @@ from poise.config.resolve import override, resolve
 from poise.config.settings import RunSettings
 from poise.data import source_name
 from poise.data.batched import Batched
-from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.keeper import Keeper, Watch
@@ -138,8 +137,8 @@ def _train(
 ) -> list[dict[str, Any]]:
     go_back = context.going_back(network)
 
-    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
-        go_back(start)
+    def work(keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
+        go_back(keeper.start)
         return supply.train(network, base, batches, listen, keeper, rate)
 
     with memory_explained(supply.step(network, base, batches)):

@@ -24,6 +24,7 @@ from poise.engine.fit import search_step
 from poise.engine.keeper import Keeper, Watch
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
+from poise.engine.sgd import optimizer_state, restore_optimizer
 from poise.engine.stages import Searched, Stage, search_in_stages
 from poise.engine.trained import TrainedSupernet
 from poise.engine.unsaved import Output
@@ -45,9 +46,6 @@ from poise.workflow.prepare import Preparation
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
 from poise.workflow.supernet import load_supernet, save_supernet
-
-SEARCHED = State({}, {"stage": "searched"})
-"""Where a selection begins."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -178,7 +176,8 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
         context.note(text)
     with context.opened("search", settings, lambda: prepared.material.fingerprint, prepared.tables.files()) as output:
         start = output.start(context.note)
-        selecting = start.facts.get("stage") == "selection"
+        facts = start.get("facts", {})
+        selecting = facts.get("stage") == "selection"
         folder = output.holding("config.yaml" if selecting else "genotype.json")
         if folder is None:
             found = _search_in(output, prepared, searcher, start, context)
@@ -186,11 +185,12 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
             save_stage(output, prepared, found.stage)
             save_supernet(output, searcher)
         else:
-            history = list(start.facts["history"]) if selecting else folder.history()
+            history = list(facts["history"]) if selecting else folder.history()
             prepared, searcher = _trained_in(folder, prepared, searcher, history)
         if folder is not None and not selecting:
             return _finished(folder, prepared, searcher, start)
-        return _select_in(output, prepared, searcher, history, start if selecting else SEARCHED, context)
+        start = start if selecting else {"facts": {"history": history}}
+        return _select_in(output, prepared, searcher, start, context)
 
 
 def _finished(folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State) -> SearchResult:
@@ -219,14 +219,12 @@ def _tidy(folder: RunFolder, prepared: Preparation) -> None:
 
 
 def _select_in(
-    output: Output, prepared: Preparation, searcher: Searcher, history: list[dict[str, Any]], start: State,
-    context: RunContext,
-) -> SearchResult:  # fmt: skip
+    output: Output, prepared: Preparation, searcher: Searcher, start: State, context: RunContext
+) -> SearchResult:
     """The rest of a run whose search has ended."""
     keeper = Keeper(output.checkpoints, start, context.watch)
-    whole = keeper.within(lambda state: state | State({}, {"history": history}), keeper.take())
-    listen, alphas = context.listen, searcher.alphas
-    genotype = choose(prepared, alphas, partial(clone, searcher), listen, whole)
+    listen, alphas, history = context.listen, searcher.alphas, keeper.history
+    genotype = choose(prepared, alphas, partial(clone, searcher), listen, keeper)
     cost = report_cost(prepared, alphas, genotype, listen)
     decided = judge(prepared, history, alphas, genotype, listen)
     save_cost(output, cost)
@@ -249,7 +247,7 @@ def _search_in(
     def begin(stage: Stage) -> Searcher:
         return ready.pop() if ready and not stage.number else prepared.searcher(stage=stage)
 
-    def work(start: State, keeper: Keeper, rate: float, listen: Listener) -> Searched:
+    def work(keeper: Keeper, rate: float, listen: Listener) -> Searched:
         epochs = prepared.settings.search.epochs
         return search_in_stages(begin, prepared.method, epochs, listen, keeper, rate, diagnose, _explained)
 
@@ -312,7 +310,8 @@ def clone(searcher: Searcher) -> Searcher:
         searcher.searching, searcher.place, searcher.seed, {k: v.detach() for k, v in searcher.alphas.items()},
         searcher.stage, searcher.objective, searcher.aim,
     )  # fmt: skip
-    found.set_alpha_moments(searcher.alpha_moments())
+    adam = optimizer_state(searcher.alpha_optimizer, searcher.alphas)
+    restore_optimizer(found.alpha_optimizer, found.alphas, adam)
     return found
 
 
