@@ -172,11 +172,8 @@ class Searcher:
     def move_alphas(self, step: _Step) -> None:
         """The alphas' part of a step."""
         settings = self.settings.weights
-        buffers = {}
-        for name, weight in self.weights.items():
-            buffer = self.weight_optimizer.state.get(weight, {}).get("momentum_buffer")
-            if buffer is not None:
-                buffers[name] = buffer
+        states = {name: self.weight_optimizer.state.get(weight, {}) for name, weight in self.weights.items()}
+        buffers = {name: s["momentum_buffer"] for name, s in states.items() if s.get("momentum_buffer") is not None}
         descent = Descent(step.learning_rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
         probabilities = self.probabilities()
         mixture = expand(probabilities, self.groups)
