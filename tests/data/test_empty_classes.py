@@ -16,10 +16,12 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 import poise
+from poise.config.resolve import resolve
 from poise.data import TextSource, open_data
 from poise.data.labels import empty_classes
 from poise.engine.events import Event, Noted
 from poise.tasks.images import notes_on
+from poise.workflow.prepare import Preparation
 
 COUNT = 40
 
@@ -123,9 +125,9 @@ def test_other_gaps_and_names() -> None:
 def test_text_has_no_classes(tmp_path: Path) -> None:
     for name in ("train", "valid", "test"):
         (tmp_path / f"{name}.txt").write_text("the cat sat on the mat\n" * 20)
-    source = open_data(tmp_path)
-    assert isinstance(source, TextSource)
-    assert notes(tmp_path) == []
+    material = Preparation.of(resolve(space="recurrent", preset="demo", data=tmp_path)).material
+    assert isinstance(material.source, TextSource)
+    assert list(material.notes()) == []
 
 
 def test_a_search_and_a_training_say_it(tmp_path: Path) -> None:

@@ -134,4 +134,4 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     refused(class_folders(tmp_path / "tiny", count=2), "too few to hold some out")
     class_folders(tmp_path / "extra" / "train")
     class_folders(tmp_path / "extra" / "test", classes=("cat", "fox"))
-    refused(tmp_path / "extra", r"unknown class folder of .*test 'fox'; \(valid: cat, dog\)", "test")
+    refused(tmp_path / "extra", r"unknown class folder of .*test 'fox' \(valid: cat, dog\)", "test")
