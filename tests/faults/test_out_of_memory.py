@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,12 +45,20 @@ except poise.Refused as refused:
 """
 
 
+TRIES = 5
+"""Where hardly any memory is left the library that computes convolutions may crash rather than say so: tried again."""
+
+
 def limited(kind: str, out: Path, room: int, batch: int) -> Ended:
     """A search or a training that may use ``room`` MiB more than what it had when its first step began."""
     script = LIMITED.format(kind=kind, out=str(out), room=room, batch=batch)
-    ended = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE
-    )
+    for _ in range(TRIES):
+        shutil.rmtree(out, ignore_errors=True)
+        ended = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE
+        )
+        if ended.returncode != -signal.SIGSEGV:
+            break
     return Ended(ended.returncode, ended.stderr)
 
 
