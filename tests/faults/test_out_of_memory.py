@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 LIMITED = """
 import resource, sys
 from pathlib import Path
-import matplotlib.pyplot, numpy, pyarrow.parquet, scipy.stats  # what is loaded on first use takes of the room as well
+import matplotlib.pyplot, matplotlib.backends.backend_svg
+import numpy, pyarrow.parquet, scipy.stats  # what is loaded on first use takes room
 import poise
 from poise.engine.events import Started
 
