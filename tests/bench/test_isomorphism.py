@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.nasbench201 import CANDIDATES, EDGES, NasBench201
-from poise.spaces.space import Task
+from poise.spaces.space import ImageShape
 from poise.truth.isomorphism import canonical_form, equivalent
 from poise.truth.table import open_table
 
@@ -90,7 +90,7 @@ def randomised(network: nn.Module, shifts: bool = True) -> nn.Module:
 
 
 def network_of(text: str, shifts: bool = True) -> nn.Module:
-    return randomised(NasBench201().network(cell(text), Task(3, (6, 6), 4), channels=3, cells=1), shifts)
+    return randomised(NasBench201().network(cell(text), ImageShape(3, (6, 6), 4), channels=3, cells=1), shifts)
 
 
 def mapped(target: nn.Module, source: nn.Module, edges: dict[str, str]) -> nn.Module:

@@ -18,7 +18,7 @@ from poise.bench.textbook import Textbook
 from poise.cli.main import main
 from poise.engine.device import Place
 from poise.errors import Refused
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.supernet.groups import expand
 
 
@@ -26,7 +26,7 @@ from poise.supernet.groups import expand
 def test_the_textbook_it_compares_with_computes_the_same(name: str) -> None:
     torch.manual_seed(0)
     space: Any = SPACES[name](channels=4, cells=3)  # type: ignore[call-arg]
-    supernet = space.supernet(Task(3, (8, 8), 5)).double()
+    supernet = space.supernet(ImageShape(3, (8, 8), 5)).double()
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     alphas = {group.name: torch.randn(group.shape, dtype=torch.float64) for group in space.groups}
     mixture = expand({name: values.softmax(1) for name, values in alphas.items()}, space.groups)

@@ -13,12 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from poise.costs.costs import Costs, decisions, keepable
 from poise.costs.counting import cost_of, count, total
 from poise.errors import Refused
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.spaces.everything import costed
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import Kept, decided, one_hot
 
-TASK = Task(3, (12, 9), 4)
+TASK = ImageShape(3, (12, 9), 4)
 SIZES: dict[str, dict[str, int]] = {
     "mobile": {"channels": 8},
     "nasbench201": {"channels": 4, "cells": 2},

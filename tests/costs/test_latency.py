@@ -14,12 +14,12 @@ from poise.costs.latency import Check, Form, LatencyTable, read_table
 from poise.costs.timing import compare, fit, measure, medians, network_seconds
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.spaces.space import genotype_of, kept_of
 from poise.supernet.groups import decided
 
 SPACE: Any = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
-TASK = Task(3, (8, 8), 4)
+TASK = ImageShape(3, (8, 8), 4)
 
 
 KEPT = {"cell": {"0->1": ("skip_connect",), "0->3": ("nor_conv_1x1",)}}
@@ -58,12 +58,12 @@ def test_costs_go_by_name() -> None:
     [
         (SPACES["darts"](), TASK, 2, 1),
         (SPACE, replace(TASK, size=(8, 9)), 2, 1),
-        (SPACE, replace(TASK, classes=5), 2, 1),
+        (SPACE, replace(TASK, outputs=5), 2, 1),
         (SPACE, TASK, 4, 1),
         (SPACE, TASK, 2, None),
     ],
 )
-def test_another_network_is_refused(space: Any, task: Task, channels: int, cells: int | None) -> None:
+def test_another_network_is_refused(space: Any, task: ImageShape, channels: int, cells: int | None) -> None:
     with pytest.raises(Refused, match=r"the latency table is about nasbench201 \(train.channels=2, train.cells=1\) on"):
         table().costs(space, task, channels, cells)
 

@@ -17,12 +17,12 @@ from poise.costs.latency import Form, parse_table
 from poise.costs.timing import measure
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import ModuleSpace, Task
+from poise.spaces import ImageShape, ModuleSpace
 from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept
 
-TASK = Task(3, (6, 5), 4)
+TASK = ImageShape(3, (6, 5), 4)
 CPU = torch.device("cpu")
 
 
@@ -84,7 +84,7 @@ class Own(nn.Module):
         return self.head(self.mixer(tokens, scale=0.5).mean(dim=1) + torch.zeros(self.head.in_features))
 
 
-def counted(module: nn.Module, metric: str = "macs", task: Task = TASK) -> Costs:
+def counted(module: nn.Module, metric: str = "macs", task: ImageShape = TASK) -> Costs:
     return count(ModuleSpace(module), task, metric)
 
 
@@ -203,7 +203,7 @@ def by_layers(network: nn.Module) -> int:
     return found
 
 
-def _shape(task: Task) -> tuple[int, int, int]:
+def _shape(task: ImageShape) -> tuple[int, int, int]:
     return task.channels, *task.size
 
 
@@ -366,7 +366,7 @@ def test_every_candidate_is_measured_on_what_its_choice_gets(
             assert not call.func.training
             assert torch.isfinite(call()).all()
             network = Given(call.func, x, call.keywords)
-            found.append(1e-9 + 1e-3 * total(network, Task(1, (1, 1), 1), "macs"))
+            found.append(1e-9 + 1e-3 * total(network, ImageShape(1, (1, 1), 1), "macs"))
         return found
 
     monkeypatch.setattr("poise.costs.timing.medians", seconds)

@@ -26,8 +26,8 @@ from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS
 from poise.report.catalogue import LISTS
 from poise.selection.rule import SELECTIONS
-from poise.spaces import SPACES, TextTask
-from poise.spaces.space import genotype_of, task_kind
+from poise.spaces import SPACES, TextShape
+from poise.spaces.space import genotype_of, shape_kind
 
 SMALL = [
     "--set",
@@ -64,7 +64,7 @@ def examples(page: Path) -> list[Block]:
 def shrink_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """The preset that the examples name, on fewer images and smaller networks."""
     for cls in SPACES.values():
-        if task_kind(cls) is not TextTask:
+        if shape_kind(cls) is not TextShape:
             demo: Any = cls.presets["demo"]
             monkeypatch.setitem(demo["search"], "images_per_half", 64)
             monkeypatch.setitem(demo["train"], "batch_size", 720)

@@ -18,13 +18,13 @@ from poise.engine.keeper import Keeper, Watch
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.methods import Method
-from poise.spaces import Recurrent, Task, TextTask
+from poise.spaces import ImageShape, Recurrent, TextShape
 from poise.supernet.choice import Choice
 from poise.supernet.inputs import SEARCH, TRAINING
 from poise.supernet.supernet import ModuleSupernet
 
-TASK = Task(3, (8, 8), 3)
-TEXT_TASK = TextTask(7, 3)
+TASK = ImageShape(3, (8, 8), 3)
+TEXT_TASK = TextShape(7, 3)
 DOUBLE = Place.open("cpu", "64")
 SINGLE = Place.open("cpu", "32")
 

@@ -41,11 +41,11 @@ def test_batches_of_unequal_size_measure_as_all_at_once() -> None:
 
 
 @dataclass(frozen=True)
-class Tenfold:
+class Tenfold(CrossEntropy):
     """Ten times the cross-entropy, and nothing is ever right."""
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Any = "mean") -> Tensor:
-        return 10 * CrossEntropy().loss(outputs, targets, reduction)
+        return 10 * super().loss(outputs, targets, reduction)
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return targets < 0

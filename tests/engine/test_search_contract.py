@@ -22,8 +22,8 @@ from poise.errors import Refused
 from poise.methods import METHODS, Method, NoCurriculum
 from poise.methods.slots import SLOTS
 from poise.selection.perturbation import PerturbationRule
-from poise.spaces import SPACES, TextTask
-from poise.spaces.space import task_kind
+from poise.spaces import SPACES, TextShape
+from poise.spaces.space import shape_kind
 from poise.supernet.groups import decided
 
 KEYS = {
@@ -39,7 +39,7 @@ runs all."""
 def tiny(name: str) -> Any:
     """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them."""
     cls = SPACES[name]
-    if task_kind(cls) is TextTask:
+    if shape_kind(cls) is TextShape:
         return cls(units=4, nodes=3)
     sizes = {"channels": 4, "cells": 4} if name != "nasbench201" else {"channels": 4, "cells": 1}
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
@@ -122,7 +122,7 @@ def test_every_method_is_checked_on_every_space_and_runs_on_every_family(method:
                     assert fair or ("no cells with edges" in reason and not cells), name
         if fits:
             space = fits[turn % len(fits)]
-            text = task_kind(space) is TextTask
+            text = shape_kind(space) is TextShape
             torch.manual_seed(0)
             run(value, space.supernet(TEXT_TASK if text else TASK), text)
 

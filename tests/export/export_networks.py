@@ -6,9 +6,9 @@ from torch import nn
 from poise.data.pixels import Pixels
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
-from poise.spaces.space import SPACES, Task
+from poise.spaces.space import SPACES, ImageShape
 
-TASK = Task(channels=3, size=(16, 16), classes=4)
+TASK = ImageShape(channels=3, size=(16, 16), outputs=4)
 PIXELS = Pixels("RGB", 255.0, 0.0, 1.0, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 NASTY = ("it's", 'say "hi"', 'new\nline """ + \\', "{brace} 猫")
 """Four class names that would break a file into which they were pasted."""

@@ -32,7 +32,9 @@ def test_normalise_is_by_channel():
 
 def test_onnx_runs_at_any_batch_size(trained, tmp_path):
     model, genotype = trained
-    files = EXPORTS["onnx"](model, tmp_path / "new" / "net", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
+    files = EXPORTS["onnx"](
+        model, tmp_path / "new" / "net", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS
+    )
     assert files == [tmp_path / "new" / "net.onnx"]
     assert list(files[0].parent.iterdir()) == files, "one file, no data beside it"
     session = onnxruntime.InferenceSession(files[0], providers=["CPUExecutionProvider"])
@@ -51,7 +53,7 @@ def test_onnx_runs_at_any_batch_size(trained, tmp_path):
 
 
 def test_onnx_is_quiet(tmp_path, capfd, recwarn):
-    EXPORTS["onnx"](network(DARTS), tmp_path / "net", task=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
+    EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
     assert capfd.readouterr() == ("", "")
     assert not recwarn.list
 
@@ -59,7 +61,7 @@ def test_onnx_is_quiet(tmp_path, capfd, recwarn):
 def test_safetensors_hold_the_state_and_what_it_is(trained, tmp_path):
     model, genotype = trained
     (file,) = EXPORTS["safetensors"](
-        model, tmp_path / "net", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS
+        model, tmp_path / "net", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS
     )
     weights, expected = load_file(file), model.state_dict()
     assert weights.keys() == expected.keys()
@@ -76,7 +78,7 @@ def test_the_auxiliary_head_stays_behind_and_the_network_is_untouched(format, tm
     model = network(DARTS, auxiliary=True).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert any("auxiliary" in name for name in before)
-    files = EXPORTS[format](model, tmp_path / "net", task=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
+    files = EXPORTS[format](model, tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
     if format == "onnx":
         names = [initializer.name for initializer in onnx.load(files[0]).graph.initializer]
     else:
@@ -89,23 +91,23 @@ def test_the_auxiliary_head_stays_behind_and_the_network_is_untouched(format, tm
 
 def test_a_wrong_number_of_names_or_outputs_is_refused(tmp_path):
     with pytest.raises(Refused, match="4 classes, got 2"):
-        EXPORTS["onnx"](network(DARTS), tmp_path / "net", task=TASK, genotype=DARTS, classes=("a", "b"), pixels=PIXELS)
+        EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=TASK, genotype=DARTS, classes=("a", "b"), pixels=PIXELS)
     with pytest.raises(Refused, match=r"logits \(2, 4\), got \(2, 768\)"):
-        EXPORTS["onnx"](nn.Flatten(), tmp_path / "net", task=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
+        EXPORTS["onnx"](nn.Flatten(), tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
     (tmp_path / "net.onnx").mkdir()
     with pytest.raises(Refused, match="a folder has that name"):
-        EXPORTS["onnx"](network(DARTS), tmp_path / "net", task=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
+        EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
 
 
 def test_a_module_of_ones_own_goes_out_as_onnx_and_weights(tmp_path):
     own = nn.Sequential(nn.Flatten(), nn.Linear(768, 4))
     genotype = Genotype("custom", {"layer": {"choice": ("linear",)}})
     for format in ("onnx", "safetensors"):
-        assert EXPORTS[format](own, tmp_path / "own", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)[
+        assert EXPORTS[format](own, tmp_path / "own", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)[
             0
         ].exists()
     with pytest.raises(Refused, match="you have the source"):
-        EXPORTS["python"](own, tmp_path / "own", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
+        EXPORTS["python"](own, tmp_path / "own", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
     assert not (tmp_path / "own.py").exists()
 
 
@@ -119,5 +121,5 @@ class Counts(nn.Module):
 def test_onnx_of_a_fixed_batch_size_is_refused(tmp_path):
     genotype = Genotype("custom", {"layer": {"choice": ("linear",)}})
     with pytest.raises(Refused, match="fixed number of images"):
-        EXPORTS["onnx"](Counts(), tmp_path / "own", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
+        EXPORTS["onnx"](Counts(), tmp_path / "own", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
     assert not (tmp_path / "own.onnx").exists()

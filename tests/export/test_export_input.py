@@ -185,7 +185,7 @@ def test_safetensors(made: Made, tmp_path: Path) -> None:
     if own:
         network = with_choices_made(Own(), trained.genotype)
     else:
-        network = poise.spaces.nasbench201().network(trained.genotype, trained.task, channels=4, cells=1)
+        network = poise.spaces.nasbench201().network(trained.genotype, trained.shape, channels=4, cells=1)
     network.load_state_dict({name[2:]: value for name, value in weights.items() if name.startswith("1.")})
     _, test = data(unit)
     mean, std = (torch.tensor(said[name]).view(1, -1, 1, 1) for name in ("mean", "std"))

@@ -41,7 +41,7 @@ print(json.dumps([exported.CLASSES, exported.GENOTYPE, exported.IMAGE]))
 
 def test_outputs_without_poise(trained, tmp_path):
     model, genotype = trained
-    files = EXPORTS["python"](model, tmp_path / "net", task=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
+    files = EXPORTS["python"](model, tmp_path / "net", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
     assert [file.name for file in files] == ["net.py", "net.safetensors"]
     save_file({"images": images(3)}, tmp_path / "images")
     command = [sys.executable, "-c", ALONE, files[0], tmp_path / "images", tmp_path / "logits"]
@@ -61,7 +61,7 @@ def test_outputs_without_poise(trained, tmp_path):
 
 def test_it_runs_as_a_script(tmp_path):
     model = network(BENCH)
-    file, _ = EXPORTS["python"](model, tmp_path / "net.py", task=TASK, genotype=BENCH, classes=NASTY, pixels=PIXELS)
+    file, _ = EXPORTS["python"](model, tmp_path / "net.py", shape=TASK, genotype=BENCH, classes=NASTY, pixels=PIXELS)
     run = subprocess.run([sys.executable, file], capture_output=True, text=True, check=True)
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters, 4 classes" in run.stdout
 

@@ -389,7 +389,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from poise.config.resolve import dump, resolve
     from poise.engine.run import RunFolder
     from poise.genotype import Genotype
-    from poise.spaces.space import SPACES, Task
+    from poise.spaces.space import SPACES, ImageShape
     from poise.workflow.prepare import Preparation
     from poise.workflow.search import save_genotype
     from poise.workflow.supernet import save_supernet
@@ -403,7 +403,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_supernet(folder, Preparation.of(settings).searcher())
     save_genotype(folder, found, "magnitude")
     folder = RunFolder.create(root / "net", "train", dump(settings), "")
-    network = SPACES["darts"]().network(found, Task(1, (8, 8), 10), channels=2, cells=3, auxiliary=False)
+    network = SPACES["darts"]().network(found, ImageShape(1, (8, 8), 10), channels=2, cells=3, auxiliary=False)
     folder.save_tensors("network.safetensors", network.state_dict())
     about: dict[str, Any] = {"space": "darts", "channels": 2, "cells": 3, "auxiliary": False, "image_channels": 1}
     about |= {"image_size": [8, 8], "classes": [str(name) for name in range(10)], "mean": [0.3], "std": [0.4]}

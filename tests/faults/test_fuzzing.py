@@ -35,7 +35,7 @@ from poise.genotype import LONGEST_PYTHON, Genotype
 from poise.report.curves import curves_figure, flatten
 from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_page
 from poise.spaces.nasbench201_network import NasBench201Network
-from poise.spaces.space import SPACES, Task
+from poise.spaces.space import SPACES, ImageShape
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -472,12 +472,12 @@ def test_any_class_name_stays_a_name_in_python(names: tuple[str, ...]) -> None:
     space: dict[str, Any] = {}
     exec(compile(text, "exported", "exec"), {"__builtins__": {"__import__": __import__}}, space)  # noqa: S102
     assert space["CLASSES"] == names
-    task = Task(1, (8, 8), len(names))
+    task = ImageShape(1, (8, 8), len(names))
     assert tuple(json.loads(metadata(task, BENCH_GENOTYPE, names, GREY)["classes"])) == names
 
 
 def test_a_whole_exported_module_with_every_hostile_name_gives_them_back() -> None:
-    task = Task(1, (8, 8), len(HOSTILE))
+    task = ImageShape(1, (8, 8), len(HOSTILE))
     rows = {row: list(kept) for row, kept in BENCH_GENOTYPE.choices["cell"].items()}
     network = NasBench201Network(rows, 1, len(HOSTILE), 2, 1)
     text = source_text(network, task, BENCH_GENOTYPE, HOSTILE, GREY)
@@ -494,7 +494,7 @@ def test_an_export_checks_what_it_is_given(tmp_path: Path) -> None:
     network = NasBench201Network({}, 1, 2, 2, 1)
     for names in (("a", 1), ("a", None), ("a", ["b"])):
         with pytest.raises(Refused, match="must be texts"):
-            lean(network, Task(1, (8, 8), 2), names)  # type: ignore[arg-type]
+            lean(network, ImageShape(1, (8, 8), 2), names)  # type: ignore[arg-type]
     for genotype in (Genotype("nasbench201", {}), Genotype("darts", {"normal": {"0->2": ("a",)}})):
         assert clean(lambda g=genotype: notation(g)) is None
     (tmp_path / "file").write_text("")

@@ -19,7 +19,7 @@ from poise.engine.fit import Fit, Step, available_bytes, kept_bytes, measure, se
 from poise.engine.search import SearchTrainer
 from poise.engine.settings import TrainSettings
 from poise.engine.train import NetworkTrainer
-from poise.spaces.space import SPACES, Task
+from poise.spaces.space import SPACES, ImageShape
 from poise.workflow import memory, retrain, search
 from poise.workflow.context import RunContext
 from poise.workflow.prepare import Preparation
@@ -92,7 +92,7 @@ def test_what_a_batch_of_a_training_keeps_is_foretold_and_nothing_changes() -> N
     batches = Batches(
         images, 64, augmentation=Augmentation(), mean=(0.5,) * 3, std=(0.25,) * 3, device=place.device
     )  # fmt: skip
-    network = SPACES["darts"]().network(DARTS, Task(3, (32, 32), 10), channels=4, cells=3, auxiliary=True).eval()
+    network = SPACES["darts"]().network(DARTS, ImageShape(3, (32, 32), 10), channels=4, cells=3, auxiliary=True).eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     drawn = torch.random.get_rng_state()
     step = training_step(network, TrainSettings(batch_size=64), batches, place)

@@ -13,7 +13,7 @@ from poise.costs.counting import cost_of, count
 from poise.costs.target import CostTarget
 from poise.errors import Refused
 from poise.selection import Budget, Magnitude
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 from selection.selection_fakes import Fake, free
@@ -125,7 +125,7 @@ def test_where_the_window_is_empty_none_of_all_choices_is_nearer() -> None:
 @pytest.mark.parametrize(("name", "sizes"), [("mobile", {}), ("darts", {"cells": 4}), ("nasbench201", {})])
 def test_targets_are_met_by_the_networks_themselves(name: str, sizes: dict[str, int]) -> None:
     space: Any = SPACES[name]().without(("none",))
-    task = Task(3, (32, 32), 10)
+    task = ImageShape(3, (32, 32), 10)
     costs = count(space, task, "macs", channels=16, **sizes)
     low, high = costs.range()
     draw = torch.Generator().manual_seed(0)

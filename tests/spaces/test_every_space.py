@@ -14,53 +14,53 @@ from poise.config.values import build
 from poise.engine.settings import SearchSettings, TrainSettings
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import SPACES, ModuleSpace, Space, Task, TextTask
-from poise.spaces.space import genotype_of, kept_of, task_kind
+from poise.spaces import SPACES, ImageShape, ModuleSpace, Space, TextShape
+from poise.spaces.space import genotype_of, kept_of, shape_kind
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept, one_hot
 from poise.supernet.inputs import Answer, TextBatch
 
-TASK = Task(1, (8, 9), 3)
-TASKS: dict[type, Any] = {Task: TASK, TextTask: TextTask(3, 2)}
+TASK = ImageShape(1, (8, 9), 3)
+TASKS: dict[type, Any] = {ImageShape: TASK, TextShape: TextShape(3, 2)}
 """What a space is for -> the smallest of its kind."""
 
-SIZES = {Task: ("channels", "cells"), TextTask: ("units", "nodes")}
+SIZES = {ImageShape: ("channels", "cells"), TextShape: ("units", "nodes")}
 PRESETS = ("demo", "small", "paper")
 
 
 def small(name: str) -> Any:
     """The smallest instance: its demo preset with 4 channels, or 4 units."""
     cls: Any = SPACES[name]
-    space: Any = build(cls, {**cls.presets["demo"].get("space", {}), SIZES[task_kind(cls)][0]: 4}, "space")
+    space: Any = build(cls, {**cls.presets["demo"].get("space", {}), SIZES[shape_kind(cls)][0]: 4}, "space")
     return space
 
 
 def task_of(space: Any) -> Any:
-    return TASKS[task_kind(space)]
+    return TASKS[shape_kind(space)]
 
 
 def inputs_of(space: Any, count: int, dtype: torch.dtype = torch.float32) -> Any:
     """Inputs of ``count`` predictions for three classes: images, or a piece of two texts."""
-    if task_kind(space) is Task:
+    if shape_kind(space) is ImageShape:
         return torch.randn(count, 1, 8, 9, dtype=dtype)
     return TextBatch(torch.randint(0, 3, (count // 2, 2)))
 
 
 def logits_of(network: Any, space: Any, inputs: Any, *mixture: Any) -> Any:
     """Whatever else the network answers."""
-    found = network(inputs.tokens if task_kind(space) is TextTask and not mixture else inputs, *mixture)
+    found = network(inputs.tokens if shape_kind(space) is TextShape and not mixture else inputs, *mixture)
     return found if isinstance(found, torch.Tensor) else found.logits
 
 
 def sizes_of(name: str) -> list[str]:
     """The fields of the space that say how large its supernet is."""
     known = {field.name for field in fields(SPACES[name])}  # type: ignore[arg-type]
-    return [size for size in SIZES[task_kind(SPACES[name])] if size in known]
+    return [size for size in SIZES[shape_kind(SPACES[name])] if size in known]
 
 
 def sized(name: str, **sizes: int) -> dict[str, int]:
     """Those sizes that the space's networks have: as its supernets, and those for text channels alone."""
-    known = sizes_of(name) if task_kind(SPACES[name]) is Task else ["channels"]
+    known = sizes_of(name) if shape_kind(SPACES[name]) is ImageShape else ["channels"]
     return {size: value for size, value in sizes.items() if size in known}
 
 

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from poise.costs.counting import cost_of, count
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import SPACES, Darts, Task
+from poise.spaces import SPACES, Darts, ImageShape
 from poise.spaces.forms import network_of
 from poise.spaces.network import AuxiliaryHead, CellNetwork
 from poise.spaces.space import kept_of
@@ -29,7 +29,7 @@ from textbook.operations import (
     relu_conv_norm,
 )
 
-IMAGENET = Task(3, (224, 224), 1000)
+IMAGENET = ImageShape(3, (224, 224), 1000)
 
 P_DARTS = """Genotype(normal=[('skip_connect', 0), ('dil_conv_3x3', 1), ('skip_connect', 0), ('sep_conv_3x3', 1),
 ('sep_conv_3x3', 1), ('sep_conv_3x3', 3), ('sep_conv_3x3', 0), ('dil_conv_5x5', 4)], normal_concat=range(2, 6),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from poise.costs.counting import cost_of, count
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.spaces.mobile_network import MOBILE_OPERATIONS, MobileNetwork, strides
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import Kept, one_hot
@@ -60,7 +60,7 @@ def arithmetic(genotype: Genotype, size: int, classes: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("size", "classes"), [(32, 10), (224, 1000)])
 def test_counts_are_those_of_the_arithmetic(size: int, classes: int) -> None:
-    space, task = MOBILE(), Task(3, (size, size), classes)
+    space, task = MOBILE(), ImageShape(3, (size, size), classes)
     costs = {metric: count(space, task, metric) for metric in ("macs", "parameters")}
     for seed in range(2):
         kept = random_kept(seed)
@@ -93,7 +93,7 @@ def test_groups() -> None:
 def test_the_supernet_at_a_one_hot_mixture_is_the_network() -> None:
     size = 17
     space = MOBILE(channels=4)
-    task = Task(3, (size, size), 5)
+    task = ImageShape(3, (size, size), 5)
     torch.manual_seed(0)
     supernet = space.supernet(task).double().train()
     images = torch.randn(2, 3, size, size, dtype=torch.float64)
@@ -112,7 +112,7 @@ def test_the_supernet_at_a_one_hot_mixture_is_the_network() -> None:
 def test_a_layer_is_the_weighted_sum_of_its_candidates() -> None:
     space = MOBILE(channels=4)
     torch.manual_seed(0)
-    supernet = space.supernet(Task(1, (8, 8), 2)).double().eval()
+    supernet = space.supernet(ImageShape(1, (8, 8), 2)).double().eval()
     images = torch.randn(2, 1, 8, 8, dtype=torch.float64)
     mixture = {g.name: torch.rand(1, *g.shape, dtype=torch.float64) for g in space.groups}
     rows = {int(row.name): mixture[g.name][0, i] for g in space.groups for i, row in enumerate(g.rows)}
@@ -152,7 +152,7 @@ class Times(nn.Module):
 
 
 def test_drop_path_leaves_bottlenecks_out() -> None:
-    space, task = MOBILE(), Task(3, (8, 8), 2)
+    space, task = MOBILE(), ImageShape(3, (8, 8), 2)
     network = space.network(genotype_of("mobile", random_kept(0), space.groups), task, channels=4)
     block = next(m for layer in network.layers for m in layer.children() if getattr(m, "residual", False))
     width = block.project.conv.out_channels
@@ -168,7 +168,7 @@ def test_drop_path_leaves_bottlenecks_out() -> None:
 
 
 def test_refusals() -> None:
-    space, task = MOBILE(), Task(3, (8, 8), 2)
+    space, task = MOBILE(), ImageShape(3, (8, 8), 2)
     genotype = genotype_of("mobile", random_kept(0), space.groups)
     with pytest.raises(Refused, match=r"19 layers.*got 3"):
         space.network(genotype, task, cells=3)

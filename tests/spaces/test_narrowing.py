@@ -10,13 +10,13 @@ import torch
 
 from poise.engine.statistics import skip_share
 from poise.errors import Refused
-from poise.spaces import S1, S2, SPACES, Darts, NasBench201, Task
+from poise.spaces import S1, S2, SPACES, Darts, ImageShape, NasBench201
 from poise.spaces.space import genotype_of, holds
 from poise.supernet.groups import Kept, decided
 from textbook.supernets import state_of, textbook
 from textbook.weights import randomise
 
-TASK = Task(3, (6, 6), 4)
+TASK = ImageShape(3, (6, 6), 4)
 
 
 def some(space: Any, count: int, seed: int = 0) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.spaces.nasbench1shot1 import CANDIDATES, NasBench1Shot1
 from poise.spaces.nasbench101 import Cell
 from poise.spaces.space import kept_of
@@ -28,7 +28,7 @@ from textbook.weights import randomise
 MP, C1, C3 = CANDIDATES
 NAMES = [f"nasbench1shot1-{number}" for number in (1, 2, 3)]
 PARENTS = {NAMES[0]: (1, 2, 2, 2, 2), NAMES[1]: (1, 1, 2, 2, 3), NAMES[2]: (1, 1, 1, 2, 2, 2)}
-TASK = Task(2, (9, 8), 3)
+TASK = ImageShape(2, (9, 8), 3)
 
 LOOSE = Cell(frozenset({(0, 1), (1, 2), (1, 3), (2, 3), (0, 4), (2, 4), (0, 5), (2, 5), (3, 5)}), (C1, C3, MP, C3))
 """Of space 2: nothing reads block 4; the output reads the input too."""

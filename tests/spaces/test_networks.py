@@ -13,11 +13,11 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import Darts, NasBench201, Task
+from poise.spaces import Darts, ImageShape, NasBench201
 from poise.spaces.network import AuxiliaryHead, CellNetwork, drop_path
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, Noise
 
-CIFAR10 = Task(3, (32, 32), 10)
+CIFAR10 = ImageShape(3, (32, 32), 10)
 TABLE = Path(__file__).parents[3] / "shared/data/nasbench201/table.csv.gz"
 
 DARTS_V2 = """Genotype(normal=[('sep_conv_3x3', 0), ('sep_conv_3x3', 1), ('sep_conv_3x3', 0), ('sep_conv_3x3', 1),
@@ -259,7 +259,7 @@ def test_a_bench_cell_that_no_path_leads_through_is_doubted(text: str, leads: bo
     assert (doubt is None) == leads
     assert leads or "without=[none]" in str(doubt)
     torch.manual_seed(0)
-    network = NasBench201().network(genotype, Task(3, (8, 8), 4), channels=4, cells=1).double()
+    network = NasBench201().network(genotype, ImageShape(3, (8, 8), 4), channels=4, cells=1).double()
     cell = next(part for part in network.cells if type(part).__name__ != "ResidualReduction")
     images = torch.randn(2, 4, 8, 8, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad((cell(images) ** 2).sum() + 0 * images.sum(), images)

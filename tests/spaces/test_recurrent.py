@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poise import Genotype, Refused
 from poise.engine.streams import seeded
-from poise.spaces import Noise, Recurrent, TextTask
+from poise.spaces import Noise, Recurrent, TextShape
 from poise.spaces.language import Words, kept
 from poise.spaces.recurrent_cell import MixedCell
 from poise.spaces.space import genotype_of
@@ -20,7 +20,7 @@ from textbook.recurrent import unroll
 
 UNITS, NODES, TEXTS, TIME, WORDS = 5, 3, 4, 6, 11
 SILENT = Noise(0, 0, 0, 0, 0, 0, 0)
-TASK = TextTask(WORDS, TEXTS)
+TASK = TextShape(WORDS, TEXTS)
 CPU = torch.device("cpu")
 PUBLISHED = (
     "Genotype(recurrent=[('relu', 0), ('relu', 1), ('tanh', 2), ('relu', 3), ('relu', 4), ('identity', 1), "
@@ -238,7 +238,7 @@ def test_published_notation() -> None:
     assert genotype.choices["recurrent"]["1->6"] == ("identity",)
     assert chosen.describe(genotype) == PUBLISHED
     with torch.device("meta"):
-        network = chosen.network(genotype, TextTask(10_000, 1))
+        network = chosen.network(genotype, TextShape(10_000, 1))
     # Published: 23M. Embedding and bias, W0, one matrix per node.
     assert sum(w.numel() for w in network.parameters()) == 10_000 * 851 + 1700 * 1700 + 8 * 850 * 1700 == 22_960_000
 
@@ -266,6 +266,6 @@ def test_what_makes_no_sense_is_refused() -> None:
     with pytest.raises(Refused, match=r"noise\.slowness must be a number of at least 0, got -1"):
         Noise(slowness=-1)
     with pytest.raises(Refused, match=r"use search\.batch_size 2 or more"):
-        Recurrent().supernet(TextTask(10, 1))
+        Recurrent().supernet(TextShape(10, 1))
     with pytest.raises(Refused, match=r"one cell; leave train\.cells out, got 2"):
         Recurrent().network(Genotype.parse(PUBLISHED), TASK, cells=2)

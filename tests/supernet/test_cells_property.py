@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.spaces import Darts, NasBench201, Task
+from poise.spaces import Darts, ImageShape, NasBench201
 from poise.supernet import depthwise, products
 from textbook.supernets import state_of, textbook
 from textbook.weights import randomise
@@ -70,7 +70,7 @@ def test_float64_equals_the_textbook(
     training: bool,
 ) -> None:
     torch.manual_seed(seed)
-    supernet = randomise(space.supernet(Task(2, size, 3))).train(training)
+    supernet = randomise(space.supernet(ImageShape(2, size, 3))).train(training)
     state = state_of(supernet)
     images = torch.randn(batch, 2, *size, dtype=torch.float64)
     supernet, images = laid_out(supernet, images, last)
@@ -121,7 +121,7 @@ def test_float32_of_one_cell(
     """Through one cell; a deep supernet at its start amplifies any rounding, the textbook's as well."""
     torch.manual_seed(seed)
     space = Darts(channels, 3)
-    net: Any = randomise(space.supernet(Task(2, size, 3)))
+    net: Any = randomise(space.supernet(ImageShape(2, size, 3)))
     cell = net.cells[1 if reduction else 0]
     exact = copy.deepcopy(cell)
     inputs = [torch.randn(batch, width, *size, dtype=torch.float64) for width in channels_in(cell)]
@@ -155,7 +155,7 @@ def channels_in(cell: Any) -> list[int]:
 def test_candidates_of_weight_zero_are_not_computed(space: Darts | NasBench201) -> None:
     """Whatever they hold: nothing of it may be read where no gradient flows to the mixture."""
     torch.manual_seed(0)
-    supernet: Any = randomise(space.supernet(Task(3, (8, 8), 4)))
+    supernet: Any = randomise(space.supernet(ImageShape(3, (8, 8), 4)))
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     mixture = {g.name: mixture_of("one-hot", (g.layers, *g.shape)) for g in space.groups}
     expected = copy.deepcopy(supernet)(images, mixture)

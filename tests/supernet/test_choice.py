@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import ModuleSpace, Task
+from poise.spaces import ImageShape, ModuleSpace
 from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice, mixed_sum
 from poise.supernet.groups import ChoiceGroup, Row
 from poise.supernet.observed import observed
 from poise.supernet.supernet import ModuleSupernet
 
-TASK = Task(3, (2, 2), 4)
+TASK = ImageShape(3, (2, 2), 4)
 
 
 class Times(nn.Module):

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from poise.genotype import Genotype
-from poise.spaces import S3, Darts, NasBench201, Task
+from poise.spaces import S3, Darts, ImageShape, NasBench201
 from poise.spaces.nasbench201_network import NasBench201Network
 from poise.spaces.network import CellNetwork
 from poise.supernet.groups import one_hot
 from textbook.weights import carry_cells, live_nodes, randomise
 
-TASK = Task(3, (7, 9), 4)
+TASK = ImageShape(3, (7, 9), 4)
 
 REGULAR = {
     "normal": {
@@ -63,7 +63,7 @@ def mixture_of(
 
 def pair(rows: dict[str, dict[str, list[str]]], cells: int, channels: int = 4) -> tuple[nn.Module, CellNetwork]:
     supernet = randomise(Darts(channels, cells).supernet(TASK))
-    network = CellNetwork(rows, TASK.channels, TASK.classes, channels, cells, search=True).double()
+    network = CellNetwork(rows, TASK.channels, TASK.outputs, channels, cells, search=True).double()
     carry_cells(supernet, network, rows, cells)
     return supernet, network
 

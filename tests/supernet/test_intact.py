@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import ModuleSpace, Task
+from poise.spaces import ImageShape, ModuleSpace
 from poise.spaces.execution import Source, mixed_node
 from poise.supernet.choice import Choice, mixed_sum
 from poise.supernet.intact import intact
 from poise.supernet.supernet import ModuleSupernet
 
-TASK = Task(1, (2, 2), 2)
+TASK = ImageShape(1, (2, 2), 2)
 X = torch.tensor([[-1.0, 2.0]])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poise.engine.device import Place
 from poise.engine.loss import BatchLoss
-from poise.spaces import Darts, NasBench201, Task
+from poise.spaces import Darts, ImageShape, NasBench201
 from poise.spaces.cells import MixedCell
 from poise.spaces.execution import Source, take_apart
 from poise.spaces.nasbench201 import MixedCell as BenchmarkCell
@@ -20,7 +20,7 @@ from textbook.supernets import darts_cell, nasbench201_cell, state_of
 from textbook.weights import randomise
 
 RATE = 0.3
-TASK = Task(3, (6, 6), 4)
+TASK = ImageShape(3, (6, 6), 4)
 
 
 def masked(x: Tensor) -> Tensor:

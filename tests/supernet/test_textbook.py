@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poise.spaces import S1, S2, S3, Darts, NasBench201, Task
+from poise.spaces import S1, S2, S3, Darts, ImageShape, NasBench201
 from poise.spaces.operations import NASBENCH201_OPERATIONS, OPERATIONS
 from textbook.operations import avg_pool, darts_operation, factorized_reduce, max_pool, nasbench201_operation
 from textbook.supernets import ceil_mean_2x2, state_of, textbook
@@ -96,7 +96,7 @@ CASES = {
 def test_supernet(case: str, training: bool) -> None:
     space, shape, draw = CASES[case]
     torch.manual_seed(1)
-    supernet = randomise(space.supernet(Task(shape[1], shape[2:], 5))).train(training)
+    supernet = randomise(space.supernet(ImageShape(shape[1], shape[2:], 5))).train(training)
     images = torch.randn(shape, dtype=torch.float64)
     mixture = {g.name: draw((g.layers, *g.shape)).requires_grad_() for g in space.groups}
     copies = {name: value.detach().clone().requires_grad_() for name, value in mixture.items()}
@@ -127,7 +127,7 @@ def test_without_a_mixture_gradient_the_numbers_are_the_same(case: str) -> None:
     """Candidates of weight 0 are then skipped: outputs and weight gradients must not show it."""
     space, shape, draw = CASES[case]
     torch.manual_seed(2)
-    supernet = randomise(space.supernet(Task(shape[1], shape[2:], 5)))
+    supernet = randomise(space.supernet(ImageShape(shape[1], shape[2:], 5)))
     images = torch.randn(shape, dtype=torch.float64)
     mixture = {g.name: draw((g.layers, *g.shape)) for g in space.groups}
     state = state_of(supernet)
@@ -146,7 +146,7 @@ def test_layers_have_mixtures_of_their_own() -> None:
     """The gradient of a shared mixture is the sum over layers of the separate ones."""
     space = NasBench201(2, 1)
     torch.manual_seed(0)
-    supernet = randomise(space.supernet(Task(3, (6, 6), 3)))
+    supernet = randomise(space.supernet(ImageShape(3, (6, 6), 3)))
     images = torch.randn(2, 3, 6, 6, dtype=torch.float64)
     shared = softmaxed((6, 5)).requires_grad_()
     (whole,) = torch.autograd.grad(supernet(images, {"cell": shared.expand(3, 6, 5)}).square().sum(), shared)

@@ -8,7 +8,7 @@ from test_normed_sum import plain, relative, some_terms
 from torch import Tensor
 from torch.nn import functional as F
 
-from poise.spaces import Darts, NasBench201, Task
+from poise.spaces import Darts, ImageShape, NasBench201
 from poise.supernet.depthwise import _Depthwise
 from poise.supernet.groups import expand
 from poise.supernet.normed_sum import Term, normed_sum
@@ -62,7 +62,7 @@ def test_depthwise_convolutions() -> None:
 )
 def test_supernets(space: NasBench201 | Darts) -> None:
     torch.manual_seed(0)
-    supernet = randomise(space.supernet(Task(3, (8, 8), 4)))
+    supernet = randomise(space.supernet(ImageShape(3, (8, 8), 4)))
     images, labels = torch.randn(3, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 3])
     weight = next(p for name, p in supernet.named_parameters() if "cells" in name)
     alphas = {g.name: torch.randn(g.shape, dtype=torch.float64, requires_grad=True) for g in space.groups}

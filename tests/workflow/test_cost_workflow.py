@@ -21,7 +21,7 @@ from poise.costs.latency import Form, LatencyTable, read_table
 from poise.engine.events import Noted
 from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
-from poise.spaces import SPACES, Task
+from poise.spaces import SPACES, ImageShape
 from poise.spaces.space import kept_of
 from poise.workflow.costing import load_cost
 from poise.workflow.measuring import measured_size, new_file, save_table
@@ -38,7 +38,7 @@ TINY: dict[str, Any] = {
     "train.cells": 1,
     "train.batch_size": 400,
 }
-TASK = Task(1, (8, 8), 10)
+TASK = ImageShape(1, (8, 8), 10)
 SPACE: Any = SPACES["nasbench201"]()
 COSTS = count(SPACE, TASK, "macs", 4, 1)
 TARGET = poise.CostTarget("macs", sum(COSTS.range()) / 2)

@@ -135,13 +135,13 @@ def test_loaded_and_exported_it_is_the_same_network(whole: Any, tmp_path: Path) 
         expected = whole.complete(images)
         torch.testing.assert_close(loaded.complete(images), expected)  # in another layout
         given: dict[str, Any] = {
-            "task": loaded.task,
+            "shape": loaded.shape,
             "genotype": GENOTYPE,
             "classes": loaded.classes,
             "pixels": loaded.pixels,
         }
         model = loaded.complete
-        text = source_text(lean(model, loaded.task, loaded.classes), **given)
+        text = source_text(lean(model, loaded.shape, loaded.classes), **given)
         assert "def imagenet_stem" in text
         assert "cifar_stem" not in text, "only what this form needs is carried along"
         assert "poise" not in text.replace("# From poise/", "")
@@ -250,7 +250,7 @@ def test_mobile_networks_are_trained_from_photographs_too(photos: Path) -> None:
     settings = {"data.size": 32, "train.channels": 4, "train.epochs": 1, "train.batch_size": 4, "train.warm_up": 0}
     found = poise.train(poise.Genotype("mobile", rows), photos, preset="imagenet", settings=settings)
     assert found.streamed
-    assert found.task.size == (32, 32)
+    assert found.shape.size == (32, 32)
     assert 0 <= found.result["test_accuracy"] <= 1
     published = resolve(space="mobile", preset="imagenet")
     assert (published.data.size, published.data.streaming, published.train.form) == (224, True, None)

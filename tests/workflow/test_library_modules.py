@@ -74,7 +74,7 @@ def genotypes(space: ModuleSpace) -> list[Genotype]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_every_discrete_network_is_its_one_hot_supernet_to_the_last_bit(name: str) -> None:
-    space, task = ModuleSpace(MODULES[name]()), poise.spaces.Task(1, (8, 8), 10)
+    space, task = ModuleSpace(MODULES[name]()), poise.spaces.ImageShape(1, (8, 8), 10)
     images = torch.randn(4, 1, 8, 8)
     for genotype in genotypes(space):
         supernet, network = space.supernet(task).eval(), space.network(genotype, task).eval()

@@ -15,9 +15,9 @@ from poise.costs.counting import cost_of, count
 from poise.costs.latency import read_table
 from poise.engine.events import Noted
 from poise.engine.run import RunFolder
-from poise.spaces import ModuleSpace, Task
+from poise.spaces import ImageShape, ModuleSpace
 
-TASK = Task(1, (8, 8), 10)
+TASK = ImageShape(1, (8, 8), 10)
 SETTINGS: dict[str, Any] = {
     "search.epochs": 2,
     "search.images_per_half": 60,

@@ -238,7 +238,7 @@ def test_the_search_does_not_read_the_test_text(folder: Path, tmp_path: Path) ->
     settings = resolve(space=SPACE, preset="demo", overrides=list(overrides.items()))
     prepared = Preparation.of(settings, TextSource("text", texts))
     assert [len(half) for half in prepared.halves] == [70, 70], "the first words of either text"
-    assert prepared.shape == poise.spaces.TextTask(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
+    assert prepared.shape == poise.spaces.TextShape(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
 
 
 def test_the_published_settings_of_methods_are_for_images() -> None:

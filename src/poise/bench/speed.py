@@ -30,7 +30,7 @@ from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.rule import eligible
-from poise.spaces.space import Space, Task, check_positive, task_kind
+from poise.spaces.space import ImageShape, Space, check_positive, shape_kind
 
 CLASSES = 10
 DECISION_BATCHES = 2
@@ -94,7 +94,7 @@ class _Bench:
         self._place, self._plain = place, plain
         space = method.space(space)
         with seeded(0, place.device):
-            supernet: Any = space.supernet(Task(3, images.size, CLASSES))
+            supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES))
         if plain:
             supernet = Textbook(supernet)
         self.batches = batches = self.batches_of(images)
@@ -196,7 +196,7 @@ def speed(
         tell: hears what is going on.
     """
     check_positive(batch_size=batch_size, image_size=image_size, rounds=rounds)
-    if task_kind(space) is not Task:
+    if shape_kind(space) is not ImageShape:
         raise Refused(f"speed is measured on images; space {space.name!r} is for text")
     place = Place.open(device, precision)
     images = random_images(batch_size, image_size)

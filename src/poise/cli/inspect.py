@@ -87,14 +87,14 @@ def measure_latency(
     from poise.config.quantities import parse_size
     from poise.config.resolve import resolve
     from poise.report.progress import Reporter
-    from poise.spaces.space import Task
+    from poise.spaces.space import ImageShape
     from poise.workflow.measuring import measure_table, measured_size, new_file, save_table
 
     settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
     pixels = measured_size(settings, None if size is None else parse_size(size, "--size"))
     file = new_file(out, overwrite)
     with Reporter(console) as listen:
-        table = measure_table(settings, Task(image_channels, pixels, classes), rounds=rounds, listen=listen)
+        table = measure_table(settings, ImageShape(image_channels, pixels, classes), rounds=rounds, listen=listen)
     save_table(file, table)
     say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
 

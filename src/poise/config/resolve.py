@@ -27,7 +27,7 @@ from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
 from poise.named import CUSTOM, DEFAULT_METHOD, DEFAULT_PRESET, DEFAULT_SPACE, check_method, check_preset
-from poise.spaces.space import SPACES, Space, Task, task_kind
+from poise.spaces.space import SPACES, ImageShape, Space, shape_kind
 
 Plain = dict[str, Any]
 
@@ -157,7 +157,9 @@ def _add_method(settings: Plain, method: str | Method | None, preset: str, named
     for scope in {*found.settings, *found.published} - {"*"}:
         if scope not in SPACES:
             raise unknown(f"space in the settings of method {name!r}", scope, SPACES)
-    for_images = space not in SPACES or task_kind(SPACES[space]) is Task  # so is what was published with a method
+    for_images = (
+        space not in SPACES or shape_kind(SPACES[space]) is ImageShape
+    )  # so is what was published with a method
     for scope in ("*", space):
         for key, value in found.settings.get(scope, {}).items():
             _set(settings, f"method.{key}", value)

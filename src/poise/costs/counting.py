@@ -24,7 +24,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything, Place, everything_of
 from poise.spaces.forms import network_of
-from poise.spaces.space import Space, Task, has_heads
+from poise.spaces.space import ImageShape, Space, has_heads
 from poise.supernet.groups import decided
 
 
@@ -32,24 +32,24 @@ class Uncounted(Refused):
     """A network whose costs cannot be counted, for it fails on the one image that they are about."""
 
 
-def show_image(network: nn.Module, task: Task) -> None:
+def show_image(network: nn.Module, shape: ImageShape) -> None:
     """Let one image pass through a network in evaluation mode. Raises `Uncounted` if it cannot."""
     values = (v for v in chain(network.parameters(), network.buffers()) if v.is_floating_point())
     like = next(values, torch.zeros(()))
-    image = torch.randn(1, task.channels, *task.size, generator=torch.Generator().manual_seed(0)).to(like)
+    image = torch.randn(1, shape.channels, *shape.size, generator=torch.Generator().manual_seed(0)).to(like)
     try:
         # Where a default device is set, torch computes attention step by step, which can be counted.
         with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device(image.device):
             network.eval()(image)
     except Exception as error:
-        shape = "×".join(map(str, image.shape[1:]))
+        sides = "×".join(map(str, image.shape[1:]))
         raise Uncounted(
-            f"costs are those of one image, here of {shape}, but {type(network).__name__} fails on it in evaluation "
+            f"costs are those of one image, here of {sides}, but {type(network).__name__} fails on it in evaluation "
             f"mode: {type(error).__name__}: {str(error)[:300]}"
         ) from error
 
 
-def multiply_adds(whole: Everything, task: Task) -> Counter[Place | None]:
+def multiply_adds(whole: Everything, shape: ImageShape) -> Counter[Place | None]:
     """Candidate -> its multiply-adds in all its places, over all calls; None -> those of what is in every network."""
     found: Counter[Place | None] = Counter()
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
@@ -68,7 +68,7 @@ def multiply_adds(whole: Everything, task: Task) -> Counter[Place | None]:
         ]
     try:
         with counter:
-            show_image(whole.network, task)
+            show_image(whole.network, shape)
     finally:
         for handle in handles:
             handle.remove()
@@ -97,19 +97,19 @@ def own_parameters(whole: Everything) -> Counter[Place | None]:
     return found
 
 
-def _counted(whole: Everything, task: Task, metric: str) -> Counter[Place | None]:
-    return own_parameters(whole) if metric == "parameters" else multiply_adds(whole, task)
+def _counted(whole: Everything, shape: ImageShape, metric: str) -> Counter[Place | None]:
+    return own_parameters(whole) if metric == "parameters" else multiply_adds(whole, shape)
 
 
-def total(network: nn.Module, task: Task, metric: str) -> int:
+def total(network: nn.Module, shape: ImageShape, metric: str) -> int:
     """All multiply-adds or parameters of a network; an auxiliary head, which only training uses, is not counted."""
     aside: dict[str, Place] = {"auxiliary": ("auxiliary", 0, 0)} if has_heads(network) else {}
-    return _counted(Everything(copy.deepcopy(network), aside), task, metric)[None]
+    return _counted(Everything(copy.deepcopy(network), aside), shape, metric)[None]
 
 
 def count(
     space: Space,
-    task: Task,
+    shape: ImageShape,
     metric: str,
     channels: int | None = None,
     cells: int | None = None,
@@ -121,9 +121,9 @@ def count(
         Refused: the space cannot say.
     """
     groups = decided(space.groups)
-    whole = everything_of(space, task, form=form, channels=channels, cells=cells)
+    whole = everything_of(space, shape, form=form, channels=channels, cells=cells)
     candidates = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}
-    found = _counted(whole, task, metric)
+    found = _counted(whole, shape, metric)
     for place, number in found.items():
         if place is not None:
             group, row, column = place
@@ -143,7 +143,7 @@ def place_of(path: str, places: Mapping[str, Place]) -> Place | None:
 def cost_of(
     space: Space,
     genotype: Genotype,
-    task: Task,
+    shape: ImageShape,
     metric: str,
     channels: int | None = None,
     cells: int | None = None,
@@ -151,8 +151,8 @@ def cost_of(
 ) -> int:
     """The multiply-adds or parameters of a genotype's own network, counted on it."""
     with torch.device("meta"):
-        network = network_of(space, genotype, task, form=form, channels=channels, cells=cells, auxiliary=False)
-    return total(network, task, metric)
+        network = network_of(space, genotype, shape, form=form, channels=channels, cells=cells, auxiliary=False)
+    return total(network, shape, metric)
 
 
 def countable(target: CostTarget) -> bool:

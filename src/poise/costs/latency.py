@@ -13,7 +13,7 @@ import torch
 
 from poise.costs.costs import Costs
 from poise.errors import Refused, shown
-from poise.spaces.space import Space, Task
+from poise.spaces.space import ImageShape, Space
 from poise.supernet.groups import decided
 
 FORMAT = "poise-latency"
@@ -44,10 +44,10 @@ class Form:
     structure: str | None = None
 
     @staticmethod
-    def of(space: Space, task: Task, channels: int | None, cells: int | None) -> Form:
-        """Networks of ``channels`` and ``cells``, as `Space.network` takes them, for a task."""
+    def of(space: Space, shape: ImageShape, channels: int | None, cells: int | None) -> Form:
+        """Networks of ``channels`` and ``cells``, as `Space.network` takes them, for a shape."""
         structure = space.structure if isinstance(space, Structured) else None
-        return Form(space.name, channels, cells, (task.channels, *task.size), task.classes, structure)
+        return Form(space.name, channels, cells, (shape.channels, *shape.size), shape.outputs, structure)
 
     def __str__(self) -> str:
         channels, height, width = self.image
@@ -92,9 +92,9 @@ class LatencyTable:
         """The mean of ``|predicted / measured − 1|`` over the whole networks."""
         return sum(abs(check.predicted / check.measured - 1) for check in self.checks) / max(len(self.checks), 1)
 
-    def costs(self, space: Space, task: Task, channels: int | None, cells: int | None) -> Costs:
+    def costs(self, space: Space, shape: ImageShape, channels: int | None, cells: int | None) -> Costs:
         """The costs of the space's networks. Raises `Refused` if the table is about other networks."""
-        wanted = Form.of(space, task, channels, cells)
+        wanted = Form.of(space, shape, channels, cells)
         if wanted != self.form:
             raise Refused(f"the latency table is about {self.form}; the network will be {wanted}; measure it again")
         groups = decided(space.groups)

@@ -24,7 +24,7 @@ from poise.costs.counting import show_image
 from poise.costs.latency import Check, Form, LatencyTable
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything, Place, costed
-from poise.spaces.space import Space, Task, genotype_of
+from poise.spaces.space import ImageShape, Space, genotype_of
 from poise.supernet.groups import Kept, decided
 
 ROUNDS = 30
@@ -84,21 +84,21 @@ def medians(calls: Sequence[Call], device: torch.device, rounds: int) -> list[fl
 
 
 def network_seconds(
-    space: Space, genotypes: Sequence[Genotype], task: Task, channels: int | None, cells: int | None,
+    space: Space, genotypes: Sequence[Genotype], shape: ImageShape, channels: int | None, cells: int | None,
     device: torch.device, rounds: int = ROUNDS,
 ) -> list[float]:  # fmt: skip
     """Seconds that the genotypes' networks take for one image, each as a whole."""
-    image = torch.ones(1, task.channels, *task.size, device=device)
+    image = torch.ones(1, shape.channels, *shape.size, device=device)
     calls = []
     for genotype in genotypes:
         with torch.device("meta"):
-            network = space.network(genotype, task, channels=channels, cells=cells)
+            network = space.network(genotype, shape, channels=channels, cells=cells)
         calls.append(partial(_placed(network, device), image))
     return medians(calls, device, rounds)
 
 
 def compare(
-    table: LatencyTable, space: Space, genotype: Genotype, task: Task, device: torch.device
+    table: LatencyTable, space: Space, genotype: Genotype, shape: ImageShape, device: torch.device
 ) -> tuple[float, float]:
     """A network's seconds, and the speed of the device now: how long networks of the table take, 1 if as long as when
     it was measured. They take turns with the network, so that the quotient of the two is the network's time at the
@@ -106,14 +106,14 @@ def compare(
     known = table.checks[:2]
     others = [Genotype(space.name, check.choices) for check in known]
     form = table.form
-    seconds, *now = network_seconds(space, [genotype, *others], task, form.channels, form.cells, device, table.rounds)
+    seconds, *now = network_seconds(space, [genotype, *others], shape, form.channels, form.cells, device, table.rounds)
     drift = [new / check.measured for new, check in zip(now, known, strict=True)]
     return seconds, math.prod(drift) ** (1 / max(len(drift), 1))
 
 
 def measure(
     space: Space,
-    task: Task,
+    shape: ImageShape,
     *,
     channels: int | None = None,
     cells: int | None = None,
@@ -131,8 +131,8 @@ def measure(
         Refused: the space cannot say what its networks are made of.
     """
     groups = decided(space.groups)
-    whole = costed(space).everything(task, channels=channels, cells=cells)
-    calls, places = _alone(whole, task, device)
+    whole = costed(space).everything(shape, channels=channels, cells=cells)
+    calls, places = _alone(whole, shape, device)
     alone = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}
     for found, those in zip(medians(calls, device, rounds), places, strict=True):
         for name, row, column in those:
@@ -140,11 +140,11 @@ def measure(
     costs = Costs("latency", 0.0, groups, alone)
     sample = _sample(costs, random.Random(seed))
     genotypes = [genotype_of(space.name, kept, groups) for kept in sample]
-    measured = network_seconds(space, genotypes, task, channels, cells, device, rounds)
+    measured = network_seconds(space, genotypes, shape, channels, cells, device, rounds)
     sums = [costs.of(kept) for kept in sample]
     fixed, factor = fit(sums, measured)
     return LatencyTable(
-        Form.of(space, task, channels, cells),
+        Form.of(space, shape, channels, cells),
         about(device),
         rounds,
         fixed,
@@ -200,7 +200,7 @@ def _sample(costs: Costs, draw: random.Random) -> list[Kept]:
     return [choice(better) for better in (*ends, *[None] * (NETWORKS - 2))]
 
 
-def _alone(whole: Everything, task: Task, device: torch.device) -> tuple[list[Call], list[list[Place]]]:
+def _alone(whole: Everything, shape: ImageShape, device: torch.device) -> tuple[list[Call], list[list[Place]]]:
     """Calls of single candidates, each with what it gets in the network, and whose they are.
 
     Where candidates are made by a space of poise, those that read alike are one call; of modules in general that says
@@ -216,7 +216,7 @@ def _alone(whole: Everything, task: Task, device: torch.device) -> tuple[list[Ca
 
     parts = whole.parts
     handles = [module.register_forward_hook(hook(path), with_kwargs=True) for path, (_, module) in parts.items()]
-    show_image(whole.network, task)
+    show_image(whole.network, shape)
     for handle in handles:
         handle.remove()
     alike: dict[Any, list[Place]] = {}

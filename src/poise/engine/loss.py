@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from poise.engine.device import Place
-from poise.engine.objective import CLASSES, Objective
+from poise.engine.objective import CLASSES, Objective, decides
 from poise.engine.streams import seeded
 from poise.methods.slots import Loss
 from poise.supernet.groups import Mixture
@@ -79,7 +79,7 @@ class BatchLoss:
         logits = self._place.float(answer.logits)
         loss = self._objective.loss(logits, self._labels)
         if track or self.hits is None:
-            self.hits = self._objective.hits(logits, self._labels)
+            self.hits = self._objective.hits(logits, self._labels) if decides(self._objective) else None
             self.plain = loss.detach()
             self._state = answer.state
         return loss if answer.extra is None else loss + self._place.float(answer.extra)

@@ -2,27 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.errors import Refused
+
 Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good outputs are.
+
+    Args:
+        name: as in records and results, such as ``accuracy``.
+        higher_is_better: which way is better.
+        share: whether it lies between 0 and 1, and is shown in percent.
+    """
+
+    name: str
+    higher_is_better: bool = True
+    share: bool = False
+
+
+class Meter(Protocol):
+    """Adds batches up into metrics, so that the size of the batches does not matter."""
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """One more batch. Does not wait for the device."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The metrics of all batches so far, by name."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What has been added up: nested dicts of tensors."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state` gave."""
+        ...
 
 
 class Objective(Protocol):
     """Outputs come in a precision that is fit for a loss."""
 
+    @property
+    def metric(self) -> Metric:
+        """The metric that counts: selections, guards and the lines of epochs go by it."""
+        ...
+
     def loss(self, outputs: Any, targets: Any, reduction: Reduction = "mean") -> Tensor:
         """The scalar to descend: over what the batch predicts, the mean or the sum."""
         ...
 
+    def count(self, targets: Any) -> Tensor | int:
+        """Over how much the mean is taken: ``loss(..., "sum") = count · loss(..., "mean")``."""
+        ...
+
+    def derived(self, loss: float) -> dict[str, float]:
+        """What else a mean loss is called, by name."""
+        ...
+
+    def running(self) -> Meter:
+        """A fresh meter of the metric that counts, cheap enough for every step."""
+        ...
+
+    def meter(self) -> Meter:
+        """A fresh meter of all metrics."""
+        ...
+
+    def check(self, outputs: Any, targets: Any) -> None:
+        """Raise `Refused` unless outputs have the form that these targets need."""
+        ...
+
+
+class Deciding(Objective, Protocol):
+    """An objective of predictions that are right or wrong, each by itself; its metric is the share that is right."""
+
     def hits(self, outputs: Any, targets: Any) -> Tensor:
         """Which predictions are right: ``[predictions]``, bool."""
         ...
+
+
+def decides(objective: Objective) -> TypeGuard[Deciding]:
+    """Whether an objective satisfies `Deciding`."""
+    return hasattr(objective, "hits")
+
+
+ACCURACY = Metric("accuracy", share=True)
+
+
+class HitMeter:
+    """The share of hits, exactly: it counts in whole numbers. Satisfies `Meter`."""
+
+    def __init__(self, objective: Deciding) -> None:
+        self._objective = objective
+        self._hits: Tensor | None = None
+        self._count = 0
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        found = self._objective.hits(outputs, targets)
+        hits = found.sum()
+        self._hits = hits if self._hits is None else self._hits.to(hits.device) + hits
+        self._count += found.numel()
+
+    def compute(self) -> dict[str, float]:
+        if self._hits is None:
+            return {}
+        return {self._objective.metric.name: int(self._hits) / self._count}
+
+    def state(self) -> dict[str, Any]:
+        return {} if self._hits is None else {"hits": self._hits, "count": torch.tensor(self._count)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._hits, self._count = state.get("hits"), int(state.get("count", 0))
 
 
 @dataclass(frozen=True)
@@ -30,15 +130,36 @@ class CrossEntropy:
     """``−Σ_k q_k log p_k`` with ``p = softmax(outputs)`` and ``q = (1 − ε)·onehot(target) + ε/K``.
 
     Outputs are ``[n, K]``, targets ``[n]`` int64; ``label_smoothing`` is ε. A hit is a target with the largest output.
+    Satisfies `Deciding`.
     """
 
     label_smoothing: float = 0.0
 
+    @property
+    def metric(self) -> Metric:
+        return ACCURACY
+
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         return F.cross_entropy(outputs, targets, reduction=reduction, label_smoothing=self.label_smoothing)
 
+    def count(self, targets: Tensor) -> int:
+        return len(targets)
+
+    def derived(self, loss: float) -> dict[str, float]:
+        return {}
+
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.detach().argmax(dim=1) == targets
+
+    def running(self) -> Meter:
+        return HitMeter(self)
+
+    def meter(self) -> Meter:
+        return HitMeter(self)
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(targets):
+            raise Refused(f"expected logits [{len(targets)}, classes]")
 
 
 CLASSES = CrossEntropy()
@@ -47,11 +168,12 @@ CLASSES = CrossEntropy()
 
 @torch.no_grad()
 def measured(answers: Iterable[tuple[Any, Any]], objective: Objective = CLASSES) -> dict[str, float]:
-    """``accuracy`` in [0, 1] and mean ``loss`` over all predictions of these batches of outputs and targets."""
-    correct, loss, count = 0, 0.0, 0
+    """All metrics and the mean ``loss`` over all predictions of these batches of outputs and targets, the metric that
+    counts first."""
+    meter, loss, count = objective.meter(), 0.0, 0.0
     for outputs, targets in answers:
         loss += float(objective.loss(outputs, targets, "sum"))
-        hits = objective.hits(outputs, targets)
-        correct += int(hits.sum())
-        count += len(hits)
-    return {"accuracy": correct / count, "loss": loss / count}
+        count += float(objective.count(targets))
+        meter.update(outputs, targets)
+    mean = loss / count
+    return {**meter.compute(), "loss": mean, **objective.derived(mean)}

@@ -38,7 +38,7 @@ class Forward(nn.Module):
         super().__init__()
         self.network = network
         self._auxiliary = settings.auxiliary
-        self.objective = objective or CrossEntropy(settings.label_smoothing)
+        self.objective: Any = objective or CrossEntropy(settings.label_smoothing)
         self._place = place
 
     def forward(self, images: Tensor, labels: Tensor, drop: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from poise.errors import Refused
 from poise.export.bundle import ours
 from poise.genotype import Genotype
 from poise.registry import Registry
-from poise.spaces.space import Task
+from poise.spaces.space import ImageShape
 
 
 class Export(Protocol):
@@ -31,7 +31,7 @@ class Export(Protocol):
         network: nn.Module,
         path: Path,
         *,
-        task: Task,
+        shape: ImageShape,
         genotype: Genotype,
         classes: tuple[str, ...],
         pixels: Pixels,
@@ -53,37 +53,37 @@ def inference_arguments(module: Rebuildable) -> dict[str, object]:
     return {name: False if name == "auxiliary" else value for name, value in module.arguments.items()}
 
 
-def input_facts(task: Task, pixels: Pixels) -> dict[str, Any]:
+def input_facts(shape: ImageShape, pixels: Pixels) -> dict[str, Any]:
     """What an exported network takes, as JSON can hold it."""
-    shape = {"layout": "NCHW", "dtype": "float32", "channels": task.channels, "size": list(task.size)}
-    return shape | pixels.facts | {"text": input_text(task, pixels)}
+    facts = {"layout": "NCHW", "dtype": "float32", "channels": shape.channels, "size": list(shape.size)}
+    return facts | pixels.facts | {"text": input_text(shape, pixels)}
 
 
-def input_text(task: Task, pixels: Pixels) -> str:
+def input_text(shape: ImageShape, pixels: Pixels) -> str:
     """The same for a person, in one line."""
-    height, width = task.size
+    height, width = shape.size
     return (
-        f"[batch, {task.channels}, {height}, {width}], channels first, float32: {pixels}; the network itself subtracts "
-        "the mean and divides by the standard deviation"
+        f"[batch, {shape.channels}, {height}, {width}], channels first, float32: {pixels}; the network itself "
+        "subtracts the mean and divides by the standard deviation"
     )
 
 
-def lean(network: nn.Module, task: Task, classes: tuple[str, ...]) -> nn.Module:
+def lean(network: nn.Module, shape: ImageShape, classes: tuple[str, ...]) -> nn.Module:
     """A copy for inference: on the CPU, in float32, in eval mode, without an auxiliary head.
 
     Raises:
-        Refused: the class names or the network's output do not fit the task.
+        Refused: the class names or the network's output do not fit the shape.
     """
     if any(type(name) is not str for name in classes):
         raise Refused(f"an export's class names must be texts, got {str(classes)[:80]}")
-    if len(classes) != task.classes:
-        raise Refused(f"an export needs one name for each of the {task.classes} classes, got {len(classes)}")
+    if len(classes) != shape.outputs:
+        raise Refused(f"an export needs one name for each of the {shape.outputs} classes, got {len(classes)}")
     result = _without_auxiliary(network).cpu().float().eval()
     with torch.no_grad():
-        logits = result(torch.zeros(2, task.channels, *task.size))
-    if not isinstance(logits, Tensor) or logits.shape != (2, task.classes):
+        logits = result(torch.zeros(2, shape.channels, *shape.size))
+    if not isinstance(logits, Tensor) or logits.shape != (2, shape.outputs):
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise Refused(f"the network must map 2 images to logits (2, {task.classes}), got {got}")
+        raise Refused(f"the network must map 2 images to logits (2, {shape.outputs}), got {got}")
     return result
 
 

@@ -18,7 +18,7 @@ from poise.export.exports import EXPORTS, input_text, lean, target
 from poise.export.safetensors import metadata
 from poise.extras import check_extra
 from poise.genotype import Genotype
-from poise.spaces.space import Task
+from poise.spaces.space import ImageShape
 
 if TYPE_CHECKING:
     from onnx import GraphProto
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 @EXPORTS.add("onnx")
 def export_onnx(
-    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
+    network: nn.Module, path: Path, *, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
 ) -> list[Path]:
     """Input ``images [batch, channels, height, width]``, output ``logits [batch, classes]``, any batch size.
 
-    The model's metadata holds ``genotype``, ``classes``, ``task`` and ``input``, all JSON; its documentation says the
+    The model's metadata holds ``genotype``, ``classes``, ``shape`` and ``input``, all JSON; its documentation says the
     last in words.
     """
     check_extra("onnx", "an export to onnx")
     import onnx
 
-    network = lean(network, task, classes)
+    network = lean(network, shape, classes)
     file = target(path, ".onnx")
-    images = torch.zeros(2, task.channels, *task.size)
+    images = torch.zeros(2, shape.channels, *shape.size)
     shapes = ({0: torch.export.Dim("batch")},)
     with _quiet():
         program = torch.onnx.export(
@@ -59,8 +59,8 @@ def export_onnx(
             "batch's size, as len(x) does; x.shape[0] stays free"
         )
     _anonymise(model.graph)
-    onnx.helper.set_model_props(model, metadata(task, genotype, classes, pixels))
-    model.doc_string = f"Takes images {input_text(task, pixels)}. Gives logits [batch, {task.classes}]."
+    onnx.helper.set_model_props(model, metadata(shape, genotype, classes, pixels))
+    model.doc_string = f"Takes images {input_text(shape, pixels)}. Gives logits [batch, {shape.outputs}]."
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(file))
     return [file]

@@ -15,7 +15,7 @@ from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, inpu
 from poise.export.literals import literal, texts
 from poise.export.safetensors import export_safetensors
 from poise.genotype import Genotype
-from poise.spaces.space import SPACES, Task
+from poise.spaces.space import SPACES, ImageShape
 
 TEMPLATE = '''\
 """An image classifier found by differentiable neural architecture search, as plain PyTorch.
@@ -72,24 +72,26 @@ RESERVED = {"GENOTYPE", "CLASSES", "IMAGE", "INPUT", "build", "load", "Path", "n
 
 @EXPORTS.add("python")
 def export_python(
-    network: nn.Module, path: Path, *, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
+    network: nn.Module, path: Path, *, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
 ) -> list[Path]:
     """``NAME.py`` with ``build()`` and ``load()``, and ``NAME.safetensors``.
 
     The classes of the network are carried along verbatim with all that they need, and nothing else: a table of
     operations holds those that the network uses. Raises `Refused` for a module of your own: you have its source.
     """
-    network = lean(network, task, classes)
-    text = source_text(network, task, genotype, classes, pixels)
+    network = lean(network, shape, classes)
+    text = source_text(network, shape, genotype, classes, pixels)
     file = target(path, ".py")
     weights = export_safetensors(
-        network, file.with_suffix(".safetensors"), task=task, genotype=genotype, classes=classes, pixels=pixels
+        network, file.with_suffix(".safetensors"), shape=shape, genotype=genotype, classes=classes, pixels=pixels
     )
     file.write_text(text, encoding="utf-8")
     return [file, *weights]
 
 
-def source_text(network: nn.Module, task: Task, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels) -> str:
+def source_text(
+    network: nn.Module, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
+) -> str:
     """The whole Python file."""
     parts = [module for module in _parts(network) if isinstance(module, Rebuildable)]
     bundle = Bundle(wanted={text for part in parts for text in texts(part.arguments)})
@@ -102,15 +104,15 @@ def source_text(network: nn.Module, task: Task, genotype: Genotype, classes: tup
     clash = sorted(RESERVED & {name for names in bundle.used.values() for name in names})
     if clash:
         raise Refused(f"cannot carry {clash[0]!r} along: the exported file uses this name itself")
-    image = (task.channels, *task.size)
+    image = (shape.channels, *shape.size)
     constants: list[tuple[str, object]] = [
         ("GENOTYPE", notation(genotype)),
         ("CLASSES", tuple(classes)),
         ("IMAGE", image),
     ]
-    constants += [("INPUT", input_facts(task, pixels))]
+    constants += [("INPUT", input_facts(shape, pixels))]
     return TEMPLATE.format(
-        takes=textwrap.fill(f"images: {input_text(task, pixels)}.", 116),
+        takes=textwrap.fill(f"images: {input_text(shape, pixels)}.", 116),
         imports="\n".join(import_lines(bundle.imports | IMPORTS, sys.stdlib_module_names)),
         constants="\n".join(f"{name} = {literal(value, used=len(name) + 3)}" for name, value in constants),
         definitions=definitions,

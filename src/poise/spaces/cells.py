@@ -16,7 +16,7 @@ from poise.spaces.execution import Source, preprocess
 from poise.spaces.network import reductions
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
 from poise.spaces.partial import edge_groups, partial_node, seen
-from poise.spaces.space import Task
+from poise.spaces.space import ImageShape
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
 
 NODES = 4
@@ -109,13 +109,13 @@ class CellSupernet(nn.Module):
     """The supernet: ``(images [batch, channels, height, width], mixture) -> logits [batch, classes]``."""
 
     def __init__(
-        self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int, cells: int, partial: int = 1
+        self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int, cells: int, partial: int = 1
     ) -> None:
         super().__init__()
         self.groups = groups
         normal, reduce = groups[:2]
         self.stem = nn.Sequential(
-            nn.Conv2d(task.channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
+            nn.Conv2d(shape.channels, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
         )
         inputs, width, halve_first = (3 * channels, 3 * channels), channels, False
         self.cells = nn.ModuleList()
@@ -130,7 +130,7 @@ class CellSupernet(nn.Module):
             self.layers.append((group.name, seen[group.name]))
             seen[group.name] += 1
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
-        self.classifier = nn.Linear(inputs[1], task.classes)
+        self.classifier = nn.Linear(inputs[1], shape.outputs)
 
     def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
         first = second = self.stem(images)

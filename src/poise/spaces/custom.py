@@ -16,7 +16,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.every_candidate import every_candidate
 from poise.spaces.everything import Everything
-from poise.spaces.space import Task, check_choices
+from poise.spaces.space import ImageShape, check_choices
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup
 from poise.supernet.intact import keep_intact
@@ -82,7 +82,7 @@ class ModuleSpace:
             )
         return self
 
-    def supernet(self, task: Task) -> ModuleSupernet:
+    def supernet(self, shape: ImageShape) -> ModuleSupernet:
         """A supernet on a copy of the module, starting from the weights that it has now."""
         return ModuleSupernet(copy.deepcopy(self.module))
 
@@ -93,7 +93,7 @@ class ModuleSpace:
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        shape: ImageShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -104,7 +104,7 @@ class ModuleSpace:
         self.check(genotype)
         return with_choices_made(self.module, genotype)
 
-    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A copy of the module that computes every candidate, and where they are; for counting and measuring."""
         _check_size(channels, cells)
         return every_candidate(self.module)

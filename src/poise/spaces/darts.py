@@ -14,7 +14,7 @@ from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_row
 from poise.spaces.everything import Everything
 from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
-from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, names_of, rows_kept, rows_without
 from poise.supernet.groups import ChoiceGroup, Narrowing, Row, decided
 
 CANDIDATES = (
@@ -139,9 +139,9 @@ class CellSpace:
         """A later stage of a search (P-DARTS): ``more`` cells, and what is left of the candidates."""
         return replace(self, cells=self.cells + more, kept=names_of(self.groups, narrowing) or self.kept)
 
-    def supernet(self, task: Task) -> CellSupernet:
+    def supernet(self, shape: ImageShape) -> CellSupernet:
         """The supernet of `channels` and `cells`."""
-        return CellSupernet(self.groups, task, self.channels, self.cells, self.partial)
+        return CellSupernet(self.groups, shape, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """Any operations on any edges, as long as each cell computes something from its inputs."""
@@ -155,7 +155,7 @@ class CellSpace:
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        shape: ImageShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -166,10 +166,10 @@ class CellSpace:
         for ImageNet."""
         self.check(genotype)
         rows = {kind: _lists(rows) for kind, rows in genotype.choices.items()}
-        return _network(rows, task, channels, cells, auxiliary, form)
+        return _network(rows, shape, channels, cells, auxiliary, form)
 
     def everything(
-        self, task: Task, *, channels: int | None = None, cells: int | None = None, form: str = "cifar"
+        self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None, form: str = "cifar"
     ) -> Everything:
         """A network that keeps every candidate, and where they are; for counting.
 
@@ -181,7 +181,7 @@ class CellSpace:
             group.name: {row.name: [n for n in row.candidates if n != "none"] for row in group.rows} for group in groups
         }
         with torch.device("meta"):
-            network = _network(rows, task, channels, cells, False, form)
+            network = _network(rows, shape, channels, cells, False, form)
         count = len(network.cells)
         places = {
             f"cells.{number}.edges.{row.name}.{name}": (group.name, index, column)
@@ -210,7 +210,7 @@ class CellSpace:
 
 def _network(
     rows: dict[str, dict[str, list[str]]],
-    task: Task,
+    shape: ImageShape,
     channels: int | None,
     cells: int | None,
     auxiliary: bool,
@@ -226,7 +226,7 @@ def _network(
         raise Refused("the form for ImageNet needs at least 2 channels: its stem begins with half of them")
     if cells < 3:
         raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
-    return CellNetwork(rows, task.channels, task.classes, channels, cells, auxiliary, form=form)
+    return CellNetwork(rows, shape.channels, shape.outputs, channels, cells, auxiliary, form=form)
 
 
 def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:

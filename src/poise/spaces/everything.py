@@ -10,7 +10,7 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.spaces.forms import check_form
-from poise.spaces.space import Space, Task
+from poise.spaces.space import ImageShape, Space
 
 Place: TypeAlias = tuple[str, int, int]
 """A candidate: its group by name, its row and itself by index."""
@@ -39,7 +39,7 @@ class Everything:
 class Costed(Protocol):
     """A space whose networks' costs are sums over what they keep, so that a search can aim at one."""
 
-    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network of this size that keeps every candidate."""
         ...
 
@@ -53,8 +53,10 @@ def costed(space: Space) -> Costed:
     return space
 
 
-def everything_of(space: Space, task: Task, *, form: str | None, channels: int | None, cells: int | None) -> Everything:
+def everything_of(
+    space: Space, shape: ImageShape, *, form: str | None, channels: int | None, cells: int | None
+) -> Everything:
     """``space.everything`` in a form, see `poise.spaces.forms`. Raises `Refused` if the space has none of either."""
     check_form(space, form)
     more: dict[str, Any] = {} if form is None else {"form": form}
-    return costed(space).everything(task, channels=channels, cells=cells, **more)
+    return costed(space).everything(shape, channels=channels, cells=cells, **more)

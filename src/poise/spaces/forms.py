@@ -8,7 +8,7 @@ from torch import nn
 
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
-from poise.spaces.space import Space, Task
+from poise.spaces.space import ImageShape, Space
 
 
 @runtime_checkable
@@ -21,7 +21,7 @@ class Formed(Protocol):
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        shape: ImageShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -33,16 +33,16 @@ class Formed(Protocol):
 
 
 def network_of(
-    space: Space, genotype: Genotype, task: Task, *, form: str | None, channels: int | None, cells: int | None,
+    space: Space, genotype: Genotype, shape: ImageShape, *, form: str | None, channels: int | None, cells: int | None,
     auxiliary: bool,
 ) -> nn.Module:  # fmt: skip
     """``space.network`` in a form; None: the one that the space has if unasked. Raises `Refused` if it has no such
     form."""
     check_form(space, form)
     if form is None:
-        return space.network(genotype, task, channels=channels, cells=cells, auxiliary=auxiliary)
+        return space.network(genotype, shape, channels=channels, cells=cells, auxiliary=auxiliary)
     assert isinstance(space, Formed)
-    return space.network(genotype, task, channels=channels, cells=cells, auxiliary=auxiliary, form=form)
+    return space.network(genotype, shape, channels=channels, cells=cells, auxiliary=auxiliary, form=form)
 
 
 def check_form(space: Space, form: str | None) -> None:

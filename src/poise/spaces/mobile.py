@@ -22,7 +22,7 @@ from poise.spaces.mobile_network import (
     strides,
     widths,
 )
-from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, rows_without
 from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
@@ -95,12 +95,12 @@ class MobileSupernet(nn.Module):
     """Every layer computes ``Σ_o p[o]·o(x)``; a bottleneck that keeps the shape adds its input itself, so that what is
     left out counts as much as what is there."""
 
-    def __init__(self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int) -> None:
+    def __init__(self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int) -> None:
         super().__init__()
         self.groups = groups
         stem, first, layers, head = widths(channels)
-        steps = strides(min(task.size))
-        self.stem = ConvNorm(task.channels, stem, 3, steps[0], 1, True, False)
+        steps = strides(min(shape.size))
+        self.stem = ConvNorm(shape.channels, stem, 3, steps[0], 1, True, False)
         self.first = InvertedBottleneck(stem, first, 1, False, 3, 1)
         places = {int(row.name): (group, index) for group in groups for index, row in enumerate(group.rows)}
         self.layers = nn.ModuleList()
@@ -114,7 +114,7 @@ class MobileSupernet(nn.Module):
             self.places.append((group.name, index))
             width = out
         self.head = ConvNorm(width, head, 1, 1, 1, True, False)
-        self.classifier = nn.Linear(head, task.classes)
+        self.classifier = nn.Linear(head, shape.outputs)
 
     def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
         x = self.first(self.stem(images))
@@ -156,9 +156,9 @@ class Mobile:
         """This space without these candidates."""
         return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
 
-    def supernet(self, task: Task) -> MobileSupernet:
+    def supernet(self, shape: ImageShape) -> MobileSupernet:
         """The supernet of `channels`."""
-        return MobileSupernet(self.groups, task, self.channels)
+        return MobileSupernet(self.groups, shape, self.channels)
 
     def check(self, genotype: Genotype) -> None:
         """Every layer keeps exactly one candidate."""
@@ -167,7 +167,7 @@ class Mobile:
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        shape: ImageShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -181,15 +181,15 @@ class Mobile:
             raise Refused("mobile networks have no auxiliary head; set train.auxiliary to 0")
         kept = {int(row): list(names) for rows in genotype.choices.values() for row, names in rows.items()}
         operations = [kept[layer] for layer in LAYERS]
-        return MobileNetwork(operations, task.channels, task.classes, channels, min(task.size))
+        return MobileNetwork(operations, shape.channels, shape.outputs, channels, min(shape.size))
 
-    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network that keeps every candidate, and where they are; for counting."""
         with torch.device("meta"):
             rows = {int(row.name): row.candidates for group in self.groups for row in group.rows}
             operations = [list(rows[layer]) for layer in LAYERS]
             channels = _width(channels, cells)
-            network = MobileNetwork(operations, task.channels, task.classes, channels, min(task.size))
+            network = MobileNetwork(operations, shape.channels, shape.outputs, channels, min(shape.size))
         places = {
             f"layers.{int(row.name) - 1}.{name}": (group.name, index, column)
             for group in self.groups

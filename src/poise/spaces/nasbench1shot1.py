@@ -25,7 +25,7 @@ from poise.genotype import Genotype
 from poise.spaces.nasbench1shot1_supernet import OPERATIONS, OUTPUT, NasBench1Shot1Supernet, input_group
 from poise.spaces.nasbench101 import Cell
 from poise.spaces.nasbench101_network import NasBench101Network
-from poise.spaces.space import SPACES, Task, check_choices, check_positive, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, rows_without
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
@@ -123,9 +123,9 @@ class NasBench1Shot1:
         """This space without these operations. Inputs cannot be left out."""
         return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
 
-    def supernet(self, task: Task) -> NasBench1Shot1Supernet:
+    def supernet(self, shape: ImageShape) -> NasBench1Shot1Supernet:
         """The supernet of `channels` and `cells`."""
-        return NasBench1Shot1Supernet(self.groups, task, self.channels, self.cells)
+        return NasBench1Shot1Supernet(self.groups, shape, self.channels, self.cells)
 
     def check(self, genotype: Genotype) -> None:
         """One operation per block, and as many inputs as the space says."""
@@ -168,7 +168,7 @@ class NasBench1Shot1:
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        shape: ImageShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -188,7 +188,7 @@ class NasBench1Shot1:
         if auxiliary:
             raise Refused("NAS-Bench-101's networks have no auxiliary head; set train.auxiliary to 0")
         matrix = [[int((s, t) in cell.edges) for t in range(cell.vertices)] for s in range(cell.vertices)]
-        return NasBench101Network(matrix, list(cell.operations), task.channels, task.classes, channels, cells)
+        return NasBench101Network(matrix, list(cell.operations), shape.channels, shape.outputs, channels, cells)
 
     def describe(self, genotype: Genotype) -> str:
         """As NAS-Bench-101 writes cells: the adjacency matrix row by row and, after a blank, all labels. Not pruned."""

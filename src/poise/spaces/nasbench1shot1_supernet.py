@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from poise.spaces.nasbench101_network import NASBENCH101_OPERATIONS, ConvNormRelu, halved
 from poise.spaces.network import reductions
 from poise.spaces.operations import ReluConvNorm
-from poise.spaces.space import Task
+from poise.spaces.space import ImageShape
 from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
@@ -70,11 +70,11 @@ class NasBench1Shot1Supernet(nn.Module):
     """``(images [batch, channels, height, width], mixture) -> logits [batch, classes]``: a 3×3 stem, cells, the size
     halved and the channels doubled at 1/3 and 2/3 of the depth, a 1×1 convolution, global pooling, linear."""
 
-    def __init__(self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int, cells: int) -> None:
+    def __init__(self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int, cells: int) -> None:
         super().__init__()
         self.groups = groups
         (operations,) = (group for group in groups if group.name == OPERATIONS)
-        self.stem = ConvNormRelu(task.channels, channels, 3)
+        self.stem = ConvNormRelu(shape.channels, channels, 3)
         self.halving = reductions(cells)
         self.cells = nn.ModuleList()
         channels_in, width = channels, channels
@@ -84,7 +84,7 @@ class NasBench1Shot1Supernet(nn.Module):
             self.cells.append(cell)
             channels_in = cell.channels_out
         self.last = ReluConvNorm(channels_in, width, 1, 1, affine=False)
-        self.classifier = nn.Linear(width, task.classes)
+        self.classifier = nn.Linear(width, shape.outputs)
 
     def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
         x = self.stem(images)

@@ -18,7 +18,7 @@ from poise.spaces.execution import Source
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import check_partial, edge_groups, partial_node, seen
-from poise.spaces.space import SPACES, Task, check_choices, check_positive, names_of, rows_kept, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, names_of, rows_kept, rows_without
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, Row, decided, row_weights
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
@@ -103,13 +103,13 @@ class NasBench201Supernet(nn.Module):
     own."""
 
     def __init__(
-        self, groups: tuple[ChoiceGroup, ...], task: Task, channels: int, cells: int, partial: int = 1
+        self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int, cells: int, partial: int = 1
     ) -> None:
         super().__init__()
         self.groups = groups
         group = groups[0]
         self.stem = nn.Sequential(
-            nn.Conv2d(task.channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+            nn.Conv2d(shape.channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
         )
         self.cells = nn.ModuleList()
         for stage in range(3):
@@ -118,7 +118,7 @@ class NasBench201Supernet(nn.Module):
                 self.cells.append(ResidualReduction(width // 2, width))
             self.cells.extend(MixedCell(group.rows, width, partial) for _ in range(cells))
         self.norm = nn.BatchNorm2d(4 * channels)
-        self.classifier = nn.Linear(4 * channels, task.classes)
+        self.classifier = nn.Linear(4 * channels, shape.outputs)
 
     def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
         x = self.stem(images)
@@ -182,9 +182,9 @@ class NasBench201:
         candidates."""
         return replace(self, cells=self.cells + more, kept=names_of(self.groups, narrowing) or self.kept)
 
-    def supernet(self, task: Task) -> NasBench201Supernet:
+    def supernet(self, shape: ImageShape) -> NasBench201Supernet:
         """The supernet of `channels` and `cells`."""
-        return NasBench201Supernet(self.groups, task, self.channels, self.cells, self.partial)
+        return NasBench201Supernet(self.groups, shape, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """At most one operation per edge; an edge left out is ``none``."""
@@ -203,7 +203,7 @@ class NasBench201:
     def network(
         self,
         genotype: Genotype,
-        task: Task,
+        shape: ImageShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -214,14 +214,14 @@ class NasBench201:
         if auxiliary:
             raise Refused("NAS-Bench-201's networks have no auxiliary head; set train.auxiliary to 0")
         rows = {row: list(names) for row, names in genotype.choices["cell"].items()}
-        return _network(rows, task, channels, cells)
+        return _network(rows, shape, channels, cells)
 
-    def everything(self, task: Task, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network that keeps every candidate, and where they are; for counting."""
         (group,) = decided(self.groups)
         rows = {row.name: [name for name in row.candidates if name != "none"] for row in group.rows}
         with torch.device("meta"):
-            network = _network(rows, task, channels, cells)
+            network = _network(rows, shape, channels, cells)
         places = {
             f"cells.{number}.edges.{row.name}.{name}": (group.name, index, column)
             for number in range(len(network.cells))
@@ -240,8 +240,10 @@ class NasBench201:
         return "+".join(nodes)
 
 
-def _network(rows: dict[str, list[str]], task: Task, channels: int | None, cells: int | None) -> NasBench201Network:
+def _network(
+    rows: dict[str, list[str]], shape: ImageShape, channels: int | None, cells: int | None
+) -> NasBench201Network:
     channels = 16 if channels is None else channels
     cells = 5 if cells is None else cells
     check_positive(channels=channels, cells=cells)
-    return NasBench201Network(rows, task.channels, task.classes, channels, cells)
+    return NasBench201Network(rows, shape.channels, shape.outputs, channels, cells)

@@ -10,7 +10,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.language import Noise
 from poise.spaces.recurrent_network import RecurrentNetwork, RecurrentSupernet
-from poise.spaces.space import SPACES, TextTask, check_choices, check_positive, rows_without
+from poise.spaces.space import SPACES, TextShape, check_choices, check_positive, rows_without
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("none", "tanh", "relu", "sigmoid", "identity")
@@ -93,7 +93,7 @@ class Recurrent:
     excluded: tuple[str, ...] = ()
 
     name: ClassVar[str] = "recurrent"
-    task: ClassVar[type] = TextTask
+    shape: ClassVar[type] = TextShape
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     def __post_init__(self) -> None:
@@ -121,13 +121,13 @@ class Recurrent:
         """This space without these candidates."""
         return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
 
-    def supernet(self, task: TextTask) -> RecurrentSupernet:
+    def supernet(self, shape: TextShape) -> RecurrentSupernet:
         """The supernet of `units`. Raises `Refused` for a single text: states are normalised over the texts."""
-        if task.texts < 2:
+        if shape.texts < 2:
             raise Refused(
                 "the recurrent supernet normalises over the texts of a batch; use search.batch_size 2 or more"
             )
-        return RecurrentSupernet(self.groups, task, self.units, self.nodes, self.noise)
+        return RecurrentSupernet(self.groups, shape, self.units, self.nodes, self.noise)
 
     def check(self, genotype: Genotype) -> None:
         """Any activations between any states, as long as the word reaches a node."""
@@ -138,7 +138,7 @@ class Recurrent:
     def network(
         self,
         genotype: Genotype,
-        task: TextTask,
+        shape: TextShape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -158,7 +158,7 @@ class Recurrent:
             [(name, state) for state in range(node) for name in rows.get(f"{state}->{node}", ())]
             for node in range(1, self.nodes + 1)
         ]
-        return RecurrentNetwork(nodes, task.vocabulary, units, self.noise)
+        return RecurrentNetwork(nodes, shape.vocabulary, units, self.noise)
 
     def describe(self, genotype: Genotype) -> str:
         """The paper's text: ``(activation, state)`` where every node has one, else ``(activation, node, state)``."""

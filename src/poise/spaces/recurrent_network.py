@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from poise.spaces.language import Noise, Words
 from poise.spaces.recurrent_cell import DiscreteCell, MixedCell
-from poise.spaces.space import TextTask
+from poise.spaces.space import TextShape
 from poise.supernet.groups import ChoiceGroup, Mixture
 from poise.supernet.inputs import TRAINING, Answer, TextBatch
 
@@ -29,7 +29,7 @@ class RecurrentSupernet(nn.Module):
     def __init__(
         self,
         groups: tuple[ChoiceGroup, ...],
-        task: TextTask,
+        shape: TextShape,
         units: int,
         nodes: int,
         noise: Noise,
@@ -37,9 +37,9 @@ class RecurrentSupernet(nn.Module):
     ) -> None:
         super().__init__()
         self.groups = groups
-        self.words = Words(task.vocabulary, units, noise)
+        self.words = Words(shape.vocabulary, units, noise)
         self.cell = MixedCell(groups[0].rows[0].candidates, units, nodes, noise, normalise)
-        self.register_buffer("hidden", torch.zeros(STREAMS, task.texts, units))
+        self.register_buffer("hidden", torch.zeros(STREAMS, shape.texts, units))
 
     def forward(self, batch: TextBatch, mixture: Mixture) -> Answer:
         """Logits ``[time · texts, vocabulary]``, the regularisers of the training text, the hidden state at the end.

@@ -20,29 +20,32 @@ SPACES: Registry[type[Space]] = registries.SPACES
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a network is for: images of ``channels × height × width``, sorted into ``classes`` classes."""
+class ImageShape:
+    """What a network takes and gives: images of ``channels × height × width``; for each of them ``outputs`` numbers,
+    such as one per class, or where it is ``dense`` as many for every pixel, ``[outputs, height, width]``."""
 
     channels: int
     size: tuple[int, int]
-    classes: int
+    outputs: int
+    dense: bool = False
 
 
 @dataclass(frozen=True)
-class TextTask:
-    """What a network is for: the next word, out of ``vocabulary`` words, of ``texts`` texts read side by side."""
+class TextShape:
+    """What a network takes and gives: ``texts`` texts read side by side; the next word of each, out of ``vocabulary``
+    words."""
 
     vocabulary: int
     texts: int
 
 
-AnyTask: TypeAlias = Any
-"""A `Task` or a `TextTask`: of the kind that a space says it is for, see `task_kind`."""
+Shape: TypeAlias = Any
+"""An `ImageShape` or a `TextShape`: of the kind that a space says it is for, see `shape_kind`."""
 
 
-def task_kind(space: Space | type[Space]) -> type:
-    """What a space's networks are for, `Task` (images) or `TextTask`: its class attribute ``task``, if it has one."""
-    kind: type = getattr(space, "task", Task)
+def shape_kind(space: Space | type[Space]) -> type:
+    """The kind of shape that a space's networks have: its class attribute ``shape``, or `ImageShape`."""
+    kind: type = getattr(space, "shape", ImageShape)
     return kind
 
 
@@ -71,7 +74,7 @@ class Space(Protocol):
 
     The class attribute ``presets`` maps the preset names (``demo``, ``small``, ``paper``) to partial configurations,
     ``{"space": {...}, "data": {...}, "search": {...}, "train": {...}}``. A space for text says so by the class
-    attribute ``task = TextTask``; without it a space is for images. Images and weights lie channels last, unless the
+    attribute ``shape = TextShape``; without it a space is for images. Images and weights lie channels last, unless the
     class attribute ``channels_last = False`` says that its networks expect them contiguous.
     """
 
@@ -87,7 +90,7 @@ class Space(Protocol):
         """This space with these candidates left out wherever they occur."""
         ...
 
-    def supernet(self, task: AnyTask) -> Supernet:
+    def supernet(self, shape: Shape) -> Supernet:
         """A freshly initialised supernet (an `nn.Module`)."""
         ...
 
@@ -98,7 +101,7 @@ class Space(Protocol):
     def network(
         self,
         genotype: Genotype,
-        task: AnyTask,
+        shape: Shape,
         *,
         channels: int | None = None,
         cells: int | None = None,

@@ -28,7 +28,7 @@ from poise.genotype import Genotype
 from poise.report.summary import Summarised, Summary, drawing, epochs, listed, measured
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.forms import network_of
-from poise.spaces.space import Space, Task, channels_last, has_heads
+from poise.spaces.space import ImageShape, Space, channels_last, has_heads
 from poise.tasks.images import ImageData, ImageMaterial, image_data, notes_on_skipped, open_images, testing_of
 from poise.tasks.task import TASKS
 
@@ -42,7 +42,7 @@ class TrainedNetwork(Summarised):
 
     network: nn.Module
     genotype: Genotype
-    task: Task
+    shape: ImageShape
     classes: tuple[str, ...]
     pixels: Pixels
     history: Sequence[Mapping[str, Any]]
@@ -58,7 +58,7 @@ class TrainedNetwork(Summarised):
         rows = [
             *measured({"parameters": self.parameters, **self.result}),
             ("classes", listed(self.classes)),
-            ("images", f"{self.task.channels} × {self.task.size[0]} × {self.task.size[1]}"),
+            ("images", f"{self.shape.channels} × {self.shape.size[0]} × {self.shape.size[1]}"),
             ("folder", "not saved" if self.folder is None else str(self.folder)),
             ("next", "poise.evaluate(network, data), poise.export(network, 'onnx')"),
         ]
@@ -91,8 +91,8 @@ class TrainedNetwork(Summarised):
             "channels": form.channels,
             "cells": form.cells,
             "auxiliary": form.auxiliary > 0,
-            "image_channels": self.task.channels,
-            "image_size": list(self.task.size),
+            "image_channels": self.shape.channels,
+            "image_size": list(self.shape.size),
             "classes": list(self.classes),
             **self.pixels.facts,
             "streamed": self.streamed,
@@ -106,14 +106,14 @@ class TrainedNetwork(Summarised):
         if not source.has("test"):
             raise Refused(f"{source.name} has no test split to evaluate on")
         place = Place.open(device, precision, self.channels_last)
-        testing = testing_of(source, self.task, self.classes, self.pixels, place, streamed=self.streamed)
+        testing = testing_of(source, self.shape, self.classes, self.pixels, place, streamed=self.streamed)
         for text in notes_on_skipped(source):
             listen(Noted(text))
         return _measure(self.network, testing(batch_size), place)
 
     def export(self, write: Export, path: Path) -> list[Path]:
         return write(
-            self.complete, path, task=self.task, genotype=self.genotype, classes=self.classes, pixels=self.pixels
+            self.complete, path, shape=self.shape, genotype=self.genotype, classes=self.classes, pixels=self.pixels
         )
 
 
@@ -125,7 +125,7 @@ class ImageSupply:
     place: Place
 
     @property
-    def shape(self) -> Task:
+    def shape(self) -> ImageShape:
         return self.data.shape
 
     def fingerprint(self) -> str:
@@ -171,11 +171,11 @@ def _measure(network: nn.Module, batches: Batched, place: Place) -> dict[str, fl
 class Classification:
     """One class per image, by cross-entropy; measured by accuracy."""
 
-    shape: ClassVar[type] = Task
+    shape: ClassVar[type] = ImageShape
     unit: ClassVar[str] = "images"
     about: ClassVar[str] = "images"
     unused: ClassVar[tuple[str, ...]] = ("search.text", "train.text")
-    example: ClassVar[Task] = Task(3, (32, 32), 10)
+    example: ClassVar[ImageShape] = ImageShape(3, (32, 32), 10)
     exports: ClassVar[bool] = True
 
     def check(self, settings: RunSettings) -> None:
@@ -190,7 +190,7 @@ class Classification:
     def load(self, folder: RunFolder, space: Space) -> TrainedNetwork:
         about, genotype = folder.read_json("network.json"), folder.genotype()
         try:
-            shape = Task(
+            shape = ImageShape(
                 int(about["image_channels"]),
                 (int(about["image_size"][0]), int(about["image_size"][1])),
                 len(about["classes"]),

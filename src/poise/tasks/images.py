@@ -23,7 +23,7 @@ from poise.engine.events import Listener, Noted
 from poise.engine.settings import AugmentSettings
 from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
-from poise.spaces.space import Task
+from poise.spaces.space import ImageShape
 
 
 def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
@@ -42,10 +42,10 @@ def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
     return source
 
 
-def shape_of(source: Source, size: int | None) -> Task:
+def shape_of(source: Source, size: int | None) -> ImageShape:
     """What a network is for that takes these images as they are, or resized to ``size``. Reads one of them."""
     images = source.load("train", torch.tensor([0]), size)
-    return Task(images.channels, images.size, len(images.classes))
+    return ImageShape(images.channels, images.size, len(images.classes))
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ class ImageMaterial:
         return fingerprint(*self.halves)
 
     @cached_property
-    def shape(self) -> Task:
+    def shape(self) -> ImageShape:
         """What the supernet takes and gives."""
         images = self.halves[0]
-        return Task(images.channels, images.size, len(images.classes))
+        return ImageShape(images.channels, images.size, len(images.classes))
 
     @cached_property
-    def final_shape(self) -> Task:
+    def final_shape(self) -> ImageShape:
         """That of the images in their own size. Reads one of them."""
         return shape_of(self.source, self.settings.data.size)
 
@@ -132,7 +132,7 @@ Feeding = Callable[[int], Batched]
 class ImageData:
     """What a retraining works with. ``testing`` is None where there is no test split."""
 
-    shape: Task
+    shape: ImageShape
     classes: tuple[str, ...]
     pixels: Pixels
     training: Feeding
@@ -205,8 +205,8 @@ def image_data(settings: RunSettings, space: str, data: Any, place: Place, liste
 
 def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
     images = source.load("train", size=settings.data.size)
-    task = Task(images.channels, images.size, len(images.classes))
-    tested = _test_images(source, task, images.classes) if source.has("test") else None
+    shape = ImageShape(images.channels, images.size, len(images.classes))
+    tested = _test_images(source, shape, images.classes) if source.has("test") else None
     _note_data(source, listen)
     shared = 0 if tested is None else overlap(images, tested)
     if tested is not None and shared:
@@ -221,14 +221,14 @@ def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen:
 
     testing = None if tested is None else _whole(tested, pixels, place)
     splits = [images] if tested is None else [images, tested]
-    return ImageData(task, images.classes, pixels, training, testing, lambda: fingerprint(*splits))
+    return ImageData(shape, images.classes, pixels, training, testing, lambda: fingerprint(*splits))
 
 
 def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
     data, train = settings.data, settings.train
     assert data.size is not None
     images = _streamed(source, "train")
-    task = Task(images.channels, (data.size, data.size), len(images.classes))
+    shape = ImageShape(images.channels, (data.size, data.size), len(images.classes))
     tested = _streamed(source, "test") if source.has("test") else None
     _note_data(source, listen)
     if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
@@ -250,7 +250,7 @@ def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: 
 
     testing = None if tested is None else _middles(tested, data.size, pixels, place, workers)
     splits = [images] if tested is None else [images, tested]
-    return ImageData(task, images.classes, pixels, training, testing, lambda: streamed_fingerprint(*splits))
+    return ImageData(shape, images.classes, pixels, training, testing, lambda: streamed_fingerprint(*splits))
 
 
 def _check_readable(tested: Streamed, listen: Listener) -> None:
@@ -263,16 +263,16 @@ def _check_readable(tested: Streamed, listen: Listener) -> None:
 
 
 def testing_of(
-    source: Source, task: Task, classes: Sequence[str], pixels: Pixels, place: Place, streamed: bool
+    source: Source, shape: ImageShape, classes: Sequence[str], pixels: Pixels, place: Place, streamed: bool
 ) -> Feeding:  # fmt: skip
     """The test split for a network that was trained before."""
     if not streamed:
-        tested = _test_images(source, task, classes)
+        tested = _test_images(source, shape, classes)
         pixels.check(tested)
         return _whole(tested, pixels, place)
     images = _streamed(source, "test")
-    _check_fit(images.classes, classes, images.channels, task)
-    return _middles(images, task.size[0], pixels, place, WORKERS)
+    _check_fit(images.classes, classes, images.channels, shape)
+    return _middles(images, shape.size[0], pixels, place, WORKERS)
 
 
 def _whole(images: Images, pixels: Pixels, place: Place) -> Feeding:
@@ -295,15 +295,15 @@ def _streamed(source: Source, split: str) -> Streamed:
     return source.streamed(split)
 
 
-def _test_images(source: Source, task: Task, classes: Sequence[str]) -> Images:
+def _test_images(source: Source, shape: ImageShape, classes: Sequence[str]) -> Images:
     """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
-    fits = source.load("test", torch.tensor([0])).size == task.size
-    images = source.load("test", size=None if fits else task.size[0])
-    _check_fit(images.classes, classes, images.channels, task)
+    fits = source.load("test", torch.tensor([0])).size == shape.size
+    images = source.load("test", size=None if fits else shape.size[0])
+    _check_fit(images.classes, classes, images.channels, shape)
     return images
 
 
-def _check_fit(found: Sequence[str], classes: Sequence[str], channels: int, task: Task) -> None:
+def _check_fit(found: Sequence[str], classes: Sequence[str], channels: int, shape: ImageShape) -> None:
     check_names(found, classes, "the network")
-    if channels != task.channels:
-        raise Refused(f"the network takes {task.channels} channels, the test images have {channels}")
+    if channels != shape.channels:
+        raise Refused(f"the network takes {shape.channels} channels, the test images have {channels}")

@@ -25,7 +25,7 @@ from poise.errors import Refused
 from poise.export.exports import Export
 from poise.genotype import Genotype
 from poise.report.summary import Summarised, Summary, drawing, epochs, listed, measured
-from poise.spaces.space import SPACES, Space, TextTask
+from poise.spaces.space import SPACES, Space, TextShape
 from poise.supernet.inputs import SEARCH, TRAINING
 from poise.tasks.task import TASKS
 
@@ -77,9 +77,9 @@ class TextMaterial:
         return text_fingerprint(*self.halves)
 
     @cached_property
-    def shape(self) -> TextTask:
+    def shape(self) -> TextShape:
         """What the supernet takes and gives."""
-        return TextTask(len(self.halves[0].words), self.settings.search.batch_size)
+        return TextShape(len(self.halves[0].words), self.settings.search.batch_size)
 
     @cached_property
     def batches(self) -> tuple[TextBatches, TextBatches]:
@@ -95,7 +95,7 @@ class TextMaterial:
         return made[0], made[1]
 
     @property
-    def final_shape(self) -> TextTask:
+    def final_shape(self) -> TextShape:
         """That of the supernet."""
         return self.shape
 
@@ -114,7 +114,7 @@ class TrainedLanguageModel(Summarised):
 
     network: nn.Module
     genotype: Genotype
-    task: TextTask
+    shape: TextShape
     words: tuple[str, ...]
     history: Sequence[Mapping[str, Any]]
     result: Mapping[str, float]
@@ -179,8 +179,8 @@ class TextSupply:
     place: Place
 
     @property
-    def shape(self) -> TextTask:
-        return TextTask(len(self.words), self.settings.train.batch_size)
+    def shape(self) -> TextShape:
+        return TextShape(len(self.words), self.settings.train.batch_size)
 
     def fingerprint(self) -> str:
         return text_fingerprint(self.training, self.valid, *([] if self.test is None else [self.test]))
@@ -226,7 +226,7 @@ def _measured(text: Text, split: str, sequence: int, place: Place) -> TextBatche
 class Language:
     """The next word, by cross-entropy; measured by perplexity."""
 
-    shape: ClassVar[type] = TextTask
+    shape: ClassVar[type] = TextShape
     unit: ClassVar[str] = "words"
     about: ClassVar[str] = "text"
     unused: ClassVar[tuple[str, ...]] = (
@@ -235,7 +235,7 @@ class Language:
         "search.max_size", "search.images_per_half", "train.label_smoothing", "train.form", "train.crop_area",
         "train.colour_jitter", "train.cells", "data.streaming", "data.workers",
     )  # fmt: skip
-    example: ClassVar[TextTask] = TextTask(10, 1)
+    example: ClassVar[TextShape] = TextShape(10, 1)
     exports: ClassVar[bool] = False
 
     def check(self, settings: RunSettings) -> None:
@@ -263,7 +263,7 @@ class Language:
         except (KeyError, TypeError, ValueError):
             raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a language model") from None
         own: Any = SPACES[genotype.space]
-        task = TextTask(len(words), 1)
+        task = TextShape(len(words), 1)
         network = own(nodes=nodes).network(genotype, task, channels=units)
         network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
         return TrainedLanguageModel(

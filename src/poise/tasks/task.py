@@ -21,7 +21,7 @@ from poise.export.exports import Export
 from poise.genotype import Genotype
 from poise.registry import Registry
 from poise.report.summary import Summary
-from poise.spaces.space import AnyTask, Space, task_kind
+from poise.spaces.space import Shape, Space, shape_kind
 
 
 class Material(Protocol):
@@ -43,12 +43,12 @@ class Material(Protocol):
         ...
 
     @property
-    def shape(self) -> AnyTask:
+    def shape(self) -> Shape:
         """What the supernet takes and gives."""
         ...
 
     @property
-    def final_shape(self) -> AnyTask:
+    def final_shape(self) -> Shape:
         """What the retrained network will take and give."""
         ...
 
@@ -66,7 +66,7 @@ class Supply(Protocol):
     """The data of a retraining, on its device."""
 
     @property
-    def shape(self) -> AnyTask:
+    def shape(self) -> Shape:
         """What the network takes and gives."""
         ...
 
@@ -151,7 +151,7 @@ class Task(Protocol):
     """What data is: ``images``, ``text``."""
     unused: ClassVar[tuple[str, ...]]
     """Settings that mean nothing for it."""
-    example: ClassVar[AnyTask]
+    example: ClassVar[Shape]
     """Some shape that a network can be made for before any data is read."""
     exports: ClassVar[bool]
     """Whether there are formats to export its networks to."""
@@ -178,7 +178,7 @@ TASKS: Registry[type[Task]] = registries.TASKS
 
 def task_of(space: Space | type[Space]) -> Task:
     """What a space's networks are for."""
-    return next(task for task in TASKS.values() if task.shape is task_kind(space))()
+    return next(task for task in TASKS.values() if task.shape is shape_kind(space))()
 
 
 def check_task(task: Task, settings: RunSettings, space: str) -> None:

@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from poise.errors import Refused
-from poise.spaces.space import AnyTask
+from poise.spaces.space import Shape
 
 ADVICE = "batch normalisation takes the statistics of more than one; take 2 or more"
 
 
-def check_batch(size: int, setting: str, example: AnyTask, build: Callable[[AnyTask], object]) -> None:
+def check_batch(size: int, setting: str, example: Shape, build: Callable[[Shape], object]) -> None:
     """Raise `Refused` for a batch of one in a network, made by ``build`` for an example, that normalises by batches.
 
     Where maps have a single pixel torch cannot compute that at all, and elsewhere it is another network than the one

@@ -22,7 +22,7 @@ from poise.engine.objective import CLASSES
 from poise.engine.streams import seeded
 from poise.errors import Refused
 from poise.spaces.custom import ModuleSpace
-from poise.spaces.space import Space, Task
+from poise.spaces.space import ImageShape, Space
 from poise.supernet.choice import Choice, described
 from poise.supernet.observed import observed
 from poise.supernet.supernet import ModuleSupernet
@@ -32,7 +32,7 @@ TRIES = 4
 """Forward passes in which every `Choice` must be reached: a module may skip some of its layers by chance."""
 
 
-def check_own(space: Space, network: nn.Module, batches: Batched, task: Task, place: Place) -> None:
+def check_own(space: Space, network: nn.Module, batches: Batched, task: ImageShape, place: Place) -> None:
     """One forward and backward pass of a copy of a person's own module, or of a supernet of it, as in a run; nothing
     for the spaces of poise. The module and all random numbers stay as they are.
 
@@ -62,7 +62,7 @@ def check_own(space: Space, network: nn.Module, batches: Batched, task: Task, pl
                 raise refusal from None
 
 
-def _try(module: nn.Module, images: Tensor, labels: Tensor, task: Task, place: Place) -> None:
+def _try(module: nn.Module, images: Tensor, labels: Tensor, task: ImageShape, place: Place) -> None:
     """Raise `Refused` unless the module works on these images, in training and in evaluation."""
     name = type(module).__name__
     choices = {path: layer for path, layer in module.named_modules() if isinstance(layer, Choice)}
@@ -95,7 +95,9 @@ def _try(module: nn.Module, images: Tensor, labels: Tensor, task: Task, place: P
         _logits(module.eval(), {}, images, task, place, 0)
 
 
-def _logits(module: nn.Module, rows: dict[str, Tensor], images: Tensor, task: Task, place: Place, seed: int) -> Tensor:
+def _logits(
+    module: nn.Module, rows: dict[str, Tensor], images: Tensor, task: ImageShape, place: Place, seed: int
+) -> Tensor:
     """The module's logits; anything else is refused."""
     name, mode = type(module).__name__, "in training" if module.training else "in evaluation"
     running: list[tuple[str, nn.Module, tuple[Any, ...], dict[str, Any]]] = []
@@ -107,11 +109,11 @@ def _logits(module: nn.Module, rows: dict[str, Tensor], images: Tensor, task: Ta
             raise Refused(
                 f"{name} cannot run on images {list(images.shape)} {mode}{_where(running)}: {_first_line(error)}"
             ) from None
-    shape = (len(images), task.classes)
+    shape = (len(images), task.outputs)
     if not isinstance(logits, Tensor) or not logits.is_floating_point() or logits.shape != shape:
         raise Refused(
             f"{name} puts out {described(logits)} {mode}, expected logits alone, {list(shape)}, for {len(images)} "
-            f"images of {task.classes} classes"
+            f"images of {task.outputs} classes"
         )
     return logits
 

@@ -20,7 +20,7 @@ from poise.engine.events import Listener, Noted, ignore
 from poise.errors import Refused, shown
 from poise.report.progress import progress
 from poise.spaces.custom import ModuleSpace
-from poise.spaces.space import Space, Task
+from poise.spaces.space import ImageShape, Space
 from poise.tasks.images import open_images, shape_of
 
 SIZE = (32, 32)
@@ -45,7 +45,7 @@ def measure_latency(
 
     Args:
         target: a module with `poise.Choice` layers, or a space or its name.
-        data: what the networks are for: data (one image of it is read), or a `poise.spaces.Task`.
+        data: what the networks are for: data (one image of it is read), or a `poise.spaces.ImageShape`.
         preset, settings, device: as in `poise.search`; what matters are ``train.channels`` and ``train.cells``.
         rounds: each number is the median of so many runs.
         out: the file to write, which ``poise.CostTarget("latency", seconds, table=out)`` names.
@@ -60,7 +60,7 @@ def measure_latency(
     space = ModuleSpace(target) if isinstance(target, nn.Module) else target
     resolved = resolve(space=space, preset=preset, overrides=list((settings or {}).items()), device=device)
     file = None if out is None else new_file(Path(out), overwrite)
-    if isinstance(data, Task):
+    if isinstance(data, ImageShape):
         task = data
     else:
         task = shape_of(open_images(data, resolved.space.name, resolved.data.skip_bad_images), resolved.data.size)
@@ -113,7 +113,7 @@ def measured_size(settings: RunSettings, given: tuple[int, int] | None) -> tuple
 
 
 def measure_table(
-    settings: RunSettings, task: Task, *, rounds: int = ROUNDS, listen: Listener = ignore
+    settings: RunSettings, task: ImageShape, *, rounds: int = ROUNDS, listen: Listener = ignore
 ) -> LatencyTable:
     """Measure the networks of the settings' space at their ``train.channels`` and ``train.cells`` on their device.
 

@@ -24,7 +24,7 @@ from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.everything import costed
 from poise.spaces.forms import check_form
-from poise.spaces.space import AnyTask, Space, channels_last
+from poise.spaces.space import Shape, Space, channels_last
 from poise.supernet.groups import ChoiceGroup
 from poise.tasks.task import Material, Task, check_task, task_of
 from poise.workflow.batch_statistics import check_batch
@@ -109,12 +109,12 @@ class Preparation:
         return self.material.halves
 
     @property
-    def shape(self) -> AnyTask:
+    def shape(self) -> Shape:
         """What the supernet takes and gives."""
         return self.material.shape
 
     @property
-    def final_shape(self) -> AnyTask:
+    def final_shape(self) -> Shape:
         """What the retrained network will take and give: of images, those in their own size."""
         return self.material.final_shape
 

@@ -27,7 +27,7 @@ from poise.genotype import Genotype
 from poise.named import FROM_PYTHON
 from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
-from poise.spaces.space import SPACES, AnyTask, Space, channels_last
+from poise.spaces.space import SPACES, Shape, Space, channels_last
 from poise.tasks.task import Supply, Trained, check_task, task_of
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
@@ -102,7 +102,7 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
     space.check(genotype)
     check_form(space, form.form)
 
-    def fresh(shape: AnyTask) -> nn.Module:
+    def fresh(shape: Shape) -> nn.Module:
         return network_of(
             space, genotype, shape, form=form.form, channels=form.channels, cells=form.cells,
             auxiliary=form.auxiliary > 0,
