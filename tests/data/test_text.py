@@ -11,7 +11,7 @@ from data_helpers import class_folders
 
 from poise.data import Text, TextBatches, TextSource, open_data, open_source
 from poise.data.text import text_files, text_fingerprint, tokens_of, vocabulary_of
-from poise.data.text_batches import perplexity
+from poise.engine.objective import NEXT_WORD, perplexity
 from poise.errors import Refused
 from poise.supernet.inputs import SEARCH, TRAINING
 
@@ -194,7 +194,7 @@ def test_too_short_a_text_is_refused_and_perplexity_is_finite() -> None:
         batches(7, 4, 3)
     assert perplexity(math.log(50.0)) == pytest.approx(50.0)
     assert math.isfinite(perplexity(1e9))
-    assert batches(8, 4, 3).also(0.0) == {"perplexity": 1.0}
+    assert NEXT_WORD.derived(0.0) == {"perplexity": 1.0}
 
 
 @pytest.mark.skipif(not PTB.is_dir(), reason="the Penn Treebank is not here")

@@ -15,6 +15,7 @@ from poise.data.text_batches import TextBatches
 from poise.engine.checkpoint import Checkpoints, decode, encode
 from poise.engine.device import Place
 from poise.engine.keeper import Keeper, Watch
+from poise.engine.objective import NEXT_WORD
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
 from poise.methods import Method
@@ -110,7 +111,7 @@ def text_searcher(
     given = SearchSettings.model_validate({"epochs": 2, "batch_size": 3, "weights": {"momentum": 0.0}, **settings})
     return Searcher(
         supernet, supernet.groups, method or Method(), given, text_batches(words, TRAINING, 1),
-        text_batches(words, SEARCH, 2), place, seed, start,
+        text_batches(words, SEARCH, 2), place, seed, start, objective=NEXT_WORD,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from poise.engine.device import Place
 from poise.engine.loss import BatchLoss
+from poise.engine.objective import CLASSES, HitMeter
 from poise.engine.streams import seed_of, seeded, stream
 from poise.methods import (
     AdversarialSmoothing,
@@ -76,9 +77,11 @@ def test_the_value_is_the_mean_cross_entropy_of_the_network() -> None:
     mixture = mixture_of(supernet, torch.float64)
     logits = supernet(images, mixture)
     assert torch.equal(loss(mixture), F.cross_entropy(logits, labels))
-    assert loss.hits is not None
-    assert torch.equal(loss.hits, logits.argmax(1) == labels)
-    assert int(loss.correct) == int((logits.argmax(1) == labels).sum())
+    assert torch.equal(loss.outputs, logits)
+    assert not loss.outputs.requires_grad
+    meter = HitMeter(CLASSES)
+    loss.count(meter)
+    assert meter.compute() == {"accuracy": float((logits.argmax(1) == labels).double().mean())}
     changed = {name: weight.detach() * 1.5 for name, weight in supernet.named_parameters()}
     given = loss(mixture, changed)
     with torch.no_grad():

@@ -28,7 +28,7 @@ from poise.supernet.groups import decided
 
 KEYS = {
     "epoch", "train_loss", "train_accuracy", "search_loss", "search_accuracy", "learning_rate", "mixture", "alignment",
-    "skip_share", "penalty", "alphas", "seconds",
+    "skip_share", "penalty", "alphas", "seconds", "metric",
 }  # fmt: skip
 
 EPOCHS = 3
@@ -62,7 +62,7 @@ def numbers(value: Any) -> Iterator[float]:
     elif isinstance(value, list):
         for inner in value:
             yield from numbers(inner)
-    elif value is not None:
+    elif value is not None and not isinstance(value, str):
         yield float(value)
 
 
@@ -76,7 +76,7 @@ def run(method: Method, supernet: Any, text: bool = False) -> None:
     after = state_of(found)
     assert len(history) == 2
     for record in history:
-        also = {f"{half}_{name}" for half in ("train", "search") for name in found.training.also(1.0)}
+        also = {f"{half}_{name}" for half in ("train", "search") for name in found.objective.derived(1.0)}
         known = {name for name in also if record[name.replace("perplexity", "loss")] is not None}
         known |= {"expected_cost"} if aims(method.penalty) else set()
         assert set(record) == KEYS | set(needed) | known

@@ -612,9 +612,6 @@ class Uneven:
         self.turns += 1
         return self.inner.epoch(generator, start)
 
-    def also(self, loss: float) -> dict[str, float]:
-        return self.inner.also(loss)
-
 
 def test_a_shorter_search_half_is_gone_through_again() -> None:
     found = searcher(epochs=1)

@@ -49,7 +49,7 @@ def inputs_of(space: Any, count: int, dtype: torch.dtype = torch.float32) -> Any
 def logits_of(network: Any, space: Any, inputs: Any, *mixture: Any) -> Any:
     """Whatever else the network answers."""
     found = network(inputs.tokens if shape_kind(space) is TextShape and not mixture else inputs, *mixture)
-    return found if isinstance(found, torch.Tensor) else found.logits
+    return found if isinstance(found, torch.Tensor) else found.outputs
 
 
 def sizes_of(name: str) -> list[str]:
@@ -149,7 +149,7 @@ class TestSpace:
             inputs = inputs_of(space, 2)
             assert logits_of(network, space, inputs).shape == (2, 3)
             answer = space.supernet(task_of(space))(inputs, one_hot(kept, space.groups))
-            assert (answer.logits if isinstance(answer, Answer) else answer).shape == (2, 3)
+            assert (answer.outputs if isinstance(answer, Answer) else answer).shape == (2, 3)
 
     def test_network_size(self, name: str) -> None:
         space = small(name)

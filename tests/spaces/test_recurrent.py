@@ -118,7 +118,7 @@ def test_one_hot_mixture_is_the_discrete_network(seed: int) -> None:
             answer = supernet(batch, mixture)
         with seeded(3, CPU):
             reading = network(batch.tokens, before)
-        torch.testing.assert_close(answer.logits, reading.logits, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(answer.outputs, reading.logits, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(answer.state, reading.hidden, rtol=1e-10, atol=1e-12)
         assert (answer.extra is not None) == (reading.extra is not None) == training
         if training:
@@ -129,21 +129,21 @@ def test_pieces_with_the_state_carried_are_one_long_pass() -> None:
     chosen = space()
     supernet: Any = grown(chosen.supernet(TASK)).train()
     mixture, text = mixture_of(chosen), tokens(9)
-    whole = supernet(TextBatch(text), mixture).logits
+    whole = supernet(TextBatch(text), mixture).outputs
     parts = []
     for begin, end in ((0, 2), (2, 7), (7, 9)):
         batch = TextBatch(text[begin:end], fresh=begin == 0)
         answer = supernet(batch, mixture)
         assert answer.state.grad_fn is None, "the state is carried without gradient"
         supernet.carry(batch, answer.state)
-        parts.append(answer.logits)
+        parts.append(answer.outputs)
     torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-10, atol=1e-12)
     # Within a piece the gradient is that of a pass that starts from the carried state as from a constant.
     batch = TextBatch(text[2:7], fresh=False)
     begin = supernet(TextBatch(text[:2]), mixture).state
     supernet.carry(batch, begin)
     weights = [supernet.words.weight, supernet.cell.weights.first]
-    found = torch.autograd.grad(supernet(batch, mixture).logits.square().sum(), weights)
+    found = torch.autograd.grad(supernet(batch, mixture).outputs.square().sum(), weights)
     states = supernet.cell(supernet.words.embed(text[2:7]), begin, mixture["recurrent"][0])
     logits = states.flatten(0, 1) @ supernet.words.weight.T + supernet.words.bias
     for one, other in zip(found, torch.autograd.grad(logits.square().sum(), weights), strict=True):
@@ -173,10 +173,10 @@ def test_streams_do_not_mix_and_a_forward_pass_changes_no_state() -> None:
     supernet.carry(TextBatch(text, SEARCH), answer.state)
     assert torch.equal(supernet.hidden[TRAINING], before[TRAINING])
     assert torch.equal(supernet.hidden[SEARCH], answer.state)
-    again = supernet(TextBatch(text, SEARCH, fresh=False), mixture).logits
-    assert not torch.allclose(again, answer.logits)
-    fresh = supernet(TextBatch(text, SEARCH, fresh=True), mixture).logits
-    torch.testing.assert_close(fresh, answer.logits, rtol=0, atol=0)
+    again = supernet(TextBatch(text, SEARCH, fresh=False), mixture).outputs
+    assert not torch.allclose(again, answer.outputs)
+    fresh = supernet(TextBatch(text, SEARCH, fresh=True), mixture).outputs
+    torch.testing.assert_close(fresh, answer.outputs, rtol=0, atol=0)
     assert "hidden" in supernet.state_dict(), "a checkpoint holds it"
 
 

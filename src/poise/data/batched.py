@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any, Protocol
 
 import torch
@@ -34,8 +34,4 @@ class Batched(Protocol):
 
     def first(self, count: int) -> tuple[Any, Tensor]:
         """A batch of another size, as large as any of its size gets."""
-        ...
-
-    def also(self, loss: float) -> Mapping[str, float]:
-        """What else a mean loss on such data is called, by name: of text, its perplexity."""
         ...

@@ -86,10 +86,6 @@ class Batches:
         """The first images, in order and not augmented, however many a batch has."""
         return self._normalised.finished(self._normalised(self._pixels[:count])), self._labels[:count]
 
-    def also(self, loss: float) -> dict[str, float]:
-        """Nothing else: see `poise.data.batched.Batched`."""
-        return {}
-
     def _augmented(self, order: Tensor, seeds: list[int], start: int, chance: torch.device) -> Passing:
         for number in range(start, len(seeds)):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]

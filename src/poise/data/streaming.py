@@ -156,10 +156,6 @@ class StreamedBatches:
         pixels = self._images.pixels([(row, 0) for row in rows], self._middle)
         return self._finished(pixels), self._images.part.labels[rows].to(self._device)
 
-    def also(self, loss: float) -> dict[str, float]:
-        """Nothing else: see `poise.data.batched.Batched`."""
-        return {}
-
     @property
     def _middle(self) -> Middle:
         return Middle(self._part.size)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -14,14 +12,6 @@ from poise.supernet.inputs import TRAINING, TextBatch
 
 SHORT = 0.05
 """The share of pieces that are about half as long."""
-
-LARGEST_EXPONENT = 700.0
-"""Of a perplexity: ``exp`` of more is no finite number."""
-
-
-def perplexity(loss: float) -> float:
-    """``exp`` of the mean cross-entropy in nats."""
-    return math.exp(min(loss, LARGEST_EXPONENT))
 
 
 class TextBatches:
@@ -102,10 +92,6 @@ class TextBatches:
         batch, _ = self._piece(0, min(longest, self._inputs), fresh=True)
         tokens = self._tokens[: len(batch.tokens) + 1, :count]
         return TextBatch(tokens[:-1], self._stream), tokens[1:].flatten()
-
-    def also(self, loss: float) -> dict[str, float]:
-        """The perplexity."""
-        return {"perplexity": perplexity(loss)}
 
     def _piece(self, begin: int, end: int, fresh: bool) -> tuple[TextBatch, Tensor]:
         pace = (end - begin) / self.sequence

@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
+from poise.engine.objective import decides
 from poise.engine.streams import seed_of
 from poise.selection.magnitude import by_magnitude
 from poise.supernet.groups import expand, one_hot
@@ -39,7 +40,8 @@ class Discretisation:
         like = next(iter(probabilities.values()))
         mixtures = (expand(probabilities, searcher.groups), one_hot(kept, searcher.groups, like))
         sums = torch.zeros(2, 2, dtype=torch.float64)  # mixture: correct, loss
-        images = 0
+        objective, images = searcher.objective, 0
+        assert decides(objective)
         for number, (batch, labels) in enumerate(searcher.searching.ordered()):
             if len(labels) == 1 and number > 0:
                 continue  # batch statistics need more than one image
@@ -47,7 +49,9 @@ class Discretisation:
             for mixture, total in zip(mixtures, sums, strict=True):
                 loss = searcher.loss(batch, labels, seed_of(searcher.seed, "measure", number))
                 value = float(loss(mixture))
-                total += torch.tensor([float(loss.correct), value * len(labels)], dtype=torch.float64)
+                total += torch.tensor(
+                    [float(objective.hits(loss.outputs, labels).sum()), value * len(labels)], dtype=torch.float64
+                )
                 subject.tick(1)
         (accuracy, loss_), (accuracy_discrete, loss_discrete) = (sums / images).tolist()
         return Finding(

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from poise.data.batched import Passing
-from poise.data.text_batches import TextBatches, perplexity
+from poise.data.text_batches import TextBatches
 from poise.engine.checkpoint import State
 from poise.engine.device import Place
 from poise.engine.events import Listener, ignore
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
-from poise.engine.objective import CLASSES, Objective, measured
+from poise.engine.objective import NEXT_WORD, Objective, measured
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seeded
 from poise.engine.train import NetworkDescent
@@ -55,7 +55,7 @@ class LanguageTrainer:
     descent: NetworkDescent
     training: TextBatches
     valid: TextBatches
-    objective: Objective = CLASSES
+    objective: Objective = NEXT_WORD
     hidden: Tensor | None = field(default=None, init=False)
     mean: Weights = field(default_factory=dict, init=False)
     averaged: int = field(default=0, init=False)
@@ -95,9 +95,12 @@ class LanguageTrainer:
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         self.hidden = None
-        loss, rate = float(sums.state()["loss"].mean()), self.descent.learning_rate
-        found = {"train_loss": loss, "train_perplexity": perplexity(loss), "learning_rate": rate}
+        loss, rate = float(sums.steps("loss").mean()), self.descent.learning_rate
+        found = {"train_loss": loss, **self._derived("train", loss), "learning_rate": rate}
         return found | self.measure(history)
+
+    def _derived(self, what: str, loss: float) -> dict[str, float]:
+        return {f"{what}_{name}": value for name, value in self.objective.derived(loss).items()}
 
     def measure(self, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The validation loss of the weights that count, after the epochs in ``history``. Keeps them if they are the
@@ -107,7 +110,7 @@ class LanguageTrainer:
         before = [record["valid_loss"] for record in history]
         if not self.best or loss < min(before, default=float("inf")):
             self.best = counting
-        found = {"valid_loss": loss, "valid_perplexity": perplexity(loss), "averaging": float(bool(self.mean))}
+        found = {"valid_loss": loss, **self._derived("valid", loss), "averaging": float(bool(self.mean))}
         patience = self.descent.settings.text.patience
         if not self.mean and len(before) > patience and loss > min(before[:-patience]):
             self.mean = {name: torch.zeros_like(value) for name, value in counting.items()}
@@ -137,7 +140,7 @@ def train_text(
     listen: Listener = ignore,
     keeper: Keeper | None = None,
     rate: float = 1.0,
-    objective: Objective = CLASSES,
+    objective: Objective = NEXT_WORD,
 ) -> list[Record]:
     """Train ``network`` in place, from the keeper's start on, and leave it with the weights that were best on the
     validation text; returns one record per epoch. Raises `Refused` if the loss diverged."""
@@ -161,7 +164,7 @@ def _losses(
 
 
 def text_step(
-    network: nn.Module, settings: TrainSettings, batches: TextBatches, place: Place, objective: Objective = CLASSES
+    network: nn.Module, settings: TrainSettings, batches: TextBatches, place: Place, objective: Objective = NEXT_WORD
 ) -> Step:
     """The step of a retraining, as far as its memory goes. ``network`` is moved to its place."""
     place.put(network)
@@ -184,7 +187,7 @@ def evaluate_text(
     batches: TextBatches,
     place: Place,
     weights: Mapping[str, Tensor] | None = None,
-    objective: Objective = CLASSES,
+    objective: Objective = NEXT_WORD,
 ) -> dict[str, float]:
     """Mean ``loss`` in nats, ``perplexity`` and ``accuracy`` of the next word over a text, in evaluation mode.
 
@@ -200,5 +203,4 @@ def evaluate_text(
                 logits, hidden, _ = functional_call(network, dict(weights or {}), (piece.tokens, hidden))
             yield place.float(logits), labels
 
-    found = measured(answers(), objective)
-    return {"perplexity": perplexity(found["loss"]), **found}
+    return measured(answers(), objective)

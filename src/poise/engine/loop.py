@@ -19,6 +19,7 @@ from poise.data.batched import Passing
 from poise.engine.checkpoint import State
 from poise.engine.events import EpochEnded, Listener, Started, Stepped
 from poise.engine.keeper import Keeper
+from poise.engine.objective import Meter
 from poise.errors import Refused
 
 Record = dict[str, Any]
@@ -26,23 +27,55 @@ Record = dict[str, Any]
 
 @dataclass
 class Sums:
-    """What the steps of an epoch measured, kept on the device so that no step waits for it."""
+    """What the steps of an epoch measured, kept on the device so that no step waits for it.
+
+    Args:
+        values: name -> the scalar of each step.
+        meters: name -> what adds batches up.
+        saved: the states of meters that a checkpoint had, until they are asked for.
+    """
 
     values: dict[str, list[Tensor]] = field(default_factory=dict)
+    meters: dict[str, Meter] = field(default_factory=dict)
+    saved: dict[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(state: State) -> Sums:
+        """Those that gave a state."""
+        values = {name: list(found.unbind()) for name, found in state.get("values", {}).items()}
+        return Sums(values, saved=dict(state.get("meters", {})))
+
+    def meter(self, name: str, fresh: Callable[[], Meter]) -> Meter:
+        """The meter of this name; at first a fresh one."""
+        if name not in self.meters:
+            self.meters[name] = fresh()
+            if name in self.saved:
+                self.meters[name].restore(self.saved.pop(name))
+        return self.meters[name]
+
+    def metrics(self, *names: str) -> dict[str, float]:
+        """What the meters of these names came to, as ``name_metric``."""
+        found = {name: self.meters[name].compute() for name in names if name in self.meters}
+        return {f"{name}_{metric}": value for name, values in found.items() for metric, value in values.items()}
 
     def add(self, **values: Tensor | None) -> None:
         for name, value in values.items():
             if value is not None:
                 self.values.setdefault(name, []).append(value.detach())
 
-    def state(self) -> dict[str, Tensor]:
-        """One tensor per name: ``[steps]``."""
-        # What came back from a checkpoint lies on the CPU.
-        return {name: torch.stack([v.to(found[-1].device) for v in found]) for name, found in self.values.items()}
+    def steps(self, name: str) -> Tensor:
+        """The scalars of one name: ``[steps]``."""
+        found = self.values[name]
+        return torch.stack([value.to(found[-1].device) for value in found])  # those of a checkpoint lie on the CPU
 
     def mean(self, name: str) -> float | None:
-        found = self.state().get(name)
-        return None if found is None else float(found.cpu().double().mean())
+        """The mean over the steps; None if there is none."""
+        return float(self.steps(name).cpu().double().mean()) if name in self.values else None
+
+    def state(self) -> State:
+        """Nested dicts of tensors; `of` takes them up."""
+        meters = {name: meter.state() for name, meter in self.meters.items()}
+        return {"values": {name: self.steps(name) for name in self.values}, "meters": {**self.saved, **meters}}
 
 
 class Trainer(Protocol):
@@ -100,7 +133,7 @@ def run(
         take_up(trainer.restore, start["trainer"])
     epoch = start.get("epoch", len(history) if course.first is None else course.first)
     step, spent = start.get("step", 0), start.get("seconds", 0.0)
-    sums = Sums({name: list(values.unbind()) for name, values in start.get("sums", {}).items()})
+    sums = Sums.of(start.get("sums", {}))
 
     def state() -> State:
         now = {"epoch": epoch, "step": step, "seconds": time.perf_counter() - began if step else 0.0}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from poise.engine.device import Place
-from poise.engine.objective import CLASSES, Objective, decides
+from poise.engine.objective import CLASSES, Meter, Objective
 from poise.engine.streams import seeded
 from poise.methods.slots import Loss
 from poise.supernet.groups import Mixture
@@ -25,16 +25,15 @@ class BatchLoss:
 
     ``skip_dropout`` is the rate of dropout on skip connections in training mode; above 0 the supernet must know of it.
 
-    The call that counts is the tracked one, or else the first. It leaves ``hits``, ``[predictions]`` bool, and their
-    number ``correct``: the images (the words of a text) that it classified correctly; and ``plain``, its loss without
-    the regularisers that a supernet may add.
+    The call that counts is the tracked one, or else the first. It leaves ``outputs``, without gradient, and ``plain``,
+    its loss without the regularisers that a supernet may add.
     """
 
     def __init__(
         self,
         supernet: nn.Module,
         inputs: Any,
-        labels: Tensor,
+        targets: Any,
         seed: int,
         place: Place,
         skip_dropout: float = 0.0,
@@ -44,23 +43,17 @@ class BatchLoss:
         # A supernet need not know of dropout to be searched without any.
         self._more = {"skip_dropout": skip_dropout} if skip_dropout else {}
         self._inputs = inputs
-        self._labels = labels
+        self.targets = targets
         self._seed = seed
         self._place = place
         self._objective = objective
         self._state: Tensor | None = None
-        self.hits: Tensor | None = None
+        self.outputs: Any = None
         self.plain: Tensor | None = None
 
-    @property
-    def correct(self) -> Tensor:
-        assert self.hits is not None, "the loss was not called yet"
-        return self.hits.sum()
-
-    @property
-    def accuracy(self) -> Tensor:
-        """The share of ``hits``."""
-        return self.correct / len(self._labels)
+    def count(self, meter: Meter) -> None:
+        """Add the outputs of the call that counts to a meter."""
+        meter.update(self.outputs, self.targets)
 
     def carry(self) -> None:
         """Let the supernet's next batch of this stream go on from where the call that counts ended."""
@@ -76,10 +69,10 @@ class BatchLoss:
         exact: bool = False,
     ) -> Tensor:
         answer = self._answer(mixture, weights or {}, track, exact)
-        logits = self._place.float(answer.logits)
-        loss = self._objective.loss(logits, self._labels)
-        if track or self.hits is None:
-            self.hits = self._objective.hits(logits, self._labels) if decides(self._objective) else None
+        outputs = self._place.float(answer.outputs)
+        loss = self._objective.loss(outputs, self.targets)
+        if track or self.outputs is None:
+            self.outputs = outputs.detach()
             self.plain = loss.detach()
             self._state = answer.state
         return loss if answer.extra is None else loss + self._place.float(answer.extra)
@@ -88,8 +81,8 @@ class BatchLoss:
         self._supernet.eval()
         try:
             constants = {name: weight.detach() for name, weight in self._supernet.named_parameters()}
-            logits = self._answer(mixture, constants, track=True).logits
-            return self._objective.loss(self._place.float(logits), self._labels)
+            outputs = self._answer(mixture, constants, track=True).outputs
+            return self._objective.loss(self._place.float(outputs), self.targets)
         finally:
             self._supernet.train()
 
@@ -97,7 +90,7 @@ class BatchLoss:
         state = dict(weights)
         if not track:
             state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
-        with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._inputs.device):
+        with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._place.device):
             if state:
                 found: Any = functional_call(self._supernet, state, (self._inputs, mixture), self._more)
             else:

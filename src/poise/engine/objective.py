@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeGuard
@@ -130,10 +131,11 @@ class CrossEntropy:
     """``−Σ_k q_k log p_k`` with ``p = softmax(outputs)`` and ``q = (1 − ε)·onehot(target) + ε/K``.
 
     Outputs are ``[n, K]``, targets ``[n]`` int64; ``label_smoothing`` is ε. A hit is a target with the largest output.
-    Satisfies `Deciding`.
+    Of ``words``, the perplexity is told as well. Satisfies `Deciding`.
     """
 
     label_smoothing: float = 0.0
+    words: bool = False
 
     @property
     def metric(self) -> Metric:
@@ -146,7 +148,7 @@ class CrossEntropy:
         return len(targets)
 
     def derived(self, loss: float) -> dict[str, float]:
-        return {}
+        return {"perplexity": perplexity(loss)} if self.words else {}
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.detach().argmax(dim=1) == targets
@@ -163,7 +165,18 @@ class CrossEntropy:
 
 
 CLASSES = CrossEntropy()
-"""Of one class each, without smoothing: what everything is measured by, and trained by where nothing else is said."""
+"""Of one class each, without smoothing: what is measured by, and trained by, where nothing else is said."""
+
+NEXT_WORD = CrossEntropy(words=True)
+"""Of a text's next words."""
+
+LARGEST_EXPONENT = 700.0
+"""Of a perplexity: ``exp`` of more is no finite number."""
+
+
+def perplexity(loss: float) -> float:
+    """``exp`` of the mean cross-entropy in nats."""
+    return math.exp(min(loss, LARGEST_EXPONENT))
 
 
 @torch.no_grad()
@@ -176,4 +189,4 @@ def measured(answers: Iterable[tuple[Any, Any]], objective: Objective = CLASSES)
         count += float(objective.count(targets))
         meter.update(outputs, targets)
     mean = loss / count
-    return {**meter.compute(), "loss": mean, **objective.derived(mean)}
+    return {**objective.derived(mean), **meter.compute(), "loss": mean}

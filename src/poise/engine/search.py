@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -141,9 +141,9 @@ class Searcher:
         """`probabilities`, one copy per layer."""
         return expand(self.probabilities(), self.groups)
 
-    def loss(self, inputs: Any, labels: Tensor, seed: int, skip_dropout: float = 0.0) -> BatchLoss:
+    def loss(self, inputs: Any, targets: Any, seed: int, skip_dropout: float = 0.0) -> BatchLoss:
         """The supernet's loss on one batch."""
-        return BatchLoss(self.supernet, inputs, labels, seed, self.place, skip_dropout, self.objective)
+        return BatchLoss(self.supernet, inputs, targets, seed, self.place, skip_dropout, self.objective)
 
     def epoch(
         self, progress: Progress, learning_rate: float, purpose: tuple[str | int, ...], listen: Listener = ignore
@@ -190,10 +190,10 @@ class Searcher:
         self.alpha_optimizer.step()
         step.sums.add(
             search_loss=found.loss,
-            search_accuracy=step.search.accuracy,
             search_alignment=mean_alignment(found.layers, self.groups),
             penalty=penalty,
         )
+        step.search.count(step.sums.meter("search", self.objective.running))
         step.search.carry()
 
     def _check(self, step: _Step, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
@@ -229,9 +229,9 @@ class Searcher:
         clipped_step(self.weight_optimizer, self.weights, found.weights, norm, clip, step.learning_rate)
         step.sums.add(
             train_loss=training.plain,
-            train_accuracy=training.accuracy,
             train_alignment=mean_alignment(found.layers, self.groups),
         )
+        training.count(step.sums.meter("train", self.objective.running))
         training.carry()
 
     def record(self, epoch: Epoch, sums: Sums) -> Record:
@@ -240,11 +240,10 @@ class Searcher:
         alphas = {name: values.detach().cpu() for name, values in self.alphas.items()}
         penalty, relaxed = self.method.penalty, Relaxed.of(self.groups, alphas, probabilities, epoch.progress, self.aim)
         more = penalty.report(relaxed) if isinstance(penalty, Reports) else {}
-        record: Record = {
-            "train_loss": sums.mean("train_loss"),
-            "train_accuracy": sums.mean("train_accuracy"),
-            "search_loss": sums.mean("search_loss"),
-            "search_accuracy": sums.mean("search_accuracy"),
+        return {
+            **self.objective_record(sums, "train"),
+            **self.objective_record(sums, "search"),
+            "metric": asdict(self.objective.metric),
             "learning_rate": epoch.learning_rate,
             "mixture": mixture_statistics(probabilities, self.groups),
             "alignment": {"train": sums.mean("train_alignment"), "search": sums.mean("search_alignment")},
@@ -253,11 +252,13 @@ class Searcher:
             **more,
             "alphas": {name: values.tolist() for name, values in alphas.items()},
         }
-        for name, batches in (("train", self.training), ("search", self.searching)):
-            loss = record[f"{name}_loss"]
-            if loss is not None:
-                record |= {f"{name}_{what}": value for what, value in batches.also(loss).items()}
-        return record
+
+    def objective_record(self, sums: Sums, half: str) -> Record:
+        """What the objective says of a half of the data, ``train`` or ``search``."""
+        metric, loss = self.objective.metric.name, sums.mean(f"{half}_loss")
+        derived = {} if loss is None else self.objective.derived(loss)
+        found = {f"{half}_loss": loss, f"{half}_{metric}": None}
+        return found | sums.metrics(half) | {f"{half}_{name}": value for name, value in derived.items()}
 
 
 class SearchTrainer:

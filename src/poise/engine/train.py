@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import torch
@@ -38,23 +38,21 @@ class Forward(nn.Module):
         super().__init__()
         self.network = network
         self._auxiliary = settings.auxiliary
-        self.objective: Any = objective or CrossEntropy(settings.label_smoothing)
+        self.objective: Objective = objective or CrossEntropy(settings.label_smoothing)
         self._place = place
 
-    def forward(self, images: Tensor, labels: Tensor, drop: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, their loss, and the loss to descend, with drop-path probability ``drop``."""
+    def forward(self, inputs: Any, targets: Any, drop: float) -> tuple[Any, Tensor, Tensor]:
+        """Outputs, their loss, and the loss to descend, with drop-path probability ``drop``."""
         with self._place.autocast():
             if has_heads(self.network):
-                logits, side = self.network.heads(images, drop)
+                found, side = self.network.heads(inputs, drop)
             else:
-                logits, side = self.network(images), None
-        loss = total = self._loss(logits, labels)
+                found, side = self.network(inputs), None
+        outputs = self._place.float(found)
+        loss = total = self.objective.loss(outputs, targets)
         if side is not None:
-            total = loss + self._auxiliary * self._loss(side, labels)
-        return logits, loss, total
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return self.objective.loss(self._place.float(logits), labels)
+            total = loss + self._auxiliary * self.objective.loss(self._place.float(side), targets)
+        return outputs, loss, total
 
 
 @dataclass(eq=False)
@@ -109,7 +107,7 @@ class NetworkDescent:
 
 
 class NetworkTrainer:
-    """Trains a network that classifies. Satisfies `poise.engine.loop.Trainer`. ``objective`` is as in `Forward`."""
+    """Trains a network. Satisfies `poise.engine.loop.Trainer`. ``objective`` is as in `Forward`."""
 
     def __init__(self, descent: NetworkDescent, batches: Batched, objective: Objective | None = None) -> None:
         self._descent = descent
@@ -123,21 +121,24 @@ class NetworkTrainer:
         return self._batches.epoch(self._descent.begin(epoch), first)
 
     def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
-        images, labels = batch
+        inputs, targets = batch
         descent = self._descent
         with descent.drawing(number):
-            logits, loss, total = self._forward(images, labels, self._drop)
+            outputs, loss, total = self._forward(inputs, targets, self._drop)
         descent.optimizer.zero_grad()
         cast(Any, total).backward()
         gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}
         descent.step(number, total, gradients)
-        sums.add(loss=loss, correct=self._forward.objective.hits(logits, labels).sum())
+        sums.add(loss=loss)
+        sums.meter("train", self._forward.objective.running).update(outputs.detach(), targets)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
-        found = sums.state()
+        loss, objective = float(sums.steps("loss").mean()), self._forward.objective
         return {
-            "train_loss": float(found["loss"].mean()),
-            "train_accuracy": float(found["correct"].sum()) / (len(self._batches) * self._batches.batch_size),
+            "train_loss": loss,
+            **sums.metrics("train"),
+            **{f"train_{name}": value for name, value in objective.derived(loss).items()},
+            "metric": asdict(objective.metric),
             "learning_rate": self._descent.learning_rate,
             "drop_path": self._drop,
         }
@@ -173,14 +174,14 @@ def train(
 
 @torch.no_grad()
 def evaluate(network: nn.Module, batches: Batched, place: Place, objective: Objective = CLASSES) -> dict[str, float]:
-    """``accuracy`` in [0, 1] and mean ``loss`` of a network, in evaluation mode, over all images."""
+    """All metrics and the mean ``loss`` of a network, in evaluation mode, over everything."""
     network.eval()
 
-    def answers(passing: Passing) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in passing:
+    def answers(passing: Passing) -> Iterator[tuple[Any, Any]]:
+        for inputs, targets in passing:
             with place.autocast():
-                logits: Tensor = network(images)
-            yield place.float(logits), labels
+                outputs = network(inputs)
+            yield place.float(outputs), targets
 
     with closing(batches.ordered()) as passing:
         return measured(answers(passing), objective)

@@ -14,6 +14,7 @@ from poise.costs.costs import Aim
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, run, take_up
+from poise.engine.objective import decides
 from poise.engine.schedule import cosine
 from poise.engine.search import Epoch, Searcher, SearchTrainer
 from poise.engine.streams import seed_of, stream
@@ -113,11 +114,13 @@ class TrainedSupernet:
         if answer is not None:
             return [None if score is None else Score(*score) for score in answer["scores"]]
         searcher, sizes = self._searcher, self._sizes
+        objective = searcher.objective
+        assert decides(objective)
         probabilities = searcher.probabilities()
         mixtures = [expand(edit.apply(probabilities), self.groups) for edit in edits]
         race = self._keeper.take().get("race", {})
         first, racing = race.get("step", 0), race.get("racing", list(range(len(edits))))
-        hits = race.get("hits", torch.empty(len(edits), 0, dtype=torch.bool))
+        seen = race.get("hits", torch.empty(len(edits), 0, dtype=torch.bool))
         sums = race.get("sums", torch.zeros(2, len(edits))).to(searcher.place.device)  # correct, loss
         images = sum(sizes[:first])
         for step, (batch, labels) in enumerate(islice(searcher.searching.ordered(), first, len(sizes)), start=first):
@@ -126,19 +129,19 @@ class TrainedSupernet:
             for index in racing:
                 evaluate = searcher.loss(batch, labels, key)
                 sums[1, index] += evaluate(mixtures[index]) * len(labels)
-                assert evaluate.hits is not None
-                sums[0, index] += evaluate.correct
-                found.append(evaluate.hits)
+                hits = objective.hits(evaluate.outputs, labels)
+                sums[0, index] += hits.sum()
+                found.append(hits)
             images += len(labels)
             if keep is not None and step + 1 < len(sizes):
-                hits = torch.cat((hits, torch.stack(found).cpu()), dim=1)  # the one time that it waits for the device
-                stays = keep(Standing(hits, sum(sizes), step + 1, len(sizes)))
-                hits = hits[stays]
+                seen = torch.cat((seen, torch.stack(found).cpu()), dim=1)  # the one time that it waits for the device
+                stays = keep(Standing(seen, sum(sizes), step + 1, len(sizes)))
+                seen = seen[stays]
                 racing = [index for index, stay in zip(racing, stays.tolist(), strict=True) if stay]
                 if len(racing) == 1:
                     break
 
-            race = {"step": step + 1, "racing": racing, "sums": sums, "hits": hits}
+            race = {"step": step + 1, "racing": racing, "sums": sums, "hits": seen}
             self._keeper.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
         correct, loss = sums.tolist()
         scores = [Score(correct[i] / images, loss[i] / images) if i in racing else None for i in range(len(edits))]

@@ -34,13 +34,13 @@ class TextBatch:
 
 
 class Answer(NamedTuple):
-    """What a supernet answers that has more to say than logits.
+    """What a supernet answers that has more to say than its outputs.
 
-    ``logits``: ``[predictions, classes]``. ``extra``: a scalar that the weights' loss grows by, a regulariser; None:
-    nothing. ``state``: what the stream's next batch starts from, without gradient; None: nothing.
+    ``outputs``: of classes, ``[predictions, classes]``. ``extra``: a scalar that the weights' loss grows by, a
+    regulariser; None: nothing. ``state``: what the stream's next batch starts from, without gradient; None: nothing.
     """
 
-    logits: Tensor
+    outputs: Tensor
     extra: Tensor | None = None
     state: Tensor | None = None
 

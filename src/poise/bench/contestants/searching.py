@@ -18,6 +18,7 @@ from poise.config.resolve import override
 from poise.engine.checkpoint import write_durably
 from poise.engine.events import Event, Listener, ignore
 from poise.engine.keeper import Watch
+from poise.engine.objective import CLASSES
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.streams import seed_of, stream
@@ -166,6 +167,6 @@ def _score(searcher: Searcher, genotype: Genotype, batches: int) -> tuple[float,
             continue  # batch statistics need more than one image
         loss = searcher.loss(batch, labels, seed_of(0, "ranked", number))
         total += float(loss(mixture)) * len(labels)
-        correct += float(loss.correct)
+        correct += float(CLASSES.hits(loss.outputs, labels).sum())
         images += len(labels)
     return correct / images, total / images
