@@ -80,7 +80,7 @@ def test_nothing_is_skipped_where_nothing_is_bad(tmp_path: Path) -> None:
 
 def test_a_source_of_ones_own_cannot_skip() -> None:
     class Own:
-        name, classes = "own", ("a", "b")
+        name, names = "own", ("a", "b")
 
         def has(self, split: str) -> bool:
             return True
@@ -98,17 +98,17 @@ def test_overlap_counts_test_images_that_are_trained_on() -> None:
     assert overlap(train, train.subset(torch.tensor([3, 3, 5]))) == 3
     copied = test.pixels.clone()
     copied[2], copied[4] = train.pixels[7], train.pixels[0]
-    assert overlap(train, Images(copied, test.labels, test.classes)) == 2
+    assert overlap(train, Images(copied, test.labels, test.names)) == 2
     copied[2, 0, 0, 0] += 1
-    assert overlap(train, Images(copied, test.labels, test.classes)) == 1
-    floats = Images(train.pixels.float(), train.labels, train.classes)
+    assert overlap(train, Images(copied, test.labels, test.names)) == 1
+    floats = Images(train.pixels.float(), train.labels, train.names)
     assert overlap(floats, floats) == 20
     assert overlap(train, floats) == 0
-    transposed = Images(train.pixels.permute(0, 1, 3, 2), train.labels, train.classes)
+    transposed = Images(train.pixels.permute(0, 1, 3, 2), train.labels, train.names)
     assert overlap(train, transposed) == 0
     assert overlap(transposed, train) == 0
     assert overlap(transposed, transposed) == 20
-    strided = Images(train.pixels[:, :1, :1, ::2], train.labels, train.classes)
+    strided = Images(train.pixels[:, :1, :1, ::2], train.labels, train.names)
     assert overlap(strided, strided) == 20
 
 
@@ -154,7 +154,7 @@ def test_a_class_may_be_missing_from_the_test_split(tmp_path: Path) -> None:
     class_folders(tmp_path / "test", classes=("cat",))
     found = open_source(tmp_path).load("test")
     assert found.labels.tolist() == [1] * 5
-    assert found.classes == ("ant", "cat", "dog")
+    assert found.names == ("ant", "cat", "dog")
 
 
 @pytest.mark.parametrize("size", [8193, 10**12])

@@ -56,7 +56,7 @@ def one_by_one(pixels: torch.Tensor, draws: Draws, augmentation: Augmentation, u
 def test_augmentation_matches_a_loop_over_images(augmentation: Augmentation, floating: bool) -> None:
     images = random_images(16, 3, 8, 10)
     if floating:
-        images = Images(images.pixels.float() / 100 - 1, images.labels, images.classes)
+        images = Images(images.pixels.float() / 100 - 1, images.labels, images.names)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(7))
     generator = torch.Generator().manual_seed(7)
     torch.randperm(16, generator=generator)
@@ -136,7 +136,7 @@ def test_length_layout_and_dtype() -> None:
     assert last.is_contiguous(memory_format=torch.channels_last)
     assert plain.is_contiguous()
     assert torch.equal(last, plain)
-    grey = Images(images.pixels[:, :1], images.labels, images.classes)
+    grey = Images(images.pixels[:, :1], images.labels, images.names)
     plain = next(batches(grey, channels_last=False, mean=(0.5,), std=(0.5,)).ordered())[0]
     assert plain.stride() == torch.empty(plain.shape).stride()  # convolutions go by strides, also of one channel
     half = next(batches(images, dtype=torch.bfloat16).ordered())[0]

@@ -69,7 +69,7 @@ def test_class_folders_with_a_held_out_fifth(tmp_path: Path) -> None:
     (root / "cat" / ".DS_Store").write_bytes(b"x")
     (root / "cat" / "Thumbs.db").write_bytes(b"x")
     source = open_source(str(root))
-    assert (source.name, source.classes) == ("pets", ("cat", "dog"))
+    assert (source.name, source.names) == ("pets", ("cat", "dog"))
     train, test = source.load("train"), source.load("test")
     assert torch.bincount(train.labels).tolist() == [8, 8]
     assert torch.bincount(test.labels).tolist() == [2, 2]

@@ -37,7 +37,7 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
     write_parquet(tmp_path / "train-1.parquet", count=4, names=["cat", "dog"])
     write_parquet(tmp_path / "test.parquet", count=3)
     source = open_source(tmp_path)
-    assert source.classes == ("cat", "dog")
+    assert source.names == ("cat", "dog")
     found = source.load("train", torch.tensor([11, 3]))
     assert found.labels.tolist() == [1, 1]
     assert np.array_equal(found.pixels[0].numpy(), noise(4, 4, 3, seed=1).transpose(2, 0, 1))
@@ -50,7 +50,7 @@ def test_a_parquet_file_with_plain_bytes_and_other_names(tmp_path: Path) -> None
     labels = pa.array([index % 2 for index in range(10)], pa.int8())
     path = write_parquet(tmp_path / "x.parquet", img=None, label=None, image=images, fine_label=labels)
     source = open_source(path)
-    assert (source.classes, source.load("train").channels) == (("0", "1"), 1)
+    assert (source.names, source.load("train").channels) == (("0", "1"), 1)
     assert (len(source.load("train")), len(source.load("test"))) == (8, 2)
 
 
@@ -88,7 +88,7 @@ def test_bad_parquet_files_are_refused(tmp_path: Path) -> None:
 @needs_cifar10
 def test_cifar10() -> None:
     source = open_source(CIFAR10)
-    assert source.classes[:3] == ("airplane", "automobile", "bird")
+    assert source.names[:3] == ("airplane", "automobile", "bird")
     labels = source.labels("train")
     assert torch.bincount(labels).tolist() == [5000] * 10
     train, valid = search_halves(labels, seed=0, split_file=CIFAR10 / "split.json")

@@ -60,7 +60,7 @@ def test_torch_datasets(images: list, expected: torch.Tensor) -> None:
     source = open_source((dataset, test))
     found = source.load("train", torch.tensor([5, 0]))
     assert torch.equal(found.pixels, expected[[5, 0]])
-    assert (found.labels.tolist(), source.classes) == ([1, 0], ("0", "1"))
+    assert (found.labels.tolist(), source.names) == ([1, 0], ("0", "1"))
     assert torch.equal(source.load("train").pixels, expected)
     assert test.reads == 0
     assert len(source.load("test")) == 3
@@ -71,7 +71,7 @@ def test_targets_spare_reading_every_item_and_are_checked() -> None:
     dataset = Listed([(image, index % 2) for index, image in enumerate(BYTES)])
     dataset.targets, dataset.classes = [0, 1] * 4, ["cat", "dog"]
     source = open_source(dataset)
-    assert source.classes == ("cat", "dog")
+    assert source.names == ("cat", "dog")
     assert dataset.reads == 1
     dataset.targets = [1, 0] * 4
     refused(dataset, "item 0 of the training dataset has label 0 now and 1 before")
@@ -111,7 +111,7 @@ def test_hub_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
     splits = datasets.DatasetDict({"train": hub_split(8), "validation": hub_split(3)})
     monkeypatch.setattr(datasets, "load_dataset", lambda name: splits if name == "owner/pets" else None)
     source = open_source("hf:owner/pets")
-    assert (source.name, source.classes) == ("hf:owner/pets", ("cat", "dog"))
+    assert (source.name, source.names) == ("hf:owner/pets", ("cat", "dog"))
     found = source.load("train", torch.tensor([5, 0]))
     assert torch.equal(found.pixels, torch.stack(BYTES)[[5, 0]])
     assert found.labels.tolist() == [1, 0]

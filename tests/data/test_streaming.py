@@ -139,7 +139,7 @@ def test_what_lies_before_the_start_is_not_read(photos: Path) -> None:
         read.extend(rows)
         return images.part.fetch(rows)
 
-    counted = Streamed(type(images.part)(images.part.where, images.part.labels, fetch), images.classes, 3)
+    counted = Streamed(type(images.part)(images.part.where, images.part.labels, fetch), images.names, 3)
     epoch(batches(counted, 3), start=2)
     assert len(read) == 3
 

@@ -88,7 +88,7 @@ def test_which_folders_hold_text(tmp_path: Path) -> None:
     (images / "train.txt").write_text("cat/0.png\n")  # lists of images beside their folders
     (images / "other.train.txt").write_text("cat/0.png\n")
     assert text_files(images) == {}
-    assert open_source(images).classes == ("cat", "dog")
+    assert open_source(images).names == ("cat", "dog")
 
 
 def test_what_is_refused(tmp_path: Path) -> None:

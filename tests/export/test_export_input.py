@@ -93,7 +93,7 @@ def fed(said: dict[str, Any], images: poise.Images) -> Tensor:
 
 def accuracy(logits: Tensor, images: poise.Images, classes: list[str]) -> float:
     names = [classes[index] for index in logits.argmax(dim=1)]
-    truth = [images.classes[index] for index in images.labels]
+    truth = [images.names[index] for index in images.labels]
     return sum(a == b for a, b in zip(names, truth, strict=True)) / len(truth)
 
 

@@ -30,7 +30,7 @@ class Guarded:
     def __init__(self) -> None:
         self._inner = open_source("digits")
         self.name = "guarded"
-        self.classes = self._inner.classes
+        self.names = self._inner.names
         self.asked: list[str] = []
 
     def has(self, split: str) -> bool:

@@ -4,6 +4,7 @@ from poise.data.augmentation import Augmentation
 from poise.data.batches import Batches
 from poise.data.fingerprint import fingerprint
 from poise.data.images import Images
+from poise.data.labels import ClassIds, Labels, Seen
 from poise.data.overlap import overlap
 from poise.data.source import SOURCES, Source, open_data, open_source, source_name
 from poise.data.splits import search_halves, stratified_holdout
@@ -14,7 +15,10 @@ __all__ = [
     "SOURCES",
     "Augmentation",
     "Batches",
+    "ClassIds",
     "Images",
+    "Labels",
+    "Seen",
     "Source",
     "Text",
     "TextBatches",

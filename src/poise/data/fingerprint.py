@@ -13,7 +13,7 @@ def fingerprint(*parts: Images) -> str:
     whole = sha256()
     for images in parts:
         pixels, labels = images.pixels.cpu().contiguous(), images.labels.cpu().contiguous()
-        about = [list(pixels.shape), str(pixels.dtype), images.classes]
+        about = [list(pixels.shape), str(pixels.dtype), images.names]
         whole.update(json.dumps(about).encode("utf-8"))
         whole.update(pixels.numpy().data)
         whole.update(labels.numpy().data)

@@ -17,12 +17,13 @@ class Images:
     """Images and their labels.
 
     ``pixels: [n, channels, height, width]``, uint8 (0..255) or float32 (kept as they came); ``labels: [n]``, int64,
-    each an index into ``classes``. Raises `Refused` if shapes, dtypes or labels do not fit together.
+    each an index into ``names``, those of the classes. Raises `Refused` if shapes, dtypes or labels do not fit
+    together.
     """
 
     pixels: Tensor
     labels: Tensor
-    classes: tuple[str, ...]
+    names: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4:
@@ -35,16 +36,16 @@ class Images:
             raise Refused(f"{len(self.pixels)} images but {len(self.labels)} labels")
         if len(self.labels):
             low, high = int(self.labels.min()), int(self.labels.max())
-            if low < 0 or high >= len(self.classes):
-                raise Refused(f"labels span {low}..{high}, expected 0..{len(self.classes) - 1} (one per class name)")
+            if low < 0 or high >= len(self.names):
+                raise Refused(f"labels span {low}..{high}, expected 0..{len(self.names) - 1} (one per class name)")
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.pixels.shape[1:]))
-        names = ", ".join(self.classes[:5]) + (", …" if len(self.classes) > 5 else "")
-        return f"Images({len(self):,} of {shape}, {self.pixels.dtype}; {len(self.classes)} classes: {names:.200})"
+        names = ", ".join(self.names[:5]) + (", …" if len(self.names) > 5 else "")
+        return f"Images({len(self):,} of {shape}, {self.pixels.dtype}; {len(self.names)} classes: {names:.200})"
 
     @property
     def channels(self) -> int:
@@ -58,11 +59,11 @@ class Images:
     def subset(self, indices: Tensor) -> Images:
         """The images at ``indices: [k]`` (int64), in that order."""
         where = indices.to(self.labels.device)
-        return Images(self.pixels[where], self.labels[where], self.classes)
+        return Images(self.pixels[where], self.labels[where], self.names)
 
     def to(self, device: torch.device | str) -> Images:
         """The same images on ``device``."""
-        return Images(self.pixels.to(device), self.labels.to(device), self.classes)
+        return Images(self.pixels.to(device), self.labels.to(device), self.names)
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation (of the population) of each channel.

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from poise import registries
 from poise.data.images import Images
+from poise.data.labels import ClassIds, Labels
 from poise.data.split_source import SplitSource
 from poise.data.text import TextSource
 from poise.errors import Refused
@@ -25,7 +26,7 @@ class Source(Protocol):
     """
 
     name: str
-    classes: tuple[str, ...]
+    names: tuple[str, ...]  # of the classes
 
     def has(self, split: str) -> bool:
         """Whether there is a split of this name. Opens nothing."""
@@ -52,16 +53,18 @@ class SourceKind(Protocol):
         """Whether this kind is meant by ``spec``. At most one kind is."""
         ...
 
-    def open(self, spec: object) -> Source | TextSource:
-        """The source that ``spec`` means. Raises `Refused` if it is missing or malformed."""
+    def open(self, spec: object, labels: Labels) -> Source | TextSource:
+        """The source that ``spec`` means, with such labels. Raises `Refused` if it is missing or malformed."""
         ...
 
 
 SOURCES: Registry[SourceKind] = registries.SOURCES
 
+CLASS_IDS = ClassIds()
 
-def open_source(spec: object, *, skip_bad_images: bool = False) -> Source:
-    """The source that ``spec`` means.
+
+def open_source(spec: object, labels: Labels = CLASS_IDS, *, skip_bad_images: bool = False) -> Source:
+    """The source that ``spec`` means, with labels of the kind that is asked for.
 
     ``spec`` is a string (``"digits"``, ``"hf:owner/name"`` or a path), a path to a ``.npz`` file, a ``.parquet`` file,
     a folder of parquet files or a folder of class folders, a torch ``Dataset``, `Images`, a pair ``(train, test)`` of
@@ -74,16 +77,16 @@ def open_source(spec: object, *, skip_bad_images: bool = False) -> Source:
     >>> open_source("digits").load("train").size
     (8, 8)
     """
-    source = open_data(spec, skip_bad_images=skip_bad_images)
+    source = open_data(spec, labels, skip_bad_images=skip_bad_images)
     if isinstance(source, TextSource):
         raise Refused(f"{source.name} is text, expected images")
     return source
 
 
-def open_data(spec: object, *, skip_bad_images: bool = False) -> Source | TextSource:
+def open_data(spec: object, labels: Labels = CLASS_IDS, *, skip_bad_images: bool = False) -> Source | TextSource:
     """As `open_source`; text is opened too: a folder of text files, or a `TextSource`."""
     try:
-        source = _opened(spec)
+        source = _opened(spec, labels)
     except OSError as error:  # no permission, a name too long, ...
         raise Refused(f"cannot read {spec!s:.80}: {error.strerror or error}") from None
     if not skip_bad_images:
@@ -93,12 +96,12 @@ def open_data(spec: object, *, skip_bad_images: bool = False) -> Source | TextSo
     return source.without_bad_images()
 
 
-def _opened(spec: object) -> Source | TextSource:
+def _opened(spec: object, labels: Labels) -> Source | TextSource:
     if isinstance(spec, Source | TextSource):
         return spec
     kind = _kind_of(spec)
     if kind is not None:
-        return kind.open(spec)
+        return kind.open(spec, labels)
     forms = [kind.form for kind in SOURCES.values()]
     raise no_data(spec, forms)
 

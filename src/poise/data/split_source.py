@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from poise.data.decode import MAX_PIXELS, Form, Skipped
 from poise.data.images import Images
-from poise.data.labels import check_classes, check_test, check_training
+from poise.data.labels import Labels
 from poise.data.parts import EncodedPart, Part
 from poise.data.splits import stratified_holdout
 from poise.data.streaming import Streamed
@@ -26,17 +26,19 @@ HOLDOUT_SEED = 0  # fixed: the test split of a source is the same in every run
 class SplitSource:
     """A `Source` from parts. ``test`` makes the test part; it is called when that split is first asked for.
 
+    ``names`` are those that the data has for its labels, ``()`` if it has none.
+
     ``skipped`` lists the images that `without_bad_images` left out, of the splits opened so far.
     """
 
     def __init__(
-        self, name: str, classes: tuple[str, ...], train: Part, test: Callable[[], Part] | None = None
+        self, name: str, labels: Labels, names: Sequence[str], train: Part, test: Callable[[], Part] | None = None
     ) -> None:
-        check_classes(classes, name)
-        check_training(train.labels, classes, f"the training split of {name}")
+        self.names = labels.names(train.labels, names, name)
+        labels.check_training(train.labels, self.names, f"the training split of {name}")
         self.skipped: list[Skipped] = []
         self.name = name
-        self.classes = classes
+        self.reading = labels
         self._train = train
         self._open_test = test
 
@@ -66,7 +68,7 @@ class SplitSource:
         if int(rows.min()) < 0 or int(rows.max()) >= count:
             raise Refused(f"indices span {int(rows.min())}..{int(rows.max())}, expected 0..{count - 1}")
         _check_memory(len(rows), self._form, size)
-        return Images(part.pixels(rows, self._form, size), part.labels[rows], self.classes)
+        return Images(part.pixels(rows, self._form, size), part.labels[rows], self.names)
 
     def streamed(self, split: str) -> Streamed:
         """The images of a split, to be read from where they are, each when it is needed.
@@ -76,7 +78,7 @@ class SplitSource:
         part = self._part(split)
         if not isinstance(part, EncodedPart):
             raise Refused(f"{self.name} holds no image files to stream; set data.streaming=false")
-        return Streamed(part, self.classes, self._form.channels)
+        return Streamed(part, self.names, self._form.channels)
 
     def without_bad_images(self) -> SplitSource:
         """The same source, less the images that cannot be read; ``skipped`` lists them, with the reason.
@@ -93,7 +95,7 @@ class SplitSource:
             skipped.extend(bad)
             return part
 
-        source = SplitSource(self.name, self.classes, train, None if opened is None else test)
+        source = SplitSource(self.name, self.reading, self.names, train, None if opened is None else test)
         source.skipped = skipped
         return source
 
@@ -109,7 +111,7 @@ class SplitSource:
             part = self._open_test()
         except OSError as error:
             raise Refused(f"cannot read the test split of {self.name}: {error.strerror or error}") from None
-        check_test(part.labels, self._train.labels, self.classes, f"the test split of {self.name}")
+        self.reading.check_test(part.labels, self._train.labels, self.names, f"the test split of {self.name}")
         return part
 
     def _part(self, split: str) -> Part:
@@ -129,10 +131,11 @@ def _check_memory(count: int, form: Form, size: int | None) -> None:
         )
 
 
-def held_out(name: str, classes: tuple[str, ...], part: Part) -> SplitSource:
+def held_out(name: str, labels: Labels, names: Sequence[str], part: Part) -> SplitSource:
     """A source whose test split is ``HOLDOUT`` of ``part``, stratified; two images of every class stay to train on."""
-    check_training(part.labels, classes, name)
-    kept, held = stratified_holdout(part.labels, HOLDOUT, HOLDOUT_SEED, keep=2)
+    names = labels.names(part.labels, names, name)
+    labels.check_training(part.labels, names, name)
+    kept, held = stratified_holdout(labels.strata(part.labels), HOLDOUT, HOLDOUT_SEED, keep=2)
     if not len(held):
         raise Refused(f"{name} has {len(part.labels)} images, too few to hold some out as a test split")
-    return SplitSource(name, classes, part.select(kept), lambda: part.select(held))
+    return SplitSource(name, labels, names, part.select(kept), lambda: part.select(held))

@@ -54,7 +54,7 @@ class Streamed:
     """The images of one split, still encoded, and of any size; with ``channels`` 1 or 3 once they are decoded."""
 
     part: EncodedPart
-    classes: tuple[str, ...]
+    names: tuple[str, ...]
     channels: int
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Streamed:
         count = min(SAMPLE, len(self))
         rows = [len(self) * index // count for index in range(count)]
         pixels = np.stack([self.pixels([(row, 0)], Middle(size))[0] for row in rows])
-        return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.part.labels[rows], self.classes)
+        return Images(torch.from_numpy(pixels).permute(0, 3, 1, 2), self.part.labels[rows], self.names)
 
     def pixels(self, keys: Sequence[tuple[int, int]], use: Cropped) -> NDArray[np.uint8]:
         """The images of ``(row, seed)`` pairs, cropped: ``[n, size, size, channels]``. Raises `Refused`, naming it, for
@@ -85,7 +85,7 @@ def streamed_fingerprint(*splits: Streamed) -> str:
     matter where the files are."""
     whole = sha256()
     for split in splits:
-        whole.update(json.dumps(["streamed", len(split), split.channels, split.classes]).encode("utf-8"))
+        whole.update(json.dumps(["streamed", len(split), split.channels, split.names]).encode("utf-8"))
         whole.update(split.part.labels.numpy().tobytes())
         whole.update(np.fromiter((item.length() for item in split.part.all()), np.int64).tobytes())
     return whole.hexdigest()

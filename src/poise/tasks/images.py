@@ -45,7 +45,7 @@ def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
 def shape_of(source: Source, size: int | None) -> ImageShape:
     """What a network is for that takes these images as they are, or resized to ``size``. Reads one of them."""
     images = source.load("train", torch.tensor([0]), size)
-    return ImageShape(images.channels, images.size, len(images.classes))
+    return ImageShape(images.channels, images.size, len(images.names))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ImageMaterial:
     def shape(self) -> ImageShape:
         """What the supernet takes and gives."""
         images = self.halves[0]
-        return ImageShape(images.channels, images.size, len(images.classes))
+        return ImageShape(images.channels, images.size, len(images.names))
 
     @cached_property
     def final_shape(self) -> ImageShape:
@@ -143,7 +143,7 @@ class ImageData:
 def notes_on(source: Any) -> Iterator[str]:
     """Which images were left out, if any, and which classes have none to train on."""
     yield from notes_on_skipped(source)
-    empty = empty_classes(source.labels("train"), source.classes, f"the training split of {source.name}")
+    empty = empty_classes(source.labels("train"), source.names, f"the training split of {source.name}")
     if empty is not None:
         yield empty
 
@@ -205,8 +205,8 @@ def image_data(settings: RunSettings, space: str, data: Any, place: Place, liste
 
 def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
     images = source.load("train", size=settings.data.size)
-    shape = ImageShape(images.channels, images.size, len(images.classes))
-    tested = _test_images(source, shape, images.classes) if source.has("test") else None
+    shape = ImageShape(images.channels, images.size, len(images.names))
+    tested = _test_images(source, shape, images.names) if source.has("test") else None
     _note_data(source, listen)
     shared = 0 if tested is None else overlap(images, tested)
     if tested is not None and shared:
@@ -221,14 +221,14 @@ def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen:
 
     testing = None if tested is None else _whole(tested, pixels, place)
     splits = [images] if tested is None else [images, tested]
-    return ImageData(shape, images.classes, pixels, training, testing, lambda: fingerprint(*splits))
+    return ImageData(shape, images.names, pixels, training, testing, lambda: fingerprint(*splits))
 
 
 def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
     data, train = settings.data, settings.train
     assert data.size is not None
     images = _streamed(source, "train")
-    shape = ImageShape(images.channels, (data.size, data.size), len(images.classes))
+    shape = ImageShape(images.channels, (data.size, data.size), len(images.names))
     tested = _streamed(source, "test") if source.has("test") else None
     _note_data(source, listen)
     if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
@@ -250,7 +250,7 @@ def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: 
 
     testing = None if tested is None else _middles(tested, data.size, pixels, place, workers)
     splits = [images] if tested is None else [images, tested]
-    return ImageData(shape, images.classes, pixels, training, testing, lambda: streamed_fingerprint(*splits))
+    return ImageData(shape, images.names, pixels, training, testing, lambda: streamed_fingerprint(*splits))
 
 
 def _check_readable(tested: Streamed, listen: Listener) -> None:
@@ -271,7 +271,7 @@ def testing_of(
         pixels.check(tested)
         return _whole(tested, pixels, place)
     images = _streamed(source, "test")
-    _check_fit(images.classes, classes, images.channels, shape)
+    _check_fit(images.names, classes, images.channels, shape)
     return _middles(images, shape.size[0], pixels, place, WORKERS)
 
 
@@ -299,7 +299,7 @@ def _test_images(source: Source, shape: ImageShape, classes: Sequence[str]) -> I
     """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
     fits = source.load("test", torch.tensor([0])).size == shape.size
     images = source.load("test", size=None if fits else shape.size[0])
-    _check_fit(images.classes, classes, images.channels, shape)
+    _check_fit(images.names, classes, images.channels, shape)
     return images
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from poise.data.labels import as_labels
+from poise.data.labels import Labels
 from poise.data.parts import TensorPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import held_out
@@ -21,12 +21,12 @@ class Digits:
         return spec == "digits" if isinstance(spec, str) else False
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         from sklearn.datasets import load_digits
 
         digits = load_digits()
         inked = torch.from_numpy(digits.images)  # [1797, 8, 8], 0..16
         pixels = (inked * (255 / 16)).round().to(torch.uint8)[:, None]
-        classes = tuple(str(name) for name in digits.target_names)
-        labels = as_labels(digits.target, "digits")
-        return held_out("digits", classes, TensorPart("digits", labels, pixels.__getitem__))
+        names = tuple(str(name) for name in digits.target_names)
+        read = labels.read(digits.target, "digits", names)
+        return held_out("digits", labels, names, TensorPart("digits", read, pixels.__getitem__))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from poise.data.decode import Encoded, from_file
+from poise.data.labels import Labels
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
@@ -32,21 +31,20 @@ class Folder:
         return path is not None and path.is_dir() and not any(path.glob("*.parquet")) and not text_files(path)
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         root = Path(str(spec)).expanduser()
         train = root / "train"
         if not train.is_dir() or not _folders(train):
             classes = _class_names(root)
-            return held_out(root.resolve().name, classes, _part(root, classes, root))
+            return held_out(root.resolve().name, labels, classes, _part(root, classes, root, labels))
         _check_link(train, root)
         classes = _class_names(train)
         test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
         if test is None:
-            return held_out(root.resolve().name, classes, _part(train, classes, root))
+            return held_out(root.resolve().name, labels, classes, _part(train, classes, root, labels))
         _check_link(test, root)
-        return SplitSource(
-            root.resolve().name, classes, _part(train, classes, root), lambda: _part(test, classes, root)
-        )
+        part = _part(train, classes, root, labels)
+        return SplitSource(root.resolve().name, labels, classes, part, lambda: _part(test, classes, root, labels))
 
 
 def _folders(root: Path) -> list[Path]:
@@ -65,9 +63,9 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return names
 
 
-def _part(folder_of_classes: Path, classes: tuple[str, ...], root: Path) -> EncodedPart:
+def _part(folder_of_classes: Path, classes: tuple[str, ...], root: Path, labels: Labels) -> EncodedPart:
     files: list[Path] = []
-    labels: list[int] = []
+    numbers: list[int] = []
     for folder in _folders(folder_of_classes):
         if folder.name not in classes:
             raise unknown(f"class folder of {folder_of_classes}", folder.name, classes)
@@ -76,9 +74,9 @@ def _part(folder_of_classes: Path, classes: tuple[str, ...], root: Path) -> Enco
         if not found and len(classes) > 1:
             raise Refused(f"class folder {folder} holds no images")
         files += found
-        labels += [classes.index(folder.name)] * len(found)
-
-    return EncodedPart(str(folder_of_classes), torch.tensor(labels, dtype=torch.int64), _Files(files))
+        numbers += [classes.index(folder.name)] * len(found)
+    where = str(folder_of_classes)
+    return EncodedPart(where, labels.read(numbers, where, classes), _Files(files))
 
 
 @dataclass(frozen=True, eq=False)

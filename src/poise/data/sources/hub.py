@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from poise.data.decode import Encoded, from_bytes, from_file
-from poise.data.labels import as_labels
+from poise.data.labels import Labels
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
@@ -32,7 +32,7 @@ class Hub:
         return isinstance(spec, str) and spec.startswith(PREFIX)
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         name = str(spec)
         check_extra("hub", name)
         splits = _download(name)
@@ -41,11 +41,13 @@ class Hub:
         train = splits["train"]
         image, label = _column(train, name, "Image"), _column(train, name, "ClassLabel")
         classes = tuple(str(each) for each in train.features[label].names)
-        part = _part(train, image, label, f"the training split of {name}")
+        part = _part(train, image, label, f"the training split of {name}", labels)
         test = next((splits[key] for key in TEST_NAMES if key in splits), None)
         if test is None:
-            return held_out(name, classes, part)
-        return SplitSource(name, classes, part, lambda: _part(test, image, label, f"the test split of {name}"))
+            return held_out(name, labels, classes, part)
+        return SplitSource(
+            name, labels, classes, part, lambda: _part(test, image, label, f"the test split of {name}", labels)
+        )
 
 
 def _download(name: str) -> Any:
@@ -71,11 +73,11 @@ def _column(split: Any, name: str, kind: str) -> str:
     return preferred[0] if preferred else found[0]
 
 
-def _part(split: Any, image: str, label: str, where: str) -> EncodedPart:
+def _part(split: Any, image: str, label: str, where: str, labels: Labels) -> EncodedPart:
     import datasets
 
     encoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-    return EncodedPart(where, as_labels(list(split[label]), where), TableCells(encoded, image, where))
+    return EncodedPart(where, labels.read(list(split[label]), where), TableCells(encoded, image, where))
 
 
 @dataclass(frozen=True, eq=False)

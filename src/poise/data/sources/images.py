@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from poise.data.images import Images
+from poise.data.labels import Labels
 from poise.data.parts import TensorPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource
@@ -21,15 +22,16 @@ class InMemory:
         return all(isinstance(images, Images) for images in pair)
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         train, test = spec if isinstance(spec, tuple) else (spec, None)
-        if test is not None and test.classes != train.classes:
-            raise Refused(f"the test images have classes {test.classes}, the training images {train.classes}")
+        if test is not None and test.names != train.names:
+            raise Refused(f"the test images have classes {test.names}, the training images {train.names}")
+        part = _part(train, "train", labels)
         return SplitSource(
-            "images", train.classes, _part(train, "train"), None if test is None else lambda: _part(test, "test")
+            "images", labels, train.names, part, None if test is None else lambda: _part(test, "test", labels)
         )
 
 
-def _part(images: Images, split: str) -> TensorPart:
-    pixels = images.pixels.cpu()
-    return TensorPart(f"the {split} images", images.labels.cpu(), pixels.__getitem__)
+def _part(images: Images, split: str, labels: Labels) -> TensorPart:
+    pixels, where = images.pixels.cpu(), f"the {split} images"
+    return TensorPart(where, labels.read(images.labels.cpu(), where, images.names), pixels.__getitem__)

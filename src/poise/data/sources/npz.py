@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from poise.data.labels import as_labels, numbered
+from poise.data.labels import Labels
 from poise.data.parts import TensorPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
@@ -36,22 +36,20 @@ class Npz:
         return path is not None and path.suffix == ".npz"
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         path = Path(str(spec)).expanduser()
         if not path.is_file():
             raise Refused(f"no such file: {path}")
         found = _keys(path)
         if {"x_train", "y_train"} <= found:
-            train = _part(path, "x_train", "y_train")
-            classes = numbered(train.labels, path.name)
+            train = _part(path, "x_train", "y_train", labels)
             if {"x_test", "y_test"} <= found:
-                return SplitSource(path.stem, classes, train, lambda: _part(path, "x_test", "y_test"))
+                return SplitSource(path.stem, labels, (), train, lambda: _part(path, "x_test", "y_test", labels))
             if found & {"x_test", "y_test"}:
                 raise Refused(f"{path} has only one of x_test, y_test, expected both or neither")
-            return held_out(path.stem, classes, train)
+            return held_out(path.stem, labels, (), train)
         if {"images", "labels"} <= found:
-            both = _part(path, "images", "labels")
-            return held_out(path.stem, numbered(both.labels, path.name), both)
+            return held_out(path.stem, labels, (), _part(path, "images", "labels", labels))
         shown = ", ".join(sorted(found)) or "nothing"
         raise Refused(f"{path} holds {shown}, expected x_train, y_train (and x_test, y_test) or images, labels")
 
@@ -94,13 +92,13 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise Refused(f"{path} is not a .npz file: {error}") from None
 
 
-def _part(path: Path, images: str, labels: str) -> TensorPart:
+def _part(path: Path, images: str, key: str, labels: Labels) -> TensorPart:
     where = f"{images!r} of {path.name}"
     pixels = _channels_first(_array(path, images), where)
-    classes = as_labels(_array(path, labels), f"{labels!r} of {path.name}")
-    if len(pixels) != len(classes):
-        raise Refused(f"{path} has {len(pixels)} images in {images!r} but {len(classes)} labels in {labels!r}")
-    return TensorPart(where, classes, pixels.__getitem__)
+    read = labels.read(_array(path, key), f"{key!r} of {path.name}")
+    if len(pixels) != len(read):
+        raise Refused(f"{path} has {len(pixels)} images in {images!r} but {len(read)} labels in {key!r}")
+    return TensorPart(where, read, pixels.__getitem__)
 
 
 def _channels_first(array: NDArray[Any], where: str) -> Tensor:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from poise.data.decode import Encoded, from_bytes
-from poise.data.labels import as_labels, numbered
+from poise.data.labels import Labels
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
@@ -40,16 +40,16 @@ class Parquet:
         return path is not None and (path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))))
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         path = Path(str(spec)).expanduser()
         if path.is_dir():
-            return _open_folder(path)
+            return _open_folder(path, labels)
         if not path.is_file():
             raise Refused(f"no such file: {path}")
-        return _held_out(path.stem, [path])
+        return _held_out(path.stem, [path], labels)
 
 
-def _open_folder(folder: Path) -> Source:
+def _open_folder(folder: Path, labels: Labels) -> Source:
     files = sorted(folder.glob("*.parquet"))
     train = [path for path in files if path.name.startswith("train")]
     if not train:
@@ -59,25 +59,23 @@ def _open_folder(folder: Path) -> Source:
     chosen = ([path for path in files if path.name.startswith(prefix)] for prefix in TEST_PREFIXES)
     test = next((paths for paths in chosen if paths), None)
     if test is None:
-        return _held_out(name, train)
-    part = _part(train)
-    return SplitSource(name, _class_names(train[0]) or numbered(part.labels, name), part, lambda: _part(test))
+        return _held_out(name, train, labels)
+    return SplitSource(name, labels, _class_names(train[0]), _part(train, labels), lambda: _part(test, labels))
 
 
-def _held_out(name: str, files: list[Path]) -> Source:
-    part = _part(files)
-    return held_out(name, _class_names(files[0]) or numbered(part.labels, name), part)
+def _held_out(name: str, files: list[Path], labels: Labels) -> Source:
+    return held_out(name, labels, _class_names(files[0]), _part(files, labels))
 
 
-def _part(files: list[Path]) -> EncodedPart:
+def _part(files: list[Path], labels: Labels) -> EncodedPart:
     """Labels are read at once; the bytes of the images when the first image is asked for."""
     where = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
     images = _column(files[0], IMAGE_COLUMNS, "image")
-    labels = _column(files[0], LABEL_COLUMNS, "label")
+    column = _column(files[0], LABEL_COLUMNS, "label")
     cells = _Cells(tuple(files), images, where)
     if missing("hub") and cells.too_large:
         check_extra("hub", f"{where}, of more than {HELD:,} bytes,")
-    return EncodedPart(where, as_labels(_read(files, labels).to_pylist(), where), cells)
+    return EncodedPart(where, labels.read(_read(files, column).to_pylist(), where), cells)
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,11 +175,11 @@ def _column(path: Path, names: tuple[str, ...], what: str) -> str:
     return column
 
 
-def _class_names(path: Path) -> tuple[str, ...] | None:
-    """The names of the classes in the Hub's metadata, if the file has it."""
+def _class_names(path: Path) -> tuple[str, ...]:
+    """The names of the classes in the Hub's metadata, ``()`` if the file has none."""
     try:
         features = json.loads(_schema(path).metadata[b"huggingface"])["info"]["features"]
         names = features[_column(path, LABEL_COLUMNS, "label")]["names"]
     except (KeyError, TypeError, ValueError):
-        return None
-    return tuple(str(name) for name in names) or None
+        return ()
+    return tuple(str(name) for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from poise.data.labels import Labels
 from poise.data.source import SOURCES
 from poise.data.text import TextSource, read_file, text_files
 from poise.errors import Refused
@@ -23,7 +24,7 @@ class TextFolder:
         return path is not None and bool(text_files(path))
 
     @classmethod
-    def open(cls, spec: object) -> TextSource:
+    def open(cls, spec: object, labels: Labels) -> TextSource:
         folder = Path(str(spec)).expanduser()
         files = text_files(folder)
         if "valid" not in files:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from poise.data.decode import Encoded
-from poise.data.labels import as_labels, numbered
+from poise.data.labels import Labels
 from poise.data.parts import EncodedPart, Part, TensorPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource
@@ -34,28 +34,29 @@ class TorchDataset:
         return all(isinstance(dataset, Dataset) for dataset in pair)
 
     @classmethod
-    def open(cls, spec: object) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source:
         train, test = spec if isinstance(spec, tuple) else (spec, None)
         name = type(train).__name__
-        part = _part(train, "the training dataset")
-        names = getattr(train, "classes", None)
-        classes = tuple(str(each) for each in names) if names else numbered(part.labels, name)
-        return SplitSource(name, classes, part, None if test is None else lambda: _part(test, "the test dataset"))
+        part = _part(train, "the training dataset", labels)
+        names = tuple(str(each) for each in getattr(train, "classes", None) or ())
+        return SplitSource(
+            name, labels, names, part, None if test is None else lambda: _part(test, "the test dataset", labels)
+        )
 
 
-def _part(dataset: Any, where: str) -> Part:
+def _part(dataset: Any, where: str, labels: Labels) -> Part:
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise Refused(
             f"{where} is a {type(dataset).__name__}, expected a map-style Dataset (with a length and indices)"
         )
     if not len(dataset):
         raise Refused(f"{where} holds no images")
-    labels = _labels(dataset, where)
+    known = _labels(dataset, where, labels)
 
     def image(row: int) -> Any:
         found, label = _item(dataset, row, where)
-        if label != int(labels[row]):
-            raise Refused(f"item {row} of {where} has label {label} now and {int(labels[row])} before")
+        if label != int(known[row]):
+            raise Refused(f"item {row} of {where} has label {label} now and {int(known[row])} before")
         return found
 
     def fetch(rows: list[int]) -> list[Encoded]:
@@ -66,21 +67,21 @@ def _part(dataset: Any, where: str) -> Part:
 
     first = image(0)
     if isinstance(first, Image.Image):
-        return EncodedPart(where, labels, fetch)
+        return EncodedPart(where, known, fetch)
     _checked(first, f"item 0 of {where}")
-    return TensorPart(where, labels, read)
+    return TensorPart(where, known, read)
 
 
-def _labels(dataset: Any, where: str) -> Tensor:
+def _labels(dataset: Any, where: str, labels: Labels) -> Tensor:
     """From ``targets`` or ``labels`` if the dataset has them (checked when images are read), else from every item."""
     if getattr(dataset, "target_transform", None) is None:
         for name in ("targets", "labels"):
             values = getattr(dataset, name, None)
             if isinstance(values, list | tuple | Tensor) or type(values).__module__ == "numpy":
-                labels = as_labels(values, where)
-                if len(labels) == len(dataset):
-                    return labels
-    return as_labels([_item(dataset, row, where)[1] for row in range(len(dataset))], where)
+                found = labels.read(values, where)
+                if len(found) == len(dataset):
+                    return found
+    return labels.read([_item(dataset, row, where)[1] for row in range(len(dataset))], where)
 
 
 def _item(dataset: Any, row: int, where: str) -> tuple[Any, int]:

@@ -3,13 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from poise.data.labels.labels import Seen
 from poise.errors import Refused
+
+
+@dataclass(frozen=True)
+class ClassIds:
+    """One class for each image: int64 ``[n]``, each an index into the names."""
+
+    columns: tuple[str, ...] = ()
+
+    what: ClassVar[str] = "class ids"
+    dense: ClassVar[bool] = False
+
+    def read(self, values: Any, where: str, names: Sequence[str] = ()) -> Tensor:
+        return as_labels(values, where)
+
+    def names(self, labels: Tensor, given: Sequence[str], where: str) -> tuple[str, ...]:
+        """Raises `Refused` if two classes have the same name, or ids without names are larger than any could be."""
+        names = tuple(given) or numbered(labels, where)
+        check_names(names, where)
+        return names
+
+    def check_training(self, labels: Tensor, names: Sequence[str], where: str) -> None:
+        """Two classes or more, none with a single image."""
+        check_training(labels, names, where)
+
+    def check_test(self, labels: Tensor, training: Tensor, names: Sequence[str], where: str) -> None:
+        """Every class of the test split occurs in the training split."""
+        check_test(labels, training, names, where)
+
+    def strata(self, labels: Tensor) -> Tensor:
+        return labels
+
+    def seen(self, labels: Tensor, names: Sequence[str]) -> Seen:
+        """``count``: images of each class."""
+        counts = torch.bincount(labels, minlength=len(names))
+        return Seen(tuple(names), {"count": tuple(map(float, counts.tolist()))})
+
+    def note(self, labels: Tensor, names: Sequence[str], where: str) -> str | None:
+        return empty_classes(labels, names, where)
 
 
 def as_labels(values: Any, where: str) -> Tensor:
@@ -38,7 +78,7 @@ def numbered(labels: Tensor, where: str) -> tuple[str, ...]:
     return tuple(str(index) for index in range(top + 1))
 
 
-def check_classes(classes: Sequence[str], where: str) -> None:
+def check_names(classes: Sequence[str], where: str) -> None:
     """Raises `Refused` if two classes have the same name."""
     twice = next((name for name in classes if classes.count(name) > 1), None)
     if twice is not None:
