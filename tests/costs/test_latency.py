@@ -58,6 +58,7 @@ def test_costs_go_by_name() -> None:
     [
         (SPACES["darts"](), TASK, 2, 1),
         (SPACE, replace(TASK, size=(8, 9)), 2, 1),
+        (SPACE, replace(TASK, dense=True), 2, 1),
         (SPACE, replace(TASK, outputs=5), 2, 1),
         (SPACE, TASK, 4, 1),
         (SPACE, TASK, 2, None),

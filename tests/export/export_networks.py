@@ -10,6 +10,7 @@ from poise.spaces.space import SPACES, ImageShape
 
 TASK = ImageShape(channels=3, size=(16, 16), outputs=4)
 PIXELS = Pixels("RGB", 255.0, 0.0, 1.0, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+DENSE = ImageShape(channels=3, size=(16, 16), outputs=4, dense=True)
 NASTY = ("it's", 'say "hi"', 'new\nline """ + \\', "{brace} 猫")
 """Four class names that would break a file into which they were pasted."""
 
@@ -46,11 +47,11 @@ MOBILE = Genotype(
 GENOTYPES = {"darts": DARTS, "fair": FAIR, "nasbench201": BENCH, "nasbench1shot1": SHOT, "mobile": MOBILE}
 
 
-def network(genotype: Genotype, auxiliary: bool = False) -> nn.Module:
+def network(genotype: Genotype, auxiliary: bool = False, shape: ImageShape = TASK) -> nn.Module:
     """A normalised network of the genotype in eval mode, every parameter and statistic random."""
     torch.manual_seed(0)
     cells = {"nasbench201": 1, "mobile": None}.get(genotype.space, 4)
-    found = SPACES[genotype.space]().network(genotype, TASK, channels=4, cells=cells, auxiliary=auxiliary)
+    found = SPACES[genotype.space]().network(genotype, shape, channels=4, cells=cells, auxiliary=auxiliary)
     for layer in found.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.running_mean, -0.3, 0.3)

@@ -6,7 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from export_networks import DARTS, NASTY, PIXELS, TASK, images, network
+from export_networks import BENCH, DARTS, DENSE, FAIR, NASTY, PIXELS, TASK, images, network
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -52,6 +52,21 @@ def test_onnx_runs_at_any_batch_size(trained, tmp_path):
     assert __file__.rpartition("/tests/")[0].encode() not in content, "no paths of this machine"
 
 
+@pytest.mark.parametrize("genotype", [FAIR, BENCH], ids=["fair", "nasbench201"])
+def test_onnx_of_a_dense_network(genotype, tmp_path):
+    model = network(genotype, shape=DENSE)
+    (file,) = EXPORTS["onnx"](model, tmp_path / "net", shape=DENSE, genotype=genotype, classes=NASTY, pixels=PIXELS)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for batch in (1, 5):
+        logits = torch.from_numpy(session.run(["logits"], {"images": images(batch).numpy()})[0])
+        with torch.no_grad():
+            expected = model(images(batch))
+        assert expected.std(dim=(2, 3)).min() > 1e-3, "the same everywhere would prove nothing"
+        assert logits.shape == (batch, 4, 16, 16)
+        assert (logits - expected).abs().max() < 1e-4
+    assert onnx.load(file).doc_string.endswith("Gives logits [batch, 4, 16, 16].")
+
+
 def test_onnx_is_quiet(tmp_path, capfd, recwarn):
     EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
     assert capfd.readouterr() == ("", "")
@@ -94,6 +109,8 @@ def test_a_wrong_number_of_names_or_outputs_is_refused(tmp_path):
         EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=TASK, genotype=DARTS, classes=("a", "b"), pixels=PIXELS)
     with pytest.raises(Refused, match=r"logits \(2, 4\), got \(2, 768\)"):
         EXPORTS["onnx"](nn.Flatten(), tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)
+    with pytest.raises(Refused, match=r"logits \(2, 4, 16, 16\), got \(2, 4\)"):
+        EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=DENSE, genotype=DARTS, classes=NASTY, pixels=PIXELS)
     (tmp_path / "net.onnx").mkdir()
     with pytest.raises(Refused, match="a folder has that name"):
         EXPORTS["onnx"](network(DARTS), tmp_path / "net", shape=TASK, genotype=DARTS, classes=NASTY, pixels=PIXELS)

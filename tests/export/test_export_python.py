@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from export_networks import BENCH, DARTS, NASTY, PIXELS, TASK, images, network
+from export_networks import BENCH, DARTS, DENSE, FAIR, NASTY, PIXELS, TASK, images, network
 from safetensors.torch import load_file, save_file
 
 from poise.errors import Refused
@@ -39,18 +39,31 @@ print(json.dumps([exported.CLASSES, exported.GENOTYPE, exported.IMAGE]))
 """
 
 
-def test_outputs_without_poise(trained, tmp_path):
-    model, genotype = trained
-    files = EXPORTS["python"](model, tmp_path / "net", shape=TASK, genotype=genotype, classes=NASTY, pixels=PIXELS)
+def exported_alone(model, genotype, shape, folder):
+    """Export a network, compare its outputs in a process without poise; what the file says of itself."""
+    files = EXPORTS["python"](model, folder / "net", shape=shape, genotype=genotype, classes=NASTY, pixels=PIXELS)
     assert [file.name for file in files] == ["net.py", "net.safetensors"]
-    save_file({"images": images(3)}, tmp_path / "images")
-    command = [sys.executable, "-c", ALONE, files[0], tmp_path / "images", tmp_path / "logits"]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    save_file({"images": images(3)}, folder / "images")
+    command = [sys.executable, "-c", ALONE, files[0], folder / "images", folder / "logits"]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert run.returncode == 0, run.stderr
     with torch.no_grad():
-        difference = load_file(tmp_path / "logits")["logits"] - model(images(3))
-    assert difference.abs().max() < 1e-6
-    classes, notation, image = json.loads(run.stdout)
+        expected = model(images(3))
+    logits = load_file(folder / "logits")["logits"]
+    assert logits.shape == expected.shape == (3, *shape.answer)
+    assert (logits - expected).abs().max() < 1e-6
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize("genotype", [FAIR, BENCH], ids=["fair", "nasbench201"])
+def test_dense_outputs_without_poise(genotype, tmp_path):
+    classes, _, _ = exported_alone(network(genotype, shape=DENSE), genotype, DENSE, tmp_path)
+    assert tuple(classes) == NASTY
+
+
+def test_outputs_without_poise(trained, tmp_path):
+    model, genotype = trained
+    classes, notation, image = exported_alone(model, genotype, TASK, tmp_path)
     assert tuple(classes) == NASTY
     heads = {
         "nasbench201": "|nor_conv_3x3~0|", "nasbench1shot1-2": "010110001101", "mobile": '{"format": "poise.genotype"',

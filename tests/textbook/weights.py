@@ -48,6 +48,8 @@ def carry_cells(
             read = int(parts[1]) - (2 if parts[2] == "first" else 1)
         if name == "classifier.weight":
             read = cells - 1
+        if name.startswith("classifier.projections.") and name.endswith(".weight"):  # a dense head: before a reduction
+            read = (cells // 3 - 1, 2 * cells // 3 - 1, cells - 1)[int(parts[2])]
         if read is not None and read >= 0:
             width = given.shape[1] // 4
             kept = [node - 2 for node in live_nodes(rows[kinds[read]])]

@@ -34,7 +34,8 @@ class Structured(Protocol):
 
 @dataclass(frozen=True)
 class Form:
-    """What networks a table is about. ``structure`` is that of a space that has one, see `Structured`."""
+    """What networks a table is about. ``structure`` is that of a space that has one, see `Structured`; ``dense`` that
+    of the shape."""
 
     space: str
     channels: int | None
@@ -42,12 +43,13 @@ class Form:
     image: tuple[int, int, int]
     classes: int
     structure: str | None = None
+    dense: bool = False
 
     @staticmethod
     def of(space: Space, shape: ImageShape, channels: int | None, cells: int | None) -> Form:
         """Networks of ``channels`` and ``cells``, as `Space.network` takes them, for a shape."""
         structure = space.structure if isinstance(space, Structured) else None
-        return Form(space.name, channels, cells, (shape.channels, *shape.size), shape.outputs, structure)
+        return Form(space.name, channels, cells, (shape.channels, *shape.size), shape.outputs, structure, shape.dense)
 
     def __str__(self) -> str:
         channels, height, width = self.image
@@ -55,7 +57,8 @@ class Form:
         text = ", ".join(f"train.{name}={size}" for name, size in sizes.items() if size is not None)
         if self.structure is not None:
             text = f"structure {self.structure}"
-        return f"{self.space} ({text or 'published size'}) on {channels}×{height}×{width}, {self.classes} classes"
+        outputs = "classes for every pixel" if self.dense else "classes"
+        return f"{self.space} ({text or 'published size'}) on {channels}×{height}×{width}, {self.classes} {outputs}"
 
 
 @dataclass(frozen=True)
@@ -147,10 +150,11 @@ def parse_table(value: Any, what: str) -> LatencyTable:
         form = value["form"]
         channels, height, width = (_count(number) for number in form["image"])
         sizes = [None if form[name] is None else _count(form[name]) for name in ("channels", "cells")]
-        structure = None if form.get("structure") is None else str(form["structure"])  # older tables have none
+        structure = form.get("structure")  # older tables have none, nor do they say ``dense``
         image, classes = (channels, height, width), _count(form["classes"])
+        named, dense = None if structure is None else str(structure), bool(form.get("dense"))
         return LatencyTable(
-            Form(str(form["space"]), sizes[0], sizes[1], image, classes, structure),
+            Form(str(form["space"]), sizes[0], sizes[1], image, classes, named, dense),
             {str(name): fact for name, fact in value["device"].items()},
             _count(value["rounds"]),
             _seconds(value["fixed"]),

@@ -21,8 +21,8 @@ from poise.spaces.space import ImageShape
 class Export(Protocol):
     """Writes a trained network to files and returns them.
 
-    ``network`` maps images, float ``[batch, channels, height, width]``, to logits ``[batch, classes]``; ``pixels`` says
-    what their values are, and so must every file.
+    ``network`` maps images, float ``[batch, channels, height, width]``, to logits ``[batch, classes]``, where the shape
+    is dense to ``[batch, classes, height, width]``; ``pixels`` says what their values are, and so must every file.
     ``path`` gets the format's ending unless it has it; folders are made, and only files of these names are replaced.
     """
 
@@ -81,9 +81,10 @@ def lean(network: nn.Module, shape: ImageShape, classes: tuple[str, ...]) -> nn.
     result = _without_auxiliary(network).cpu().float().eval()
     with torch.no_grad():
         logits = result(torch.zeros(2, shape.channels, *shape.size))
-    if not isinstance(logits, Tensor) or logits.shape != (2, shape.outputs):
+    expected = (2, *shape.answer)
+    if not isinstance(logits, Tensor) or logits.shape != expected:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise Refused(f"the network must map 2 images to logits (2, {shape.outputs}), got {got}")
+        raise Refused(f"the network must map 2 images to logits {expected}, got {got}")
     return result
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def export_onnx(
     network: nn.Module, path: Path, *, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
 ) -> list[Path]:
-    """Input ``images [batch, channels, height, width]``, output ``logits [batch, classes]``, any batch size.
+    """Input ``images [batch, channels, height, width]``, output ``logits [batch, classes]``, where the shape is dense
+    ``[batch, classes, height, width]``; any batch size.
 
     The model's metadata holds ``genotype``, ``classes``, ``shape`` and ``input``, all JSON; its documentation says the
     last in words.
@@ -60,7 +61,8 @@ def export_onnx(
         )
     _anonymise(model.graph)
     onnx.helper.set_model_props(model, metadata(shape, genotype, classes, pixels))
-    model.doc_string = f"Takes images {input_text(shape, pixels)}. Gives logits [batch, {shape.outputs}]."
+    answer = f"[batch, {', '.join(map(str, shape.answer))}]"
+    model.doc_string = f"Takes images {input_text(shape, pixels)}. Gives logits {answer}."
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(file))
     return [file]

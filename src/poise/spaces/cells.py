@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.spaces.execution import Source, preprocess
-from poise.spaces.network import reductions
+from poise.spaces.heads import head
+from poise.spaces.network import ends, reductions
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
 from poise.spaces.partial import edge_groups, partial_node, seen
 from poise.spaces.space import ImageShape
@@ -106,7 +107,8 @@ class MixedCell(nn.Module):
 
 
 class CellSupernet(nn.Module):
-    """The supernet: ``(images [batch, channels, height, width], mixture) -> logits [batch, classes]``."""
+    """The supernet: ``(images [batch, channels, height, width], mixture) -> logits [batch, outputs]``, or for a dense
+    shape ``[batch, outputs, height, width]``."""
 
     def __init__(
         self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int, cells: int, partial: int = 1
@@ -120,6 +122,8 @@ class CellSupernet(nn.Module):
         inputs, width, halve_first = (3 * channels, 3 * channels), channels, False
         self.cells = nn.ModuleList()
         self.layers: list[tuple[str, int]] = []
+        self.ends = ends(cells)
+        widths = []
         seen = {normal.name: 0, reduce.name: 0}
         for index in range(cells):
             reduction = index in reductions(cells)
@@ -130,14 +134,19 @@ class CellSupernet(nn.Module):
             self.layers.append((group.name, seen[group.name]))
             seen[group.name] += 1
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
-        self.classifier = nn.Linear(inputs[1], shape.outputs)
+            if index in self.ends:
+                widths.append(cell.channels_out)
+        self.classifier = head(widths, shape.outputs, shape.dense)
 
     def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
         first = second = self.stem(images)
         weights = {group.name: row_weights(group, self.groups, mixture) for group in self.groups[:2]}
-        for cell, (group, layer) in zip(self.cells, self.layers, strict=True):
+        maps = []
+        for index, (cell, (group, layer)) in enumerate(zip(self.cells, self.layers, strict=True)):
             scale = weights[group]
             own = None if scale is None else scale[layer]
             first, second = second, cell(first, second, mixture[group][layer], own, skip_dropout)
-        logits: Tensor = self.classifier(second.mean(dim=(2, 3)))
+            if index in self.ends:
+                maps.append(second)
+        logits: Tensor = self.classifier(maps, images.shape[2:])
         return logits

@@ -45,6 +45,7 @@ class ModuleSpace:
     module: nn.Module
 
     name: ClassVar[str] = "custom"
+    dense: ClassVar[bool] = True  # whatever your forward does
     channels_last: ClassVar[bool] = False  # your forward may say `view`, which goes by the layout
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "demo": {

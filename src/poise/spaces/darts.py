@@ -102,6 +102,7 @@ class CellSpace:
     kept: tuple[tuple[str, ...], ...] = ()
 
     name: ClassVar[str]
+    dense: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
     forms: ClassVar[tuple[str, ...]] = tuple(STEMS)
 
@@ -226,7 +227,9 @@ def _network(
         raise Refused("the form for ImageNet needs at least 2 channels: its stem begins with half of them")
     if cells < 3:
         raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
-    return CellNetwork(rows, shape.channels, shape.outputs, channels, cells, auxiliary, form=form)
+    if auxiliary and shape.dense:
+        raise Refused("a network that answers for every pixel has no auxiliary head; set train.auxiliary to 0")
+    return CellNetwork(rows, shape.channels, shape.outputs, channels, cells, auxiliary, form=form, dense=shape.dense)
 
 
 def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:

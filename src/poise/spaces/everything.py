@@ -10,7 +10,7 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.spaces.forms import check_form
-from poise.spaces.space import ImageShape, Space
+from poise.spaces.space import ImageShape, Space, check_dense
 
 Place: TypeAlias = tuple[str, int, int]
 """A candidate: its group by name, its row and itself by index."""
@@ -58,5 +58,6 @@ def everything_of(
 ) -> Everything:
     """``space.everything`` in a form, see `poise.spaces.forms`. Raises `Refused` if the space has none of either."""
     check_form(space, form)
+    check_dense(space, shape)
     more: dict[str, Any] = {} if form is None else {"form": form}
     return costed(space).everything(shape, channels=channels, cells=cells, **more)

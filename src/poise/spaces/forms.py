@@ -8,7 +8,7 @@ from torch import nn
 
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
-from poise.spaces.space import ImageShape, Space
+from poise.spaces.space import ImageShape, Space, check_dense
 
 
 @runtime_checkable
@@ -37,8 +37,9 @@ def network_of(
     auxiliary: bool,
 ) -> nn.Module:  # fmt: skip
     """``space.network`` in a form; None: the one that the space has if unasked. Raises `Refused` if it has no such
-    form."""
+    form, or answers for whole images where the shape is dense."""
     check_form(space, form)
+    check_dense(space, shape)
     if form is None:
         return space.network(genotype, shape, channels=channels, cells=cells, auxiliary=auxiliary)
     assert isinstance(space, Formed)

@@ -22,7 +22,7 @@ from poise.spaces.mobile_network import (
     strides,
     widths,
 )
-from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive, rows_without
 from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
@@ -158,6 +158,7 @@ class Mobile:
 
     def supernet(self, shape: ImageShape) -> MobileSupernet:
         """The supernet of `channels`."""
+        check_dense(self, shape)
         return MobileSupernet(self.groups, shape, self.channels)
 
     def check(self, genotype: Genotype) -> None:
@@ -176,6 +177,7 @@ class Mobile:
         """The discrete network with ``channels`` of the stem (published: 32). Its depth is fixed: ``cells`` is
         refused."""
         self.check(genotype)
+        check_dense(self, shape)
         channels = _width(channels, cells)
         if auxiliary:
             raise Refused("mobile networks have no auxiliary head; set train.auxiliary to 0")
@@ -185,6 +187,7 @@ class Mobile:
 
     def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network that keeps every candidate, and where they are; for counting."""
+        check_dense(self, shape)
         with torch.device("meta"):
             rows = {int(row.name): row.candidates for group in self.groups for row in group.rows}
             operations = [list(rows[layer]) for layer in LAYERS]

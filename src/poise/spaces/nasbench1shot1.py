@@ -25,7 +25,7 @@ from poise.genotype import Genotype
 from poise.spaces.nasbench1shot1_supernet import OPERATIONS, OUTPUT, NasBench1Shot1Supernet, input_group
 from poise.spaces.nasbench101 import Cell
 from poise.spaces.nasbench101_network import NasBench101Network
-from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive, rows_without
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
@@ -125,6 +125,7 @@ class NasBench1Shot1:
 
     def supernet(self, shape: ImageShape) -> NasBench1Shot1Supernet:
         """The supernet of `channels` and `cells`."""
+        check_dense(self, shape)
         return NasBench1Shot1Supernet(self.groups, shape, self.channels, self.cells)
 
     def check(self, genotype: Genotype) -> None:
@@ -175,6 +176,7 @@ class NasBench1Shot1:
         auxiliary: bool = False,
     ) -> NasBench101Network:
         """NAS-Bench-101's network of the pruned cell, at ``channels`` (published: 128) and ``cells`` in all (9)."""
+        check_dense(self, shape)
         cell = self.cell(genotype).pruned
         assert cell is not None
         channels = 128 if channels is None else channels

@@ -15,6 +15,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything
 from poise.spaces.execution import Source
+from poise.spaces.heads import head
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import check_partial, edge_groups, partial_node, seen
@@ -118,16 +119,19 @@ class NasBench201Supernet(nn.Module):
                 self.cells.append(ResidualReduction(width // 2, width))
             self.cells.extend(MixedCell(group.rows, width, partial) for _ in range(cells))
         self.norm = nn.BatchNorm2d(4 * channels)
-        self.classifier = nn.Linear(4 * channels, shape.outputs)
+        self.classifier = head((channels, 2 * channels, 4 * channels), shape.outputs, shape.dense)
 
     def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
         x = self.stem(images)
         group = self.groups[0]
         weights = row_weights(group, self.groups, mixture)
         layers = iter(zip(mixture[group.name], repeat(None) if weights is None else weights, strict=False))
+        maps = []
         for cell in self.cells:
+            if isinstance(cell, ResidualReduction):
+                maps.append(x)
             x = cell(x, *next(layers), skip_dropout) if isinstance(cell, MixedCell) else cell(x)
-        logits: Tensor = self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+        logits: Tensor = self.classifier([*maps, F.relu(self.norm(x))], images.shape[2:])
         return logits
 
 
@@ -151,6 +155,7 @@ class NasBench201:
     kept: tuple[tuple[str, ...], ...] = ()
 
     name: ClassVar[str] = "nasbench201"
+    dense: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     def __post_init__(self) -> None:
@@ -246,4 +251,4 @@ def _network(
     channels = 16 if channels is None else channels
     cells = 5 if cells is None else cells
     check_positive(channels=channels, cells=cells)
-    return NasBench201Network(rows, shape.channels, shape.outputs, channels, cells)
+    return NasBench201Network(rows, shape.channels, shape.outputs, channels, cells, dense=shape.dense)

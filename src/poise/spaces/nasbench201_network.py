@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.spaces.heads import head
 from poise.spaces.operations import NASBENCH201_OPERATIONS, ReluConvNorm
 
 
@@ -53,7 +54,10 @@ class NasBench201Cell(nn.Module):
 
 
 class NasBench201Network(nn.Module):
-    """The network of a cell ``source->target`` -> operations, at ``channels`` (16) and ``cells`` per stage (5)."""
+    """The network of a cell ``source->target`` -> operations, at ``channels`` (16) and ``cells`` per stage (5).
+
+    ``dense``: whether it answers for every pixel, see `poise.spaces.heads`.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class NasBench201Network(nn.Module):
         channels: int,
         cells: int,
         search: bool = False,
+        dense: bool = False,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, object] = {
@@ -72,6 +77,7 @@ class NasBench201Network(nn.Module):
             "channels": channels,
             "cells": cells,
             "search": search,
+            "dense": dense,
         }
         self.stem = nn.Sequential(
             nn.Conv2d(image_channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
@@ -83,13 +89,16 @@ class NasBench201Network(nn.Module):
                 self.cells.append(ResidualReduction(width // 2, width))
             self.cells.extend(NasBench201Cell(cell_rows, width, search) for _ in range(cells))
         self.norm = nn.BatchNorm2d(4 * channels)
-        self.classifier = nn.Linear(4 * channels, classes)
+        self.classifier = head((channels, 2 * channels, 4 * channels), classes, dense)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)
+        maps = []
         for cell in self.cells:
+            if isinstance(cell, ResidualReduction):
+                maps.append(x)
             x = cell(x)
-        return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
+        return self.classifier([*maps, F.relu(self.norm(x))], images.shape[2:])
 
     def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
         """Logits, and None: the benchmark's network has no auxiliary head and no drop-path (``drop`` must be 0)."""

@@ -19,12 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.spaces.heads import head
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm, Skip
 
 
 def reductions(cells: int) -> tuple[int, int]:
     """The indices of the reduction cells of a network of ``cells`` cells: at 1/3 and 2/3 of the depth."""
     return cells // 3, 2 * cells // 3
+
+
+def ends(cells: int) -> tuple[int, int, int]:
+    """The indices of the last cell of each resolution, the finest first."""
+    first, second = reductions(cells)
+    return first - 1, second - 1, cells - 1
 
 
 def live_edges(rows: dict[str, list[str]], intermediate: int) -> dict[int, list[tuple[int, str, list[str]]]]:
@@ -145,7 +152,8 @@ class AuxiliaryHead(nn.Module):
 
 
 class CellNetwork(nn.Module):
-    """Stem, cells (reduction cells at 1/3 and 2/3 of the depth), global average pooling, linear classifier.
+    """Stem, cells (reduction cells at 1/3 and 2/3 of the depth), then a head: global average pooling and a linear
+    classifier, or a dense one.
 
     Args:
         cell_rows: cell kind (``normal``, ``reduce``) -> row ``source->node`` -> operations on it.
@@ -155,6 +163,7 @@ class CellNetwork(nn.Module):
         auxiliary: whether `heads` has a second classifier.
         search: the supernet's form of every operation (for weights taken from a supernet), not the one to retrain.
         form: ``cifar`` or ``imagenet``.
+        dense: whether it answers for every pixel, see `poise.spaces.heads`.
     """
 
     def __init__(
@@ -167,6 +176,7 @@ class CellNetwork(nn.Module):
         auxiliary: bool = False,
         search: bool = False,
         form: str = "cifar",
+        dense: bool = False,
     ) -> None:
         super().__init__()
         self.arguments: dict[str, object] = {
@@ -178,11 +188,14 @@ class CellNetwork(nn.Module):
             "auxiliary": auxiliary,
             "search": search,
             "form": form,
+            "dense": dense,
         }
         self.stem, self.second, stem_width = STEMS[form](image_channels, channels)
         inputs, width = (stem_width, stem_width), channels
         halve_first = not isinstance(self.second, nn.Identity)  # the first input of the first cell is the larger one
         self.cells = nn.ModuleList()
+        self.ends = ends(cells)
+        widths = []
         self.auxiliary_at = 2 * cells // 3 if auxiliary else None
         self.auxiliary: nn.Module | None = None
         for index in range(cells):
@@ -191,24 +204,31 @@ class CellNetwork(nn.Module):
             cell = Cell(cell_rows["reduce" if reduction else "normal"], inputs, width, reduction, halve_first, search)
             self.cells.append(cell)
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
+            if index in self.ends:
+                widths.append(cell.channels_out)
             if index == self.auxiliary_at:
                 self.auxiliary = AuxiliaryHead(cell.channels_out, classes, *HEADS[form])
-        self.classifier = nn.Linear(inputs[1], classes)
+        self.classifier = head(widths, classes, dense)
 
     def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
         """Logits and the auxiliary head's logits (None without one), with drop-path probability ``drop``."""
         first = self.stem(images)
         second = self.second(first)
-        side = None
+        maps, side = [], None
         for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second, drop)
+            if index in self.ends:
+                maps.append(second)
             if self.auxiliary is not None and index == self.auxiliary_at:
                 side = self.auxiliary(second)
-        return self.classifier(second.mean(dim=(2, 3))), side
+        return self.classifier(maps, images.shape[2:]), side
 
     def forward(self, images: Tensor) -> Tensor:
         first = self.stem(images)
         second = self.second(first)
-        for cell in self.cells:
+        maps = []
+        for index, cell in enumerate(self.cells):
             first, second = second, cell(first, second)
-        return self.classifier(second.mean(dim=(2, 3)))
+            if index in self.ends:
+                maps.append(second)
+        return self.classifier(maps, images.shape[2:])

@@ -10,7 +10,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.language import Noise
 from poise.spaces.recurrent_network import RecurrentNetwork, RecurrentSupernet
-from poise.spaces.space import SPACES, TextShape, check_choices, check_positive, rows_without
+from poise.spaces.space import SPACES, TextShape, check_choices, check_dense, check_positive, rows_without
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("none", "tanh", "relu", "sigmoid", "identity")
@@ -123,6 +123,7 @@ class Recurrent:
 
     def supernet(self, shape: TextShape) -> RecurrentSupernet:
         """The supernet of `units`. Raises `Refused` for a single text: states are normalised over the texts."""
+        check_dense(self, shape)
         if shape.texts < 2:
             raise Refused(
                 "the recurrent supernet normalises over the texts of a batch; use search.batch_size 2 or more"
@@ -147,6 +148,7 @@ class Recurrent:
         """The language model to retrain; ``channels`` is its units, published 850. It has one cell and no second
         head."""
         self.check(genotype)
+        check_dense(self, shape)
         units = PUBLISHED_UNITS if channels is None else channels
         check_positive(channels=units)
         if cells is not None:

@@ -29,6 +29,11 @@ class ImageShape:
     outputs: int
     dense: bool = False
 
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """The shape of what it gives for one image."""
+        return (self.outputs, *self.size) if self.dense else (self.outputs,)
+
 
 @dataclass(frozen=True)
 class TextShape:
@@ -55,6 +60,17 @@ def channels_last(space: Space | type[Space]) -> bool:
     return bool(getattr(space, "channels_last", True))
 
 
+def check_dense(space: Space | type[Space], shape: Shape) -> None:
+    """Raise `Refused` where a shape is dense and a space's networks answer for whole images only: those that answer for
+    every pixel have the class attribute ``dense = True``."""
+    if getattr(shape, "dense", False) and not getattr(space, "dense", False):
+        able = [name for name, known in SPACES.items() if getattr(known, "dense", False)]
+        raise Refused(
+            f"networks of space {space.name!r} answer for whole images, not for every pixel; spaces that can: "
+            f"{', '.join(able)}, and a module of your own"
+        )
+
+
 class Heads(Protocol):
     """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method."""
 
@@ -75,7 +91,8 @@ class Space(Protocol):
     The class attribute ``presets`` maps the preset names (``demo``, ``small``, ``paper``) to partial configurations,
     ``{"space": {...}, "data": {...}, "search": {...}, "train": {...}}``. A space for text says so by the class
     attribute ``shape = TextShape``; without it a space is for images. Images and weights lie channels last, unless the
-    class attribute ``channels_last = False`` says that its networks expect them contiguous.
+    class attribute ``channels_last = False`` says that its networks expect them contiguous. Its networks answer for
+    whole images, unless the class attribute ``dense = True`` says that they go by `ImageShape.dense`.
     """
 
     name: ClassVar[str]
