@@ -49,7 +49,9 @@ def inputs_of(space: Any, count: int, dtype: torch.dtype = torch.float32) -> Any
 def logits_of(network: Any, space: Any, inputs: Any, *mixture: Any) -> Any:
     """Whatever else the network answers."""
     found = network(inputs.tokens if shape_kind(space) is TextShape and not mixture else inputs, *mixture)
-    return found if isinstance(found, torch.Tensor) else found.outputs
+    if isinstance(found, torch.Tensor):
+        return found
+    return found.outputs if mixture else found.logits
 
 
 def sizes_of(name: str) -> list[str]:
