@@ -1,0 +1,96 @@
+"""Multi-label classification: an image is of a set of classes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from poise.engine.class_counts import mean
+from poise.engine.meters import TorchMeter, number, precise
+from poise.engine.objective import Meter, Metric, Reduction
+from poise.errors import Refused
+
+
+def balanced(positives: Sequence[float], images: float) -> tuple[float, ...]:
+    """``(n − n_c) / n_c`` for every class c that ``n_c`` of n images are of, so that these weigh as much as all others;
+    1 where that is 0 or infinite."""
+    return tuple((images - count) / count if 0 < count < images else 1.0 for count in positives)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """``−Σ_c (w_c·q_c·log p_c + (1 − q_c)·log(1 − p_c)) / K`` with ``p = sigmoid(outputs)`` and
+    ``q = (1 − ε)·targets + ε/2``.
+
+    Outputs are ``[n, K]``, targets ``[n, K]`` of 0 and 1. Measures ``mean_average_precision``, over the classes that
+    occur, and ``f1_micro`` and ``f1_macro`` at a probability of 0.5. Satisfies `poise.engine.objective.Objective`.
+
+    Args:
+        names: of the K classes.
+        label_smoothing: ε.
+        positive_weights: ``w``, one per class; empty: all are 1.
+    """
+
+    names: tuple[str, ...]
+    label_smoothing: float = 0.0
+    positive_weights: tuple[float, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        return Metric("mean_average_precision", share=True)
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        weights = outputs.new_tensor(self.positive_weights) if self.positive_weights else None
+        smooth = (1 - self.label_smoothing) * targets.to(outputs.dtype) + self.label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(outputs, smooth, pos_weight=weights, reduction=reduction)
+
+    def count(self, targets: Tensor) -> int:
+        return targets.numel()
+
+    def derived(self, loss: float) -> dict[str, float]:
+        return {}
+
+    def running(self) -> Meter:
+        from torchmetrics.classification import MultilabelAveragePrecision
+
+        precision = MultilabelAveragePrecision(len(self.names), average="none", validate_args=False)
+        return TorchMeter({self.metric.name: precision}, _probabilities, _read)
+
+    def meter(self) -> Meter:
+        from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
+
+        count = len(self.names)
+        return TorchMeter(
+            {
+                self.metric.name: MultilabelAveragePrecision(count, average="none", validate_args=False),
+                "f1_micro": MultilabelF1Score(count, average="micro", validate_args=False),
+                "f1_macro": MultilabelF1Score(count, average="macro", validate_args=False),
+            },
+            _probabilities,
+            _read,
+        )
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        if not isinstance(outputs, Tensor) or outputs.shape != targets.shape:
+            raise Refused(f"expected logits {list(targets.shape)}, one per class")
+
+
+def _probabilities(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    # torchmetrics would take logits for probabilities in every batch where all lie between 0 and 1.
+    return precise(outputs).sigmoid(), targets.bool()
+
+
+def _read(metrics: Mapping[str, Any]) -> dict[str, float]:
+    precision, *others = metrics
+    occurs = torch.cat(metrics[precision].target).any(dim=0).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes that do not occur, whose precision is taken to be 0
+        values = metrics[precision].compute().flatten().tolist()
+    found = {precision: mean(value for value, known in zip(values, occurs, strict=True) if known)}
+    return found | {name: number(metrics[name].compute(), name) for name in others}

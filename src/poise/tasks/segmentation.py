@@ -1,0 +1,94 @@
+"""Segmentation: a class for every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from poise.engine.class_counts import ClassCounts, Counts, mean
+from poise.engine.objective import Meter, Metric, Reduction
+from poise.errors import Refused
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class PixelCrossEntropy:
+    """``Σ_i (Σ_{x in i} l_x + λ·v_i·D_i) / Σ_i v_i``: ``l_x`` is the cross-entropy of pixel x, ``v_i`` the number of
+    pixels of image i that count, and ``D_i`` its soft Dice loss,
+
+        ``D = 1 − mean over classes c of (2·Σ_x p_xc·q_xc + 1) / (Σ_x p_xc + Σ_x q_xc + 1)``,
+
+    with ``p = softmax(outputs)`` and ``q = onehot(target)``, over the pixels that count. So it is the same for any
+    division into batches, and 0 where no pixel counts.
+
+    Outputs are ``[n, K, h, w]``, targets ``[n, h, w]`` int64. Measures ``mean_iou``, the mean over classes that are
+    there or predicted of ``intersection / union`` over all images together, and ``pixel_accuracy``. Satisfies
+    `poise.engine.objective.Objective`.
+
+    Source: Milletari et al., V-Net (arXiv:1606.04797), section 3. Differs: sums instead of sums of squares below the
+    line, as most code has it, and 1 added above and below it, so that a class that is neither there nor predicted is
+    perfect.
+
+    Args:
+        names: of the K classes.
+        label_smoothing: of the cross-entropy.
+        ignore_index: pixels with this target do not count.
+        dice: λ.
+    """
+
+    names: tuple[str, ...]
+    label_smoothing: float = 0.0
+    ignore_index: int = IGNORE
+    dice: float = 0.0
+
+    @property
+    def metric(self) -> Metric:
+        return Metric("mean_iou", share=True)
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        total = F.cross_entropy(
+            outputs, targets, ignore_index=self.ignore_index, reduction="sum", label_smoothing=self.label_smoothing
+        )
+        if self.dice:
+            pixels = self._valid(targets).flatten(1).sum(dim=1)
+            total = total + self.dice * (pixels * self._dice(outputs, targets)).sum()
+        # The mean of no pixel is 0: divided by none it would be no number.
+        return total if reduction == "sum" else total / self.count(targets).clamp(min=1)
+
+    def count(self, targets: Tensor) -> Tensor:
+        return self._valid(targets).sum()
+
+    def derived(self, loss: float) -> dict[str, float]:
+        return {}
+
+    def running(self) -> Meter:
+        return ClassCounts(len(self.names), self._read, self.ignore_index)
+
+    def meter(self) -> Meter:
+        return self.running()
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        expected = [len(targets), len(self.names), *targets.shape[1:]]
+        if not isinstance(outputs, Tensor) or list(outputs.shape) != expected:
+            raise Refused(f"expected logits {expected}, one per class for every pixel")
+
+    def _valid(self, targets: Tensor) -> Tensor:
+        return targets != self.ignore_index
+
+    def _dice(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """``D`` of each image, ``[n]``."""
+        valid = self._valid(targets)
+        classes = F.one_hot(targets.where(valid, 0), len(self.names)).movedim(-1, 1)
+        there = (classes * valid.unsqueeze(1)).flatten(2)  # [n, K, pixels]
+        shares = (outputs.softmax(dim=1) * valid.unsqueeze(1)).flatten(2)
+        overlap = 2 * (shares * there).sum(dim=2) + 1
+        return 1 - (overlap / (shares.sum(dim=2) + there.sum(dim=2) + 1)).mean(dim=1)
+
+    def _read(self, counts: Counts) -> dict[str, float]:
+        whole = sum(counts.there)
+        accuracy = sum(counts.hits) / whole if whole else 0.0
+        return {"mean_iou": mean(counts.overlaps.values()), "pixel_accuracy": accuracy}
