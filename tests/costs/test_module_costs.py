@@ -17,7 +17,7 @@ from poise.costs.latency import Form, parse_table
 from poise.costs.timing import measure
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces import ImageShape, ModuleSpace
+from poise.spaces import ImageShape, Input, ModuleSpace, SampleShape
 from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept
@@ -417,3 +417,38 @@ def test_structures() -> None:
     assert structure(choices()) == structure(choices())
     different = [choices(), choices(stride=2), choices("g"), nn.Sequential(*choices(), nn.ReLU()), Own(), Own((6, 4))]
     assert len({structure(module) for module in different}) == len(different)
+
+
+class Tabular(nn.Module):
+    """Tokens and numbers, by name; a token is embedded, which costs no multiply-adds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 5)
+        self.mix = Choice(
+            {"narrow": nn.Linear(5 + 3, 4), "wide": nn.Sequential(nn.Linear(5 + 3, 16), nn.Linear(16, 4))}
+        )
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, *, token: Tensor, numbers: Tensor) -> Tensor:
+        return self.head(self.mix(torch.cat((self.embedding(token), numbers), 1)))  # type: ignore[no-any-return]
+
+
+def test_a_module_on_samples_is_counted_and_measured_on_one_of_them() -> None:
+    shape = SampleShape({"token": Input((), "int64"), "numbers": Input((3,), "float32")}, 2)
+    space = ModuleSpace(Tabular())
+    costs = count(space, shape, "macs")
+    assert costs.fixed == 4 * 2
+    assert costs.candidates["mix"].tolist() == [[8 * 4, 8 * 16 + 16 * 4]]
+    assert count(space, shape, "parameters").fixed == 7 * 5 + 4 * 2 + 2
+    table = measure(space, shape, device=CPU, rounds=1)
+    again = parse_table(json.loads(table.to_json()), "it")
+    assert again == table
+    assert again.costs(space, shape, None, None).range()[0] > 0
+    other = SampleShape({"token": Input((), "int64"), "numbers": Input((4,), "float32")}, 2)
+    with pytest.raises(Refused, match=r"on token: \[\] int64, numbers: \[3\] float32, 2 outputs; the network will be"):
+        again.costs(space, other, None, None)
+    with pytest.raises(
+        Uncounted, match=r"^costs are those of one sample, here of token: \[\] int64, numbers: \[4\] fl"
+    ):
+        count(space, other, "macs")

@@ -1,8 +1,8 @@
 """Multiply-adds and parameters of networks; those of a space are built without memory (torch's meta device).
 
-Multiply-adds are those that torch's own counter finds, for one image: of convolutions, matrix products, attention and
-recurrent layers, biases aside. Normalisations, activations, poolings and sums are not counted, as in the papers.
-Parameters are all weights.
+Multiply-adds are those that torch's own counter finds, for one image (or sample): of convolutions, matrix products,
+attention and recurrent layers, biases aside. Normalisations, activations, poolings and sums are not counted, as in the
+papers. Parameters are all weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from poise.costs.costs import Costs
@@ -24,32 +24,47 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything, Place, everything_of
 from poise.spaces.forms import network_of
-from poise.spaces.space import ImageShape, Space, has_heads
+from poise.spaces.space import ImageShape, Shape, Space, has_heads
 from poise.supernet.groups import decided
+from poise.supernet.trees import Tree, called, mapped
 
 
 class Uncounted(Refused):
-    """A network whose costs cannot be counted, for it fails on the one image that they are about."""
+    """A network whose costs cannot be counted, for it fails on the one image, or sample, that they are about."""
 
 
-def show_image(network: nn.Module, shape: ImageShape) -> None:
-    """Let one image pass through a network in evaluation mode. Raises `Uncounted` if it cannot."""
+def example(shape: Shape, like: Tensor) -> Tree:
+    """One image, or one sample, to try a network on: floats at random, in the precision of ``like``, whole numbers 0;
+    on its device."""
+    generator = torch.Generator().manual_seed(0)
+
+    def filled(zeros: Tensor) -> Tensor:
+        floats = zeros.is_floating_point()
+        return torch.randn(zeros.shape, generator=generator).to(like) if floats else zeros.to(like.device)
+
+    return mapped(filled, shape.zeros(1))
+
+
+def show_one(network: nn.Module, shape: Shape) -> None:
+    """Let one image, or one sample, pass through a network in evaluation mode. Raises `Uncounted` if it cannot."""
     values = (v for v in chain(network.parameters(), network.buffers()) if v.is_floating_point())
     like = next(values, torch.zeros(()))
-    image = torch.randn(1, shape.channels, *shape.size, generator=torch.Generator().manual_seed(0)).to(like)
     try:
         # Where a default device is set, torch computes attention step by step, which can be counted.
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device(image.device):
-            network.eval()(image)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device(like.device):
+            called(network.eval(), example(shape, like))
     except Exception as error:
-        sides = "×".join(map(str, image.shape[1:]))
+        if isinstance(shape, ImageShape):
+            what = f"image, here of {'×'.join(map(str, (shape.channels, *shape.size)))}"
+        else:
+            what = f"sample, here of {shape.described}"
         raise Uncounted(
-            f"costs are those of one image, here of {sides}, but {type(network).__name__} fails on it in evaluation "
-            f"mode: {type(error).__name__}: {str(error)[:300]}"
+            f"costs are those of one {what}, but {type(network).__name__} fails on it in evaluation mode: "
+            f"{type(error).__name__}: {str(error)[:300]}"
         ) from error
 
 
-def multiply_adds(whole: Everything, shape: ImageShape) -> Counter[Place | None]:
+def multiply_adds(whole: Everything, shape: Shape) -> Counter[Place | None]:
     """Candidate -> its multiply-adds in all its places, over all calls; None -> those of what is in every network."""
     found: Counter[Place | None] = Counter()
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
@@ -68,7 +83,7 @@ def multiply_adds(whole: Everything, shape: ImageShape) -> Counter[Place | None]
         ]
     try:
         with counter:
-            show_image(whole.network, shape)
+            show_one(whole.network, shape)
     finally:
         for handle in handles:
             handle.remove()
@@ -97,11 +112,11 @@ def own_parameters(whole: Everything) -> Counter[Place | None]:
     return found
 
 
-def _counted(whole: Everything, shape: ImageShape, metric: str) -> Counter[Place | None]:
+def _counted(whole: Everything, shape: Shape, metric: str) -> Counter[Place | None]:
     return own_parameters(whole) if metric == "parameters" else multiply_adds(whole, shape)
 
 
-def total(network: nn.Module, shape: ImageShape, metric: str) -> int:
+def total(network: nn.Module, shape: Shape, metric: str) -> int:
     """All multiply-adds or parameters of a network; an auxiliary head, which only training uses, is not counted."""
     aside: dict[str, Place] = {"auxiliary": ("auxiliary", 0, 0)} if has_heads(network) else {}
     return _counted(Everything(copy.deepcopy(network), aside), shape, metric)[None]
@@ -109,7 +124,7 @@ def total(network: nn.Module, shape: ImageShape, metric: str) -> int:
 
 def count(
     space: Space,
-    shape: ImageShape,
+    shape: Shape,
     metric: str,
     channels: int | None = None,
     cells: int | None = None,
@@ -143,7 +158,7 @@ def place_of(path: str, places: Mapping[str, Place]) -> Place | None:
 def cost_of(
     space: Space,
     genotype: Genotype,
-    shape: ImageShape,
+    shape: Shape,
     metric: str,
     channels: int | None = None,
     cells: int | None = None,

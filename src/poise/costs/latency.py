@@ -13,7 +13,7 @@ import torch
 
 from poise.costs.costs import Costs
 from poise.errors import Refused, shown
-from poise.spaces.space import ImageShape, Space
+from poise.spaces.space import ImageShape, Shape, Space
 from poise.supernet.groups import decided
 
 FORMAT = "poise-latency"
@@ -34,31 +34,39 @@ class Structured(Protocol):
 
 @dataclass(frozen=True)
 class Form:
-    """What networks a table is about. ``structure`` is that of a space that has one, see `Structured`; ``dense`` that
-    of the shape."""
+    """What networks a table is about: they take images of a size, ``image``, or samples as ``inputs`` describes them,
+    and put out so many numbers (``classes``), for every pixel where they are ``dense``. ``structure`` is that of a
+    space that has one, see `Structured`."""
 
     space: str
     channels: int | None
     cells: int | None
-    image: tuple[int, int, int]
-    classes: int
+    image: tuple[int, int, int] | None
+    classes: int | None
     structure: str | None = None
     dense: bool = False
+    inputs: str | None = None
 
     @staticmethod
-    def of(space: Space, shape: ImageShape, channels: int | None, cells: int | None) -> Form:
+    def of(space: Space, shape: Shape, channels: int | None, cells: int | None) -> Form:
         """Networks of ``channels`` and ``cells``, as `Space.network` takes them, for a shape."""
         structure = space.structure if isinstance(space, Structured) else None
-        return Form(space.name, channels, cells, (shape.channels, *shape.size), shape.outputs, structure, shape.dense)
+        image, inputs, dense = None, None, False
+        if isinstance(shape, ImageShape):
+            image, dense = (shape.channels, *shape.size), shape.dense
+        else:
+            inputs = shape.described
+        return Form(space.name, channels, cells, image, shape.outputs, structure, dense, inputs)
 
     def __str__(self) -> str:
-        channels, height, width = self.image
+        what = self.inputs if self.image is None else "×".join(map(str, self.image))
         sizes = {"channels": self.channels, "cells": self.cells}
         text = ", ".join(f"train.{name}={size}" for name, size in sizes.items() if size is not None)
         if self.structure is not None:
             text = f"structure {self.structure}"
-        outputs = "classes for every pixel" if self.dense else "classes"
-        return f"{self.space} ({text or 'published size'}) on {channels}×{height}×{width}, {self.classes} {outputs}"
+        outputs = "classes for every pixel" if self.dense else "outputs" if self.image is None else "classes"
+        count = "any" if self.classes is None else self.classes
+        return f"{self.space} ({text or 'published size'}) on {what}, {count} {outputs}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,7 @@ class LatencyTable:
         """The mean of ``|predicted / measured − 1|`` over the whole networks."""
         return sum(abs(check.predicted / check.measured - 1) for check in self.checks) / max(len(self.checks), 1)
 
-    def costs(self, space: Space, shape: ImageShape, channels: int | None, cells: int | None) -> Costs:
+    def costs(self, space: Space, shape: Shape, channels: int | None, cells: int | None) -> Costs:
         """The costs of the space's networks. Raises `Refused` if the table is about other networks."""
         wanted = Form.of(space, shape, channels, cells)
         if wanted != self.form:
@@ -148,13 +156,17 @@ def parse_table(value: Any, what: str) -> LatencyTable:
         if value["version"] != VERSION:
             raise Refused(f"{what} has version {shown(value['version'])} of latency tables; this poise reads {VERSION}")
         form = value["form"]
-        channels, height, width = (_count(number) for number in form["image"])
         sizes = [None if form[name] is None else _count(form[name]) for name in ("channels", "cells")]
-        structure = form.get("structure")  # older tables have none, nor do they say ``dense``
-        image, classes = (channels, height, width), _count(form["classes"])
-        named, dense = None if structure is None else str(structure), bool(form.get("dense"))
+        # Older tables say nothing of ``structure``, ``dense`` and ``inputs``.
+        structure, inputs = (None if form.get(name) is None else str(form[name]) for name in ("structure", "inputs"))
+        image = None
+        if inputs is None:
+            channels, height, width = (_count(number) for number in form["image"])
+            image = (channels, height, width)
+        classes = None if image is None and form["classes"] is None else _count(form["classes"])
+        dense = bool(form.get("dense"))
         return LatencyTable(
-            Form(str(form["space"]), sizes[0], sizes[1], image, classes, named, dense),
+            Form(str(form["space"]), sizes[0], sizes[1], image, classes, structure, dense, inputs),
             {str(name): fact for name, fact in value["device"].items()},
             _count(value["rounds"]),
             _seconds(value["fixed"]),

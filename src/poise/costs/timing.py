@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from poise.costs.costs import Costs, decisions, keepable
-from poise.costs.counting import show_image
+from poise.costs.counting import example, show_one
 from poise.costs.latency import Check, Form, LatencyTable
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything, Place, costed
-from poise.spaces.space import ImageShape, Space, genotype_of
+from poise.spaces.space import Shape, Space, genotype_of
 from poise.supernet.groups import Kept, decided
+from poise.supernet.trees import arguments
 
 ROUNDS = 30
 """Runs of which the median counts, after `WARM_UP` that do not."""
@@ -84,21 +85,21 @@ def medians(calls: Sequence[Call], device: torch.device, rounds: int) -> list[fl
 
 
 def network_seconds(
-    space: Space, genotypes: Sequence[Genotype], shape: ImageShape, channels: int | None, cells: int | None,
+    space: Space, genotypes: Sequence[Genotype], shape: Shape, channels: int | None, cells: int | None,
     device: torch.device, rounds: int = ROUNDS,
 ) -> list[float]:  # fmt: skip
-    """Seconds that the genotypes' networks take for one image, each as a whole."""
-    image = torch.ones(1, shape.channels, *shape.size, device=device)
+    """Seconds that the genotypes' networks take for one image, or sample, each as a whole."""
+    args, options = arguments(example(shape, torch.zeros((), device=device)))
     calls = []
     for genotype in genotypes:
         with torch.device("meta"):
             network = space.network(genotype, shape, channels=channels, cells=cells)
-        calls.append(partial(_placed(network, device), image))
+        calls.append(partial(_placed(network, device), *args, **options))
     return medians(calls, device, rounds)
 
 
 def compare(
-    table: LatencyTable, space: Space, genotype: Genotype, shape: ImageShape, device: torch.device
+    table: LatencyTable, space: Space, genotype: Genotype, shape: Shape, device: torch.device
 ) -> tuple[float, float]:
     """A network's seconds, and the speed of the device now: how long networks of the table take, 1 if as long as when
     it was measured. They take turns with the network, so that the quotient of the two is the network's time at the
@@ -113,7 +114,7 @@ def compare(
 
 def measure(
     space: Space,
-    shape: ImageShape,
+    shape: Shape,
     *,
     channels: int | None = None,
     cells: int | None = None,
@@ -200,7 +201,7 @@ def _sample(costs: Costs, draw: random.Random) -> list[Kept]:
     return [choice(better) for better in (*ends, *[None] * (NETWORKS - 2))]
 
 
-def _alone(whole: Everything, shape: ImageShape, device: torch.device) -> tuple[list[Call], list[list[Place]]]:
+def _alone(whole: Everything, shape: Shape, device: torch.device) -> tuple[list[Call], list[list[Place]]]:
     """Calls of single candidates, each with what it gets in the network, and whose they are.
 
     Where candidates are made by a space of poise, those that read alike are one call; of modules in general that says
@@ -216,7 +217,7 @@ def _alone(whole: Everything, shape: ImageShape, device: torch.device) -> tuple[
 
     parts = whole.parts
     handles = [module.register_forward_hook(hook(path), with_kwargs=True) for path, (_, module) in parts.items()]
-    show_image(whole.network, shape)
+    show_one(whole.network, shape)
     for handle in handles:
         handle.remove()
     alike: dict[Any, list[Place]] = {}

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from poise.errors import Refused
 from poise.named import check_place
+from poise.supernet.trees import Tree, mapped
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,6 +58,6 @@ class Place:
         module = module.to(self.device, self.dtype)
         return module.to(memory_format=torch.channels_last) if self.channels_last else module  # type: ignore[call-overload]
 
-    def float(self, values: Tensor) -> Tensor:
-        """Logits in a precision fit for a loss."""
-        return values.to(self.dtype)
+    def float(self, outputs: Tree) -> Tree:
+        """Outputs in a precision fit for a loss; what is no floating point number in them stays as it is."""
+        return mapped(lambda values: values.to(self.dtype) if values.is_floating_point() else values, outputs)

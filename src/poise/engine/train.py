@@ -24,6 +24,7 @@ from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, s
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
+from poise.supernet.trees import called
 
 
 class Forward(nn.Module):
@@ -47,7 +48,7 @@ class Forward(nn.Module):
             if has_heads(self.network):
                 found, side = self.network.heads(inputs, drop)
             else:
-                found, side = self.network(inputs), None
+                found, side = called(self.network, inputs), None
         outputs = self._place.float(found)
         loss = total = self.objective.loss(outputs, targets)
         if side is not None:
@@ -180,7 +181,7 @@ def evaluate(network: nn.Module, batches: Batched, place: Place, objective: Obje
     def answers(passing: Passing) -> Iterator[tuple[Any, Any]]:
         for inputs, targets in passing:
             with place.autocast():
-                outputs = network(inputs)
+                outputs = called(network, inputs)
             yield place.float(outputs), targets
 
     with closing(batches.ordered()) as passing:

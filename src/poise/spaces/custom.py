@@ -16,7 +16,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.every_candidate import every_candidate
 from poise.spaces.everything import Everything
-from poise.spaces.space import ImageShape, check_choices
+from poise.spaces.space import Shape, check_choices
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup
 from poise.supernet.intact import keep_intact
@@ -83,7 +83,7 @@ class ModuleSpace:
             )
         return self
 
-    def supernet(self, shape: ImageShape) -> ModuleSupernet:
+    def supernet(self, shape: Shape) -> ModuleSupernet:
         """A supernet on a copy of the module, starting from the weights that it has now."""
         return ModuleSupernet(copy.deepcopy(self.module))
 
@@ -94,7 +94,7 @@ class ModuleSpace:
     def network(
         self,
         genotype: Genotype,
-        shape: ImageShape,
+        shape: Shape,
         *,
         channels: int | None = None,
         cells: int | None = None,
@@ -105,7 +105,7 @@ class ModuleSpace:
         self.check(genotype)
         return with_choices_made(self.module, genotype)
 
-    def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(self, shape: Shape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A copy of the module that computes every candidate, and where they are; for counting and measuring."""
         _check_size(channels, cells)
         return every_candidate(self.module)

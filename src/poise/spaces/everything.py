@@ -10,7 +10,7 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.spaces.forms import check_form
-from poise.spaces.space import ImageShape, Space, check_dense
+from poise.spaces.space import Shape, Space, check_dense
 
 Place: TypeAlias = tuple[str, int, int]
 """A candidate: its group by name, its row and itself by index."""
@@ -21,7 +21,8 @@ class Everything:
     """A network that keeps every candidate of every row.
 
     Args:
-        network: its forward takes images. On the meta device, or, where that cannot run it, on the CPU.
+        network: its forward takes what the space's shape says. On the meta device, or, where that cannot run it, on
+            the CPU.
         places: a module's dotted path -> the candidate that it is. What lies under no such path is in every network.
     """
 
@@ -39,7 +40,7 @@ class Everything:
 class Costed(Protocol):
     """A space whose networks' costs are sums over what they keep, so that a search can aim at one."""
 
-    def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
+    def everything(self, shape: Shape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network of this size that keeps every candidate."""
         ...
 
@@ -54,7 +55,7 @@ def costed(space: Space) -> Costed:
 
 
 def everything_of(
-    space: Space, shape: ImageShape, *, form: str | None, channels: int | None, cells: int | None
+    space: Space, shape: Shape, *, form: str | None, channels: int | None, cells: int | None
 ) -> Everything:
     """``space.everything`` in a form, see `poise.spaces.forms`. Raises `Refused` if the space has none of either."""
     check_form(space, form)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeGuard, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from poise import registries
@@ -14,6 +15,7 @@ from poise.genotype import Genotype
 from poise.named import LARGEST_SIZE
 from poise.registry import Registry
 from poise.supernet.groups import ChoiceGroup, Kept, Narrowing, Row, decided
+from poise.supernet.inputs import TextBatch
 from poise.supernet.supernet import Supernet
 
 SPACES: Registry[type[Space]] = registries.SPACES
@@ -34,6 +36,10 @@ class ImageShape:
         """The shape of what it gives for one image."""
         return (self.outputs, *self.size) if self.dense else (self.outputs,)
 
+    def zeros(self, count: int) -> Tensor:
+        """A batch of so many images, all zero, to try a network on."""
+        return torch.zeros(count, self.channels, *self.size)
+
 
 @dataclass(frozen=True)
 class TextShape:
@@ -43,9 +49,14 @@ class TextShape:
     vocabulary: int
     texts: int
 
+    def zeros(self, count: int) -> TextBatch:
+        """A batch of so many words of each text, all of them the first one, to try a network on."""
+        return TextBatch(torch.zeros(count, self.texts, dtype=torch.int64))
+
 
 Shape: TypeAlias = Any
-"""An `ImageShape` or a `TextShape`: of the kind that a space says it is for, see `shape_kind`."""
+"""An `ImageShape`, a `TextShape` or a `poise.spaces.samples.SampleShape`: of the kind that a space says it is for, see
+`shape_kind`. Its ``zeros(count)`` is a batch to try a network on."""
 
 
 def shape_kind(space: Space | type[Space]) -> type:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from poise.errors import Refused
+from poise.supernet.trees import mapped, tensors
 
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)
 HANDS_ON = (nn.Identity, nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, *DROPOUTS)
@@ -22,7 +22,7 @@ KNOWN = "_poise_writes"
 
 
 def intact(module: nn.Module, *inputs: Any, **options: Any) -> Any:
-    """``module(*inputs, **options)``, with all tensors that it is given left as they are.
+    """``module(*inputs, **options)``, with all tensors, lists and dicts that it is given left as they are.
 
     A module that writes into them gets copies. Whether it does is tried out before its first call in each mode
     (training, evaluation), see `_writes`: all its calls are then alike to the last bit, and the others cost none.
@@ -40,6 +40,8 @@ def intact(module: nn.Module, *inputs: Any, **options: Any) -> Any:
     if known[mode]:
         inputs, options = copied(inputs, options)
         return module(*inputs, **options)
+    if not all(isinstance(value, Tensor) for value in (*inputs, *options.values())):
+        inputs, options = mapped(_itself, (inputs, options))  # it may change a dict that it is given, or a list
     given = _tensors(inputs, options)
     before = [tensor._version for tensor in given]
     output = module(*inputs, **options)
@@ -78,8 +80,12 @@ def copied(inputs: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any,
             copies[id(tensor)] = tensor.clone()
         return copies[id(tensor)]
 
-    found: tuple[tuple[Any, ...], dict[str, Any]] = tree_map_only(Tensor, copy, (inputs, options))
+    found: tuple[tuple[Any, ...], dict[str, Any]] = mapped(copy, (inputs, options))
     return found
+
+
+def _itself(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def keep_intact(module: nn.Module) -> None:
@@ -130,4 +136,4 @@ def _plain(module: nn.Module) -> bool:
 def _tensors(inputs: tuple[Any, ...], options: dict[str, Any]) -> list[Tensor]:
     if len(inputs) == 1 and isinstance(inputs[0], Tensor) and not options:
         return [inputs[0]]
-    return [value for value in tree_leaves((inputs, options)) if isinstance(value, Tensor)]
+    return tensors((inputs, options))

@@ -1,4 +1,4 @@
-"""The supernet: a pure function of images and mixture. `ModuleSupernet` makes one of any module that holds
+"""The supernet: a pure function of inputs and mixture. `ModuleSupernet` makes one of any module that holds
 `Choice`s."""
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from poise.genotype import checked_name
 from poise.supernet.choice import Choice
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 from poise.supernet.inputs import Answer
+from poise.supernet.intact import copied
+from poise.supernet.trees import Tree, arguments
 
 
 class Supernet(Protocol):
@@ -96,12 +98,13 @@ class ModuleSupernet(nn.Module):
         if inner:
             raise Refused(f"Choice {inner[0]!r} lies inside another Choice; poise searches choices side by side")
 
-    def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
+    def forward(self, inputs: Tree, mixture: Mixture) -> Tensor:
+        """The module's outputs for these inputs, handed to it as `arguments` says."""
         rows = {
             f"{path}.mixture" if path else "mixture": mixture[name][layer, 0]
             for name, paths in self.places.items()
             for layer, path in enumerate(paths)
         }
-        # A loss may be called again with the same images, so a module that works in place must not change them.
-        logits: Tensor = functional_call(self.module, rows, (images.clone(),))
-        return logits
+        # A loss may be called again with the same inputs, so a module that works in place must not change them.
+        outputs: Tensor = functional_call(self.module, rows, *copied(*arguments(inputs)))
+        return outputs
