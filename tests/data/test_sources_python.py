@@ -72,7 +72,7 @@ def test_targets_spare_reading_every_item_and_are_checked() -> None:
     dataset.targets, dataset.classes = [0, 1] * 4, ["cat", "dog"]
     source = open_source(dataset)
     assert source.names == ("cat", "dog")
-    assert dataset.reads == 1
+    assert dataset.reads == 2
     dataset.targets = [1, 0] * 4
     refused(dataset, "item 0 of the training dataset has label 0 now and 1 before")
 
@@ -84,11 +84,14 @@ class Endless(IterableDataset):
 
 def test_bad_torch_datasets_are_refused() -> None:
     refused(Endless(), "is a Endless, expected a map-style Dataset")
-    refused(Listed([]), "the training dataset holds no images")
-    refused(Listed(BYTES), r"item 0 .* is a Tensor, expected a pair")
+    refused(Listed([]), "the training dataset is empty")
+    refused(Listed(BYTES), r"item 0 .* is \[3, 4, 5\] uint8, expected a pair \(inputs, target\)")
     refused(Listed([(image, "cat") for image in BYTES]), r"not integers \(found 'cat'\)")
     refused(Listed([(array, index % 2) for index, array in enumerate(ARRAYS)]), "is a ndarray, expected a PIL image")
-    refused(Listed([(image.long(), index % 2) for index, image in enumerate(BYTES)]), "item 0 .* is torch.int64")
+    refused(
+        Listed([(image.long(), index % 2) for index, image in enumerate(BYTES)]),
+        r"Listed is rows of \[3, 4, 5\] int64, expected images",
+    )
     mixed = [(torch.zeros(3, 4, 4 + index), index % 2) for index in range(4)]
     refused(Listed(mixed), r"item 0 is torch.float32 \[3, 4, 4\], item 1 is .*\[3, 4, 5\]", "train")
     train, test = Listed([(each, index % 2) for index, each in enumerate(BYTES)]), Listed([(BYTES[0].float(), 0)])

@@ -10,6 +10,7 @@ from torch import Tensor
 from poise import registries
 from poise.data.images import Images
 from poise.data.labels import ClassIds, Labels
+from poise.data.sample_source import SampleSource
 from poise.data.split_source import SplitSource
 from poise.data.text import TextSource
 from poise.errors import Refused
@@ -53,7 +54,7 @@ class SourceKind(Protocol):
         """Whether this kind is meant by ``spec``. At most one kind is."""
         ...
 
-    def open(self, spec: object, labels: Labels) -> Source | TextSource:
+    def open(self, spec: object, labels: Labels) -> Source | SampleSource | TextSource:
         """The source that ``spec`` means, with such labels. Raises `Refused` if it is missing or malformed."""
         ...
 
@@ -78,26 +79,32 @@ def open_source(spec: object, labels: Labels = CLASS_IDS, *, skip_bad_images: bo
     (8, 8)
     """
     source = open_data(spec, labels, skip_bad_images=skip_bad_images)
-    if isinstance(source, TextSource):
-        raise Refused(f"{source.name} is text, expected images")
+    if isinstance(source, TextSource | SampleSource):
+        kind = "text" if isinstance(source, TextSource) else source.described
+        raise Refused(f"{source.name} is {kind}, expected images")
     return source
 
 
-def open_data(spec: object, labels: Labels = CLASS_IDS, *, skip_bad_images: bool = False) -> Source | TextSource:
-    """As `open_source`; text is opened too: a folder of text files, or a `TextSource`."""
+def open_data(
+    spec: object, labels: Labels = CLASS_IDS, *, skip_bad_images: bool = False
+) -> Source | SampleSource | TextSource:
+    """As `open_source`; opened too are text, a folder of text files or a `TextSource`, and samples that are no images:
+    arrays, or a torch ``Dataset`` of them."""
     try:
         source = _opened(spec, labels)
     except OSError as error:  # no permission, a name too long, ...
         raise Refused(f"cannot read {spec!s:.80}: {error.strerror or error}") from None
     if not skip_bad_images:
         return source
+    if isinstance(source, SampleSource):
+        raise Refused(f"skip_bad_images is for images, and {source.name} is {source.described}")
     if not isinstance(source, SplitSource):
         raise Refused(f"skip_bad_images cannot be used with a source of your own ({type(source).__name__})")
     return source.without_bad_images()
 
 
-def _opened(spec: object, labels: Labels) -> Source | TextSource:
-    if isinstance(spec, Source | TextSource):
+def _opened(spec: object, labels: Labels) -> Source | SampleSource | TextSource:
+    if isinstance(spec, Source | SampleSource | TextSource):
         return spec
     kind = _kind_of(spec)
     if kind is not None:

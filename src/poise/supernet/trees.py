@@ -44,3 +44,13 @@ def others(tree: Tree) -> list[Any]:
 def alike(first: Tree, other: Tree) -> bool:
     """Whether two trees have the same tuples, lists and dicts."""
     return bool(tree_flatten(first)[1] == tree_flatten(other)[1])
+
+
+def in_order_of(first: Tree, tree: Tree) -> Tree:
+    """The tree with the names of its dicts in the order that they have in ``first``, as far as they are the same: a
+    module may go through what it is given in that order."""
+    if isinstance(first, dict) and isinstance(tree, dict) and first.keys() == tree.keys():
+        return {name: in_order_of(value, tree[name]) for name, value in first.items()}
+    if isinstance(first, tuple | list) and type(first) is type(tree) and len(first) == len(tree):
+        return type(first)(in_order_of(one, other) for one, other in zip(first, tree, strict=True))
+    return tree

@@ -16,6 +16,7 @@ from poise.data.batched import Batched
 from poise.data.crops import LEAST_AREA, RandomPart
 from poise.data.labels import empty_classes
 from poise.data.pixels import Pixels
+from poise.data.sample_source import SampleSource
 from poise.data.split_source import SplitSource
 from poise.data.streaming import WORKERS, Streamed, StreamedBatches, streamed_fingerprint
 from poise.engine.device import Place
@@ -39,6 +40,11 @@ def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
     source = open_data(spec, skip_bad_images=skip_bad_images)
     if isinstance(source, TextSource):
         raise Refused(f"space {space!r} is for images, but {source.name} is text; a space for text is 'recurrent'")
+    if isinstance(source, SampleSource):
+        raise Refused(
+            f"space {space!r} is for images, but {source.name} is {source.described}; a module of your own takes them: "
+            "poise.search(module, data)"
+        )
     return source
 
 

@@ -10,9 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from poise.data.arrays import as_tensors, is_image
 from poise.data.decode import Encoded
 from poise.data.labels import Labels
 from poise.data.parts import EncodedPart, Part, TensorPart
+from poise.data.sample_source import SampleSource, read_dataset
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource
 from poise.errors import Refused
@@ -20,10 +22,11 @@ from poise.errors import Refused
 
 @SOURCES.add("torch")
 class TorchDataset:
-    """A torch Dataset of (image, label), or a pair (train, test) of them, from Python.
+    """A torch Dataset of (image, label) or (inputs, target), or a pair (train, test) of them, from Python.
 
-    Images are PIL images, uint8 tensors (0..255) or float tensors, which are kept as they are. They are read once, so
-    the dataset's own transforms should not be random: augmentation belongs to the search.
+    Images are PIL images, uint8 tensors (0..255) of two or three axes, or float tensors of three, which are kept as
+    they are; all else are samples: tensors, arrays or numbers, and tuples, lists or dicts of them. Items are read once,
+    so the dataset's own transforms should not be random: augmentation belongs to the search.
     """
 
     form = "a torch Dataset or (train, test) of them from Python"
@@ -34,23 +37,40 @@ class TorchDataset:
         return all(isinstance(dataset, Dataset) for dataset in pair)
 
     @classmethod
-    def open(cls, spec: object, labels: Labels) -> Source:
+    def open(cls, spec: object, labels: Labels) -> Source | SampleSource:
         train, test = spec if isinstance(spec, tuple) else (spec, None)
         name = type(train).__name__
-        part = _part(train, "the training dataset", labels)
         names = tuple(str(each) for each in getattr(train, "classes", None) or ())
+        _check(train, "the training dataset")
+        if test is not None:
+            _check(test, "the test dataset")
+        if not _holds_images(train):
+            read = read_dataset(train, labels, names, "the training dataset")
+            tested = None if test is None else lambda: read_dataset(test, labels, names, "the test dataset")
+            return SampleSource(name, labels, names, read, tested)
+        part = _part(train, "the training dataset", labels)
         return SplitSource(
             name, labels, names, part, None if test is None else lambda: _part(test, "the test dataset", labels)
         )
 
 
-def _part(dataset: Any, where: str, labels: Labels) -> Part:
+def _check(dataset: Any, where: str) -> None:
     if isinstance(dataset, IterableDataset) or not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")):
         raise Refused(
             f"{where} is a {type(dataset).__name__}, expected a map-style Dataset (with a length and indices)"
         )
     if not len(dataset):
-        raise Refused(f"{where} holds no images")
+        raise Refused(f"{where} is empty")
+
+
+def _holds_images(dataset: Any) -> bool:
+    """Whether its first item is an image; one that is an array is none that could be told from others."""
+    item = dataset[0]
+    first = item[0] if isinstance(item, tuple | list) and len(item) == 2 else None
+    return isinstance(first, Image.Image) or (hasattr(first, "__array__") and is_image(as_tensors(first, "it")))
+
+
+def _part(dataset: Any, where: str, labels: Labels) -> Part:
     known = _labels(dataset, where, labels)
 
     def image(row: int) -> Any:
