@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from poise.data.fingerprint import samples_fingerprint
+from poise.data.overlap import shared_rows
 from poise.data.sample_batches import SampleBatches
 from poise.data.samples import Samples
 from poise.data.standard import Standard
@@ -199,3 +201,34 @@ def test_a_subset_has_its_rows_in_their_order() -> None:
     part = samples().subset(torch.tensor([4, 1]))
     assert part.inputs["age"].tolist() == [2.0, 0.5]
     assert part.labels.tolist() == [0, 1]
+
+
+def test_a_fingerprint_is_of_everything_and_of_nothing_else() -> None:
+    given = samples()
+    inputs, labels = given.inputs, given.labels
+    again = Samples({**inputs, "rows": inputs["rows"].contiguous()}, labels.clone(), NAMES)
+    assert samples_fingerprint(given) == samples_fingerprint(again)
+    changed = inputs["tokens"][0].clone()
+    changed[3, 1] += 1
+    others = [
+        (Samples({**inputs, "tokens": (changed, inputs["tokens"][1])}, labels, NAMES),),
+        (Samples({**inputs, "tokens": list(inputs["tokens"])}, labels, NAMES),),
+        (Samples({**inputs, "sound": inputs["sound"].float()}, labels, NAMES),),
+        (Samples(inputs, labels.flip(0), NAMES),),
+        (Samples(inputs, labels.int(), NAMES),),
+        (Samples(inputs, labels, ("a", "c")),),
+        (given.subset(torch.arange(9, -1, -1)),),
+        (given, given),
+        (given.subset(torch.arange(5)), given.subset(torch.arange(5, 10))),
+    ]
+    found = {samples_fingerprint(*parts) for parts in [(given,), *others]}
+    assert len(found) == len(others) + 1
+
+
+def test_rows_in_both_splits_are_counted() -> None:
+    given = samples()
+    assert shared_rows(given.subset(torch.tensor([0, 1, 2])), given.subset(torch.tensor([2, 3, 2]))) == 2
+    other = Samples({**given.inputs, "age": given.inputs["age"] + 1}, given.labels, NAMES)
+    assert shared_rows(given, other) == 0
+    assert shared_rows(given, Samples(given.inputs["rows"], given.labels, NAMES)) == 0
+    assert shared_rows(given, Samples(given.inputs, given.labels.flip(0), NAMES)) == 10
