@@ -62,7 +62,13 @@ def test_the_python_api_waits_for_a_device_with_what_is_slow() -> None:
 
 def test_help_and_lists_import_no_torch(tmp_path: Path) -> None:
     lists = ("methods", "slots", "spaces", "selections", "data", "diagnostics", "exports")
-    asked = [["--help"], ["search", "--help"], ["bench", "run", "--help"], *(["list", what] for what in lists)]
+    asked = [
+        ["--help"],
+        ["search", "--help"],
+        ["predict", "--help"],
+        ["bench", "run", "--help"],
+        *(["list", what] for what in lists),
+    ]
     for words, (code, told, modules) in zip(asked, commands(asked, tmp_path), strict=True):
         assert (words, code, told, modules & HEAVY) == (words, 0, "", set())
 
@@ -88,6 +94,15 @@ REFUSED = [
     (["resume", "nowhere"], "there is no run at nowhere"),
     (["evaluate", "nowhere"], "there is no run at nowhere"),
     (["evaluate", "run"], "is the run of a 'search', expected a 'train'"),
+    (["predict", "nowhere", "empty"], "there is no run at nowhere"),
+    (["predict", "nowhere.onnx", "empty"], "no such file: nowhere.onnx"),
+    (["predict", "run", "empty"], "is the run of a 'search', expected a 'train'"),
+    (["predict", "net", "gone.png"], "no such file or folder: gone.png"),
+    (["predict", "net", "empty"], "folder empty holds no image files"),
+    (["predict", "net", "*.gif"], "no file matches *.gif"),
+    (["predict", "net", "names.yaml", "--out", "x.tsv"], "unknown ending of --out '.tsv'; did you mean '.csv'?"),
+    (["predict", "net", "names.yaml", "--batch-size", "0"], "batch size is 0"),
+    (["predict", "net", "names.yaml", "--device", "gpu"], "unknown device 'gpu'"),
     (["export", "net", "--to", "onxx"], "unknown export 'onxx'; did you mean 'onnx'?"),
     (["export", "run", "--to", "onnx"], "is the run of a 'search', expected a 'train'"),
     (["show", "nowhere"], "there is no run at nowhere"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from poise.workflow.diagnose import diagnose as diagnose
     from poise.workflow.measuring import measure_latency as measure_latency
     from poise.workflow.network import load_network as load_network
+    from poise.workflow.predict import predict as predict
     from poise.workflow.resume import resume as resume
     from poise.workflow.retrain import evaluate as evaluate
     from poise.workflow.retrain import export as export
@@ -52,6 +53,7 @@ _HOMES = {
     "load_network": "poise.workflow.network",
     "measure_latency": "poise.workflow.measuring",
     "open_source": "poise.data",
+    "predict": "poise.workflow.predict",
     "resume": "poise.workflow.resume",
     "search": "poise.workflow.search",
     "select": "poise.workflow.select",

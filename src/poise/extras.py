@@ -6,7 +6,12 @@ from importlib.util import find_spec
 
 from poise.errors import Refused
 
-EXTRAS = {"hub": ("datasets",), "onnx": ("onnx", "onnxscript"), "tensorboard": ("tensorboard",)}
+EXTRAS = {
+    "hub": ("datasets",),
+    "onnx": ("onnx", "onnxscript"),
+    "predict": ("onnxruntime",),
+    "tensorboard": ("tensorboard",),
+}
 """Extra -> the packages without which what needs it cannot run. An export or a data source that needs more than every
 installation has bears the name of its extra."""
 

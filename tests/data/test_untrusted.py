@@ -8,7 +8,6 @@ import os
 import struct
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from data_helpers import class_folders, noise, png, refused
+from data_helpers import bomb, class_folders, noise, png, refused
 from PIL import Image
 
 import poise
@@ -28,17 +27,6 @@ from poise.data.sources import parquet as parquet_source
 
 SOURCE = Path(poise.__file__).parent
 LABELS = np.array([0, 1] * 5)
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of some hundred bytes that says it is this large."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    content = zlib.compress(bytes(100))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
 def calls(tree: ast.AST) -> list[tuple[str, ast.Call]]:

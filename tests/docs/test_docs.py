@@ -16,6 +16,7 @@ import typer
 import yaml
 from docs_support import PAGES, ROOT, Block, blocks, commands, extension_commands, extension_files, poise
 from docs_tables import TABLES, filled
+from PIL import Image
 
 from poise import Genotype, Refused, __version__
 from poise.cli.main import app
@@ -146,6 +147,7 @@ def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
         "select",
         "train",
         "evaluate",
+        "predict",
         "export",
         "show",
         "list",
@@ -153,6 +155,8 @@ def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
     }
     genotype = next(block.text for block in blocks(ROOT / "docs/genotype.md") if block.language == "json")
     (tmp_path / "genotype.json").write_text(genotype)
+    (tmp_path / "new").mkdir()
+    Image.new("L", (8, 8), 100).save(tmp_path / "new" / "one.jpg")
     shown += [smaller(words) for page, words in COMMANDS if page.name == "genotype.md"]
     done = poise(shown, tmp_path, rendered=True)
     assert done.returncode == 0, (done.stdout, done.stderr)

@@ -205,9 +205,7 @@ def test_test_images_in_another_unit_are_refused(made: Made) -> None:
         if fits:
             assert poise.evaluate(out, data(other), module=module(own))["accuracy"] == 1.0
         elif far:
-            with pytest.raises(
-                Refused, match=r"was trained on .*; the test images hold .*: give them in the same unit"
-            ):
+            with pytest.raises(Refused, match=r"was trained on .*; the images hold .*: give them in the same unit"):
                 poise.evaluate(out, data(other), module=module(own))
 
 

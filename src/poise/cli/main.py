@@ -36,6 +36,7 @@ from poise.cli.options import (
     show_help_if_bare,
     tidied,
 )
+from poise.cli.predict import predict
 from poise.errors import Refused, Stopped, printable
 
 SEARCH, NETWORKS, LOOK, COMPARE = "Search", "Networks", "Look", "Measure and compare"
@@ -273,6 +274,10 @@ app.command(
 app.command(
     rich_help_panel=NETWORKS, epilog=examples("poise evaluate RUN/net", "poise evaluate RUN/net --data other/photos")
 )(evaluate)
+app.command(
+    rich_help_panel=NETWORKS,
+    epilog=examples("poise predict RUN/net new/", "poise predict RUN/net new/*.jpg --out new.csv"),
+)(predict)
 app.command(
     rich_help_panel=NETWORKS,
     epilog=examples("poise export RUN/net --to onnx", "poise export RUN/net --to python --out m"),

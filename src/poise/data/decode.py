@@ -107,8 +107,7 @@ def form_of(items: Iterable[Encoded], where: str) -> Form:
 def decode(rows: list[int], fetch: Callable[[list[int]], list[Encoded]], form: Form, size: int | None) -> Tensor:
     """The images of ``rows`` as uint8 ``[n, channels, height, width]``.
 
-    Without ``size`` all must have the height and width of ``form``; with it they are resized to ``size`` x ``size``:
-    averaged over blocks where that is a whole factor, else bilinear with antialiasing.
+    Without ``size`` all must have the height and width of ``form``; with it they are `resized`.
     Raises `Refused` naming the first image that cannot be read, or two images of different sizes.
     """
     height, width = (size, size) if size else (form.height, form.width)
@@ -177,7 +176,7 @@ def _decoded(item: Encoded, form: Form, size: int | None) -> NDArray[np.uint8]:
     def sized(image: Image.Image) -> NDArray[np.uint8]:
         if not size and image.size != (form.width, form.height):
             raise mixed_sizes(form, item.name, image.height, image.width)
-        return np.asarray(_resized(image, size) if size else image)
+        return np.asarray(resized(image, size) if size else image)
 
     return picture(item, form.channels, sized)
 
@@ -217,7 +216,8 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert("RGB").convert(mode)
 
 
-def _resized(image: Image.Image, size: int) -> Image.Image:
+def resized(image: Image.Image, size: int) -> Image.Image:
+    """To ``size`` x ``size``: averaged over blocks where that is a whole factor, else bilinear with antialiasing."""
     width, height = image.size
     if width % size == 0 and height % size == 0:
         return image.reduce((width // size, height // size))

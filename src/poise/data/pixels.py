@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from poise.data.images import Images
 from poise.errors import Refused
@@ -41,7 +42,7 @@ class Pixels:
         """Those of images in memory; ``files``: decoded from image files, so that three channels are RGB."""
         mean, std = images.statistics()
         unit = 255.0 if images.pixels.dtype == torch.uint8 else 1.0
-        return Pixels(_order(images.channels, files), unit, *_range(images), mean, std)
+        return Pixels(_order(images.channels, files), unit, *_range(images.pixels), mean, std)
 
     @staticmethod
     def read(facts: Mapping[str, Any]) -> Pixels:
@@ -74,14 +75,13 @@ class Pixels:
         )
         return f"{values}, channels {ORDERS[self.order]}"
 
-    def check(self, images: Images) -> None:
+    def check(self, pixels: Tensor) -> None:
         """Raise `Refused` for images in another unit than the training data's."""
-        low, high = _range(images)
+        low, high = _range(pixels)
         spans = high - low, self.high - self.low
         if min(spans) > 0 and not 1 / FAR < spans[0] / spans[1] < FAR:
             raise Refused(
-                f"the network was trained on {self}; the test images hold {low:.6g}..{high:.6g}: give them in the same "
-                "unit"
+                f"the network was trained on {self}; the images hold {low:.6g}..{high:.6g}: give them in the same unit"
             )
 
 
@@ -89,8 +89,8 @@ def _order(channels: int, files: bool) -> str:
     return "grey" if channels == 1 else "RGB" if files and channels == 3 else "data"
 
 
-def _range(images: Images) -> tuple[float, float]:
-    if images.pixels.dtype == torch.uint8:
+def _range(pixels: Tensor) -> tuple[float, float]:
+    if pixels.dtype == torch.uint8:
         return 0.0, 1.0
-    low, high = images.pixels.aminmax()
+    low, high = pixels.aminmax()
     return float(low), float(high)

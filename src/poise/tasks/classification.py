@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,16 +12,19 @@ from torch import nn
 
 from poise.config.settings import RunSettings
 from poise.data.batched import Batched
+from poise.data.intake import Intake
 from poise.data.pixels import Pixels
 from poise.data.streaming import workers_explained
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.fit import Step, training_step
 from poise.engine.keeper import Keeper
+from poise.engine.predict import Predicted, Predictor, forward_images
 from poise.engine.run import RunFolder
 from poise.engine.train import evaluate
 from poise.engine.train import train as run_training
 from poise.errors import Refused
+from poise.export.answers import class_answers
 from poise.export.exports import Export
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
@@ -110,6 +113,18 @@ class TrainedNetwork(Summarised):
         for text in notes_on_skipped(source):
             listen(Noted(text))
         return _measure(self.network, testing(batch_size), place)
+
+    def predictor(self, device: str, precision: str) -> Predictor:
+        place = Place.open(device, precision, self.channels_last)
+        intake = Intake(self.shape.channels, self.shape.size, self.pixels, self.streamed)
+        forward = forward_images(self.network, self.pixels, place)
+        return Predictor(intake, forward, lambda outputs: class_answers(outputs, self.classes))
+
+    def predict(
+        self, inputs: Any, *, device: str = "auto", precision: str = "32", batch_size: int = 256
+    ) -> Iterator[Predicted]:
+        """What it says of new images, one after the other; see `poise.predict`."""
+        return self.predictor(device, precision)(inputs, batch_size)
 
     def export(self, write: Export, path: Path) -> list[Path]:
         return write(

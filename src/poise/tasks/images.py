@@ -274,7 +274,7 @@ def testing_of(
     """The test split for a network that was trained before."""
     if not streamed:
         tested = _test_images(source, shape, classes)
-        pixels.check(tested)
+        pixels.check(tested.pixels)
         return _whole(tested, pixels, place)
     images = _streamed(source, "test")
     _check_fit(images.names, classes, images.channels, shape)

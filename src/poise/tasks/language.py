@@ -20,6 +20,7 @@ from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
 from poise.engine.language import evaluate_text, text_step, train_text
+from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.export.exports import Export
@@ -159,6 +160,9 @@ class TrainedLanguageModel(Summarised):
                 f"training text of {source.name} has {len(source.words):,} others or in another order"
             )
         return source.load("test")
+
+    def predictor(self, device: str, precision: str) -> Predictor:
+        raise Refused("a language model predicts the next word of a text, no labels of files; call its network")
 
     def export(self, write: Export, path: Path) -> list[Path]:
         raise Refused(

@@ -15,6 +15,7 @@ from poise.engine.device import Place
 from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
+from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.export.exports import Export
@@ -129,6 +130,10 @@ class Trained(Protocol):
         self, data: Any, device: str, precision: str, batch_size: int, skip_bad_images: bool, listen: Listener
     ) -> dict[str, float]:
         """How it does on the test split. Raises `Refused` if there is none, or the network is not for such data."""
+        ...
+
+    def predictor(self, device: str, precision: str) -> Predictor:
+        """The network, ready to predict. Raises `Refused` if there is nothing that such networks predict."""
         ...
 
     def export(self, write: Export, path: Path) -> list[Path]:

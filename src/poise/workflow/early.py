@@ -8,10 +8,14 @@ from typing import Any
 
 from poise.config.reading import read_yaml
 from poise.engine.run import RunFolder, read_genotype
-from poise.errors import Refused
+from poise.errors import Refused, unknown
 from poise.extras import check_extra
-from poise.named import BENCH_FILE, DEFAULT_SPACE, check_data, check_method, check_preset
+from poise.image_files import check_image_files
+from poise.named import BENCH_FILE, DEFAULT_SPACE, LARGEST_SIZE, check_data, check_method, check_preset
 from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES
+
+ENDINGS = (".csv", ".json", ".jsonl")
+"""Of files that predictions are written to."""
 
 
 def check_search(
@@ -87,6 +91,36 @@ def check_network(network: Path, data: str | None = None, to: str | None = None)
         check_extra(to, f"an export to {to}")
     RunFolder.open(network, "train")
     _check_data(data)
+
+
+def check_prediction(
+    network: Path, files: Sequence[str], out: Path | None = None, overwrite: bool = False, batch_size: int = 1
+) -> None:
+    """A trained network's folder or file, images, what is to be written, and a batch size."""
+    if network.suffix == ".onnx" and not network.is_dir():
+        if not network.is_file():
+            raise Refused(f"no such file: {network}")
+        check_extra("predict", f"predicting with {network.name}")
+    else:
+        RunFolder.open(network, "train")
+    if not 1 <= batch_size <= LARGEST_SIZE:
+        raise Refused(f"batch size is {batch_size}, expected 1 to {LARGEST_SIZE}")
+    check_image_files(files)
+    if out is not None:
+        check_out(out, overwrite)
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Where predictions are to be written: a file of a known kind, or a folder; what is there is only replaced with
+    ``overwrite``."""
+    if out.suffix not in ("", *ENDINGS):
+        raise unknown("ending of --out", out.suffix, ENDINGS)
+    if out.is_dir() if out.suffix else out.is_file():
+        raise Refused(f"cannot write {out}: it is a {'folder' if out.suffix else 'file'}")
+    there = out.exists() if out.suffix else out.is_dir() and any(out.iterdir())
+    if there and not overwrite:
+        what = "exists; choose another file" if out.suffix else "holds files already; choose another folder"
+        raise Refused(f"{out} {what}, or pass --overwrite")
 
 
 def check_diagnosis(run: Path, only: Sequence[str], data: str | None, batches: int) -> None:

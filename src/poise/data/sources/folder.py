@@ -12,9 +12,9 @@ from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
 from poise.data.text import text_files
 from poise.errors import Refused, unknown
+from poise.image_files import SUFFIXES
 from poise.named import path_of
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 IGNORED = frozenset({"Thumbs.db", "desktop.ini"})  # left behind by file managers, as hidden files are
 TEST_NAMES = ("test", "val", "valid", "validation")
 
