@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from poise import methods as methods
     from poise import selection as selection
     from poise import spaces as spaces
+    from poise import tasks as tasks
     from poise.costs.target import CostTarget as CostTarget
     from poise.data import Images as Images
     from poise.data import open_source as open_source
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from poise.genotype import Genotype as Genotype
     from poise.methods import Method as Method
     from poise.supernet.choice import Choice as Choice
-    from poise.tasks.classification import TrainedNetwork as TrainedNetwork
+    from poise.tasks.supervised import TrainedNetwork as TrainedNetwork
     from poise.workflow.diagnose import Diagnosis as Diagnosis
     from poise.workflow.diagnose import diagnose as diagnose
     from poise.workflow.measuring import measure_latency as measure_latency
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("methods", "selection", "spaces")
+_PACKAGES = ("methods", "selection", "spaces", "tasks")
 _HOMES = {
     "CostTarget": "poise.costs.target",
     "Choice": "poise.supernet.choice",
@@ -45,7 +46,7 @@ _HOMES = {
     "Refused": "poise.errors",
     "SearchResult": "poise.workflow.search",
     "Stopped": "poise.errors",
-    "TrainedNetwork": "poise.tasks.classification",
+    "TrainedNetwork": "poise.tasks.supervised",
     "diagnose": "poise.workflow.diagnose",
     "ignore": "poise.engine.events",
     "evaluate": "poise.workflow.retrain",

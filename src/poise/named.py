@@ -12,6 +12,7 @@ from poise.registries import CONTESTANTS, METHODS, SOURCES, SPACES
 PRESETS = ("demo", "small", "paper")
 DEFAULT_PRESET = "small"
 DEFAULT_SPACE = "darts"
+DEFAULT_TASK = "classification"
 DEFAULT_METHOD = "poise"
 CUSTOM = "custom"
 """The name of a method whose slots are all that is said of it."""

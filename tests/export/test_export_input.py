@@ -129,7 +129,7 @@ def test_the_network_s_file_and_complete(made: Made) -> None:
     assert trained.pixels == Pixels.read(said)
     _, test = data(unit)
     logits = trained.complete(test.pixels.float() / trained.pixels.unit)
-    assert accuracy(logits, test, list(trained.classes)) == 1.0
+    assert accuracy(logits, test, list(trained.names)) == 1.0
     assert poise.evaluate(trained, data(unit))["accuracy"] == 1.0
 
 

@@ -137,11 +137,11 @@ def test_loaded_and_exported_it_is_the_same_network(whole: Any, tmp_path: Path) 
         given: dict[str, Any] = {
             "shape": loaded.shape,
             "genotype": GENOTYPE,
-            "classes": loaded.classes,
+            "classes": loaded.names,
             "pixels": loaded.pixels,
         }
         model = loaded.complete
-        text = source_text(lean(model, loaded.shape, loaded.classes), **given)
+        text = source_text(lean(model, loaded.shape, loaded.names), **given)
         assert "def imagenet_stem" in text
         assert "cifar_stem" not in text, "only what this form needs is carried along"
         assert "poise" not in text.replace("# From poise/", "")

@@ -211,7 +211,7 @@ def test_a_saved_network_is_the_network(tmp_path: Path) -> None:
     trained = poise.train(tiny(), settings=SMALL_NET | {"train.auxiliary": 0.4}, out=tmp_path / "net")
     loaded = poise.load_network(tmp_path / "net")
     assert equal(trained.network.state_dict(), loaded.network.state_dict())
-    assert (loaded.genotype, loaded.classes, loaded.shape) == (trained.genotype, trained.classes, trained.shape)
+    assert (loaded.genotype, loaded.names, loaded.shape) == (trained.genotype, trained.names, trained.shape)
     images = torch.rand(3, 1, 8, 8)
     with torch.no_grad():  # the memory layout may differ, and with it the order of sums
         assert torch.allclose(trained.complete(images), loaded.complete(images), atol=1e-5)

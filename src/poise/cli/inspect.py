@@ -103,7 +103,7 @@ def list_(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="methods, slots, spaces, systems, selections, data, diagnostics or exports."
+            metavar="WHAT", help="methods, slots, spaces, tasks, systems, selections, data, diagnostics or exports."
         ),
     ],
 ) -> None:

@@ -31,6 +31,7 @@ from poise.cli.options import (
     Resume,
     Seed,
     Set,
+    Task,
     examples,
     rollbacks,
     show_help_if_bare,
@@ -75,6 +76,7 @@ def poise(
 )
 def search(
     data: Data = None,
+    task: Task = None,
     space: Annotated[str | None, typer.Option(metavar="NAME", help="See: poise list spaces. Default: darts.")] = None,
     method: Annotated[str | None, typer.Option(metavar="NAME", help="See: poise list methods. Default: poise.")] = None,
     preset: Preset = None,
@@ -123,7 +125,7 @@ def search(
     overrides = [parse_override(text) for text in set_ or []]
     check_place(device, precision)
     check_search(
-        space=space, method=method, preset=preset, file=config, overrides=overrides,
+        task=task, space=space, method=method, preset=preset, file=config, overrides=overrides,
         data=None if print_config else data,  # which may be prepared elsewhere
     )  # fmt: skip
     saved = not (print_config or dry_run)
@@ -137,9 +139,11 @@ def search(
     from poise.report.progress import Reporter
     from poise.workflow import plan
     from poise.workflow import search as work
+    from poise.workflow.inference import inferred
     from poise.workflow.prepare import Preparation
 
     settings = resolve(
+        task=task or (None if config else inferred(data)),
         space=space, method=method, preset=preset, file=config, overrides=overrides, data=data, seed=seed,
         device=device, precision=precision,
         cost_target=parse_target(target_macs, target_parameters, target_latency, latency_table),

@@ -22,6 +22,7 @@ from poise.cli.options import (
     Set,
     SomeDevice,
     SomePrecision,
+    Task,
     rollbacks,
 )
 
@@ -31,6 +32,7 @@ def train(
         Path, typer.Argument(metavar="FOLDER|FILE", help="The folder of a search, or a genotype in any notation.")
     ],
     data: Data = None,
+    task: Task = None,
     preset: Annotated[
         str | None, typer.Option(metavar="NAME", help="demo, small, paper, or for cell networks imagenet.")
     ] = None,
@@ -56,7 +58,7 @@ def train(
     """Retrain a found genotype from scratch, and measure it on the test split."""
     from poise.workflow.early import check_training
 
-    check_training(what, preset, data)
+    check_training(what, preset, data, task)
     from poise.cli.signals import asked_to_stop
     from poise.config.reading import parse_override
     from poise.engine.keeper import Watch
@@ -69,8 +71,8 @@ def train(
     folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
     with Reporter(console) as listen, asked_to_stop() as asked:
         work(
-            what, data, preset=preset, settings=overrides, seed=seed, device=device, precision=precision, out=folder,
-            overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
+            what, data, task=task, preset=preset, settings=overrides, seed=seed, device=device, precision=precision,
+            out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
             watch=Watch(checkpoint_every, asked, rollbacks(on_nan)),
         )  # fmt: skip
     show_network(folder)
@@ -78,14 +80,12 @@ def train(
 
 def show_network(folder: Path) -> None:
     from poise.engine.run import RunFolder
-    from poise.spaces.space import SPACES
-    from poise.tasks.task import task_of
+    from poise.tasks.task import task_from
     from poise.workflow.show import training_tables
 
     run = RunFolder(folder)
     console.print(training_tables(run))
-    space = run.genotype().space
-    exports = space not in SPACES or task_of(SPACES[space]).exports
+    exports = task_from(run.read_json("network.json").get("task"), folder / "network.json").exports
     say(f"saved in {folder}; next: poise {f'export {folder} --to onnx' if exports else f'evaluate {folder}'}")
 
 

@@ -55,6 +55,10 @@ Data = Annotated[
         help="digits, hf:owner/name, a .npz or .parquet file, or a folder of images or text. See: poise list data",
     ),
 ]
+Task = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What the network is for. See: poise list tasks. Default: as the data says."),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option(

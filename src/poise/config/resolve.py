@@ -26,7 +26,8 @@ from poise.methods.aiming import aimed
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
 from poise.methods.slots import SLOTS
-from poise.named import CUSTOM, DEFAULT_METHOD, DEFAULT_PRESET, DEFAULT_SPACE, check_method, check_preset
+from poise.named import CUSTOM, DEFAULT_METHOD, DEFAULT_PRESET, DEFAULT_SPACE, DEFAULT_TASK, check_method, check_preset
+from poise.registries import TASKS
 from poise.spaces.space import SPACES, ImageShape, Space, shape_kind
 
 Plain = dict[str, Any]
@@ -34,6 +35,7 @@ Plain = dict[str, Any]
 
 def resolve(
     *,
+    task: Any = None,
     space: str | Space | None = None,
     method: str | Method | None = None,
     preset: str | None = None,
@@ -48,7 +50,7 @@ def resolve(
     """The settings of a run.
 
     Args:
-        space, method: names, or values, which are then taken as they are.
+        task, space, method: names, or values, which are then taken as they are; no task: the usual one of the space.
         preset: ``demo``, ``small`` (default) or ``paper``, or another one that the space has, such as ``imagenet``.
         file: a YAML file with the same structure as the result; it may also say ``preset``.
         overrides: dotted names and values; a slot's name alone means ``method.<slot>``.
@@ -62,8 +64,9 @@ def resolve(
     settings: Plain = {}
     _add_space(settings, space if space is not None else _named(layer, "space"), preset)
     named = isinstance(space, str) or space is None
+    _add_task(settings, task if task is not None else _named(layer, "task"), space)
     _add_method(settings, method if method is not None else _named(layer, "method"), preset, named)
-    for section in ("space", "method"):
+    for section in ("task", "space", "method"):
         if isinstance(layer.get(section), dict):
             layer[section] = {name: value for name, value in layer[section].items() if name != "name"}
         else:
@@ -74,18 +77,20 @@ def resolve(
     _merge(settings, {n: v for n, v in (("seed", seed), ("device", device), ("precision", precision)) if v is not None})
     target = [] if cost_target is None else [("search.target", asdict(cost_target))]
     value = None if space is None or isinstance(space, str) or space.name in SPACES else space
-    resolved = _overridden(settings, [*overrides, *target], value)
+    resolved = _overridden(settings, [*overrides, *target], value, task)
     return resolved.model_copy(update={"method": aimed(resolved.method)}) if target else resolved
 
 
 def override(settings: RunSettings, overrides: Sequence[tuple[str, Any]]) -> RunSettings:
     """The settings with dotted names set to other values."""
     value = None if settings.space.name in SPACES else settings.space
-    return _overridden(plain_form(settings), overrides, value)
+    return _overridden(plain_form(settings), overrides, value, settings.task)
 
 
-def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]], space: Space | None) -> RunSettings:
-    """``space``: one that no configuration can build, which is taken as it is."""
+def _overridden(
+    values: Plain, overrides: Sequence[tuple[str, Any]], space: Space | None, task: Any = None
+) -> RunSettings:
+    """``space``, and a ``task`` with facts: such that no configuration can build, which are taken as they are."""
     for name, value in overrides:
         _set(values, name, value)
     method = values["method"]
@@ -94,22 +99,30 @@ def _overridden(values: Plain, overrides: Sequence[tuple[str, Any]], space: Spac
     except ValidationError as error:
         raise _refusal(error) from None
     built = build_method({name: value for name, value in method.items() if name != "name"})
-    return resolved.model_copy(update={"method": built, "space": space or _built_space(values["space"])})
+    task = task if hasattr(task, "facts") else _built(TASKS, values, "task")
+    made = {"task": task, "space": space or _built(SPACES, values, "space")}
+    return resolved.model_copy(update={"method": built, **made})
 
 
-def _built_space(values: Plain) -> Space:
-    fields = {name: value for name, value in values.items() if name != "name"}
-    space: Space = build(SPACES[values["name"]], fields, "space")
-    return space
+def _built(registry: Mapping[str, Any], values: Plain, section: str) -> Any:
+    """The value of a section, from its name and its fields."""
+    fields = {name: value for name, value in values[section].items() if name != "name"}
+    return build(registry[values[section]["name"]], fields, section)
 
 
 def plain_form(settings: RunSettings) -> Plain:
     """The settings as a file holds them: dicts, lists and literals, in the order of the fields."""
-    space, form = settings.space, settings.model_dump(mode="json", exclude={"space", "method", "method_name"})
-    said = plain(space) if space.name in SPACES else getattr(space, "facts", {})
+    form = settings.model_dump(mode="json", exclude={"task", "space", "method", "method_name"})
     # Written out in full: what a slot leaves to its defaults today must not depend on tomorrow's.
     method = {"name": settings.method_name} | plain(settings.method)
-    return {"data": form.pop("data"), "space": {"name": space.name} | said, "method": method, **form}
+    task, space = _said(settings.task, TASKS), _said(settings.space, SPACES)
+    return {"data": form.pop("data"), "task": task, "space": space, "method": method, **form}
+
+
+def _said(value: Any, registry: Mapping[str, Any]) -> Plain:
+    """What a file says of a task or a space: its name, and its fields; of one that no file can build its facts."""
+    facts: Plain = getattr(value, "facts", {})
+    return {"name": value.name} | (facts if facts or value.name not in registry else plain(value))
 
 
 def _named(layer: Plain, section: str) -> str | None:
@@ -136,8 +149,21 @@ def _add_space(settings: Plain, space: str | Space | None, preset: str) -> None:
             raise unknown("preset", preset, space.presets)
         # A value is taken as it is: only the other sections of its preset apply.
         others = {name: section for name, section in space.presets[preset].items() if name != "space"}
-        said = plain(space) if space.name in SPACES else getattr(space, "facts", {})
-        _merge(settings, {"space": {"name": space.name} | said} | others)
+        _merge(settings, {"space": _said(space, SPACES)} | others)
+
+
+def _add_task(settings: Plain, task: Any, space: str | Space | None) -> None:
+    """None: the usual task of the space."""
+    kind = shape_kind(SPACES[settings["space"]["name"]] if space is None or isinstance(space, str) else space)
+    if task is None:
+        task = next(name for name in (DEFAULT_TASK, *TASKS) if kind in TASKS[name].shapes)
+    if not isinstance(task, str) and TASKS.get(getattr(task, "name", "")) is not type(task):
+        raise Refused(
+            f"{shown(task)} is no task: give a name of poise list tasks, or a value of a class with @TASKS.add"
+        )
+    value = TASKS[task]() if isinstance(task, str) else task
+    settings["task"] = _said(value, TASKS)
+    _merge(settings, value.defaults)
 
 
 def _add_method(settings: Plain, method: str | Method | None, preset: str, named: bool) -> None:
@@ -192,7 +218,9 @@ def _set(settings: Plain, dotted: str, value: Any) -> None:
         parts = ["method", *parts]
     if parts[0] not in RunSettings.model_fields:
         raise unknown_setting(dotted)
-    if dotted in ("space", "method", "data") or parts[:2] in (["space", "name"], ["method", "name"]):
+    if dotted in ("task", "space", "method", "data") or (
+        parts[0] in ("task", "space", "method") and parts[1:] == ["name"]
+    ):
         raise Refused(
             f"{one_line(dotted)} is chosen with --{parts[0]} {one_line(str(value))} "
             f"(in Python: {parts[0]}={shown(value)}), not as a setting"

@@ -50,11 +50,12 @@ class DataSettings(Settings):
 class RunSettings(Settings):
     """A search and the retraining of what it finds.
 
-    ``space`` and ``method`` are values. Their plain forms, a ``name`` and their fields, stand in files only:
+    ``task``, ``space`` and ``method`` are values. Their plain forms, a ``name`` and their fields, stand in files only:
     `poise.config.resolve` reads and writes them. ``method_name`` is where the method's slots came from.
     """
 
     data: DataSettings = DataSettings()
+    task: Any
     space: Any
     method: Any
     method_name: str = CUSTOM
@@ -94,7 +95,7 @@ def check_setting(name: str, value: Any) -> None:
     first, *rest = name.split(".")
     if first in SLOTS and not rest and isinstance(value, str):
         SLOTS[first].check(value)
-    if first in (*SLOTS, "without", "space", "method") or name == "data":
+    if first in (*SLOTS, "without", "task", "space", "method") or name == "data":
         return
     kind: Any = RunSettings
     for part in (first, *rest):

@@ -98,6 +98,7 @@ class SearchSettings(AugmentSettings):
     """Use at most this many images of each half."""
     weights_first: bool = False
     """Each step moves the weights before the alphas, as NAS-Bench-201's released code does."""
+    label_smoothing: Share = 0.0
     diagnostics: tuple[str, ...] = ()
     """What else is measured after each epoch, for its record: names of ``poise list diagnostics``."""
     weights: WeightSettings = WeightSettings()

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.errors import unknown
-from poise.registries import DIAGNOSTICS, EXPORTS, METHODS, SELECTIONS, SLOTS, SOURCES, SPACES
+from poise.registries import DIAGNOSTICS, EXPORTS, METHODS, SELECTIONS, SLOTS, SOURCES, SPACES, TASKS
 from poise.registry import Registry
 
 
@@ -64,6 +64,7 @@ LISTS: dict[str, Callable[[], RenderableType]] = {
     "methods": _methods,
     "slots": _slots,
     "spaces": lambda: _table(summaries(SPACES)),
+    "tasks": lambda: _table(summaries(TASKS)),
     "selections": lambda: _table(summaries(SELECTIONS)),
     "systems": _systems,
     "data": _data,

@@ -3,28 +3,32 @@ streamed from where it is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from poise.config.settings import RunSettings
 from poise.data import Augmentation, Batches, Images, Source, TextSource, fingerprint, open_data, overlap, search_halves
-from poise.data.batched import Batched
 from poise.data.crops import LEAST_AREA, RandomPart
-from poise.data.labels import empty_classes
+from poise.data.labels import Labels, Seen
 from poise.data.pixels import Pixels
 from poise.data.sample_source import SampleSource
 from poise.data.split_source import SplitSource
 from poise.data.streaming import WORKERS, Streamed, StreamedBatches, streamed_fingerprint
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
+from poise.engine.objective import Objective
 from poise.engine.settings import AugmentSettings
 from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
 from poise.spaces.space import ImageShape
+from poise.tasks.fed import Fed, Feeding, check_names
+
+if TYPE_CHECKING:
+    from poise.tasks.supervised import Supervised
 
 
 def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
@@ -35,9 +39,9 @@ def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
     return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
 
 
-def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
+def open_images(spec: object, space: str, labels: Labels, skip_bad_images: bool) -> Source:
     """The images that ``spec`` means. Raises `Refused` if it is text."""
-    source = open_data(spec, skip_bad_images=skip_bad_images)
+    source = open_data(spec, labels, skip_bad_images=skip_bad_images)
     if isinstance(source, TextSource):
         raise Refused(f"space {space!r} is for images, but {source.name} is text; a space for text is 'recurrent'")
     if isinstance(source, SampleSource):
@@ -48,32 +52,33 @@ def open_images(spec: object, space: str, skip_bad_images: bool) -> Source:
     return source
 
 
-def shape_of(source: Source, size: int | None) -> ImageShape:
-    """What a network is for that takes these images as they are, or resized to ``size``. Reads one of them."""
+def shape_of(source: Source, task: Supervised, size: int | None) -> ImageShape:
+    """What a network takes and gives for these images as they are, or resized to ``size``. Reads one of them."""
     images = source.load("train", torch.tensor([0]), size)
-    return ImageShape(images.channels, images.size, len(images.names))
+    return _shape(images, task, Seen(source.names))
+
+
+def _shape(images: Images, task: Supervised, seen: Seen) -> ImageShape:
+    return ImageShape(images.channels, images.size, task.outputs(seen), task.dense)
 
 
 @dataclass(frozen=True)
 class ImageMaterial:
     """Satisfies `poise.tasks.task.Material`."""
 
+    task: Supervised
     settings: RunSettings
-    space: str
-    spec: Any
+    source: Source
     place: Place
 
-    @cached_property
-    def source(self) -> Source:
-        """The data, opened but not loaded."""
-        return open_images(self.spec, self.space, self.settings.data.skip_bad_images)
+    unit: ClassVar[str] = "images"
 
     @cached_property
     def halves(self) -> tuple[Images, Images]:
         """The training half and the search half of the training split. The test split is not touched."""
         data, search = self.settings.data, self.settings.search
         training, searching = search_halves(
-            self.source.labels("train"),
+            self.task.labels.strata(self.source.labels("train")),
             seed=seed_of(self.settings.seed, "split") % 2**62,
             fraction=data.search_fraction,
             split_file=data.split_file,
@@ -102,17 +107,27 @@ class ImageMaterial:
     @cached_property
     def shape(self) -> ImageShape:
         """What the supernet takes and gives."""
-        images = self.halves[0]
-        return ImageShape(images.channels, images.size, len(images.names))
+        return _shape(self.halves[0], self.task, self.seen)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What is known of the training half's labels."""
+        training = self.halves[0]
+        return self.task.labels.seen(training.labels, training.names)
+
+    @property
+    def objective(self) -> Objective:
+        """What the supernet is trained and measured by."""
+        return self.task.objective(self.seen, self.settings.search.label_smoothing)
 
     @cached_property
     def final_shape(self) -> ImageShape:
         """That of the images in their own size. Reads one of them."""
-        return shape_of(self.source, self.settings.data.size)
+        return shape_of(self.source, self.task, self.settings.data.size)
 
     def notes(self) -> Iterator[str]:
         """See `notes_on`."""
-        return notes_on(self.source)
+        return notes_on(self.source, self.task.labels)
 
     @cached_property
     def batches(self) -> tuple[Batches, Batches]:
@@ -130,28 +145,12 @@ class ImageMaterial:
         return made[0], made[1]
 
 
-Feeding = Callable[[int], Batched]
-"""Batches of so many images."""
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """What a retraining works with. ``testing`` is None where there is no test split."""
-
-    shape: ImageShape
-    classes: tuple[str, ...]
-    pixels: Pixels
-    training: Feeding
-    testing: Feeding | None
-    fingerprint: Callable[[], str]
-
-
-def notes_on(source: Any) -> Iterator[str]:
-    """Which images were left out, if any, and which classes have none to train on."""
+def notes_on(source: Source, labels: Labels) -> Iterator[str]:
+    """Which images were left out, if any, and what there is to say of the labels."""
     yield from notes_on_skipped(source)
-    empty = empty_classes(source.labels("train"), source.names, f"the training split of {source.name}")
-    if empty is not None:
-        yield empty
+    note = labels.note(source.labels("train"), source.names, f"the training split of {source.name}")
+    if note is not None:
+        yield note
 
 
 def notes_on_skipped(source: Any) -> Iterator[str]:
@@ -163,18 +162,9 @@ def notes_on_skipped(source: Any) -> Iterator[str]:
         yield f"{len(skipped)} images could not be read and were left out ({first}{more})"
 
 
-def _note_data(source: Any, listen: Listener) -> None:
-    for text in notes_on(source):
+def _note_data(source: Source, labels: Labels, listen: Listener) -> None:
+    for text in notes_on(source, labels):
         listen(Noted(text))
-
-
-def check_names(classes: Sequence[str], expected: Sequence[str], what: str) -> None:
-    """Raise `Refused` unless the data's classes are those that a network was trained for."""
-    if tuple(classes) != tuple(expected):
-        raise Refused(
-            f"{what} was trained for {len(expected)} classes ({', '.join(expected)[:60]}); the data has {len(classes)} "
-            f"({', '.join(classes)[:60]})"
-        )
 
 
 def check_streaming(settings: RunSettings) -> None:
@@ -199,21 +189,22 @@ def check_streaming(settings: RunSettings) -> None:
         raise Refused(f"{name} is for streamed images only; set data.streaming=true with it, or leave it out")
 
 
-def image_data(settings: RunSettings, space: str, data: Any, place: Place, listen: Listener) -> ImageData:
+def image_data(task: Supervised, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> Fed:
     """The images that the settings ask for; what is wrong with either split is said now, not after hours."""
     check_streaming(settings)
-    source = open_images(data, space, settings.data.skip_bad_images)
+    source = open_images(spec, settings.space.name, task.labels, settings.data.skip_bad_images)
     if source.has("test"):
         source.labels("test")
     make = _streamed_data if settings.data.streaming else _data_in_memory
-    return make(settings, source, place, listen)
+    return make(task, settings, source, place, listen)
 
 
-def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
+def _data_in_memory(task: Supervised, settings: RunSettings, source: Source, place: Place, listen: Listener) -> Fed:
     images = source.load("train", size=settings.data.size)
-    shape = ImageShape(images.channels, images.size, len(images.names))
-    tested = _test_images(source, shape, images.names) if source.has("test") else None
-    _note_data(source, listen)
+    seen = task.labels.seen(images.labels, images.names)
+    shape = _shape(images, task, seen)
+    tested = _test_images(source, task, shape, seen) if source.has("test") else None
+    _note_data(source, task.labels, listen)
     shared = 0 if tested is None else overlap(images, tested)
     if tested is not None and shared:
         listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
@@ -227,16 +218,17 @@ def _data_in_memory(settings: RunSettings, source: Source, place: Place, listen:
 
     testing = None if tested is None else _whole(tested, pixels, place)
     splits = [images] if tested is None else [images, tested]
-    return ImageData(shape, images.names, pixels, training, testing, lambda: fingerprint(*splits))
+    return Fed(shape, seen, pixels, training, testing, lambda: fingerprint(*splits))
 
 
-def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: Listener) -> ImageData:
+def _streamed_data(task: Supervised, settings: RunSettings, source: Source, place: Place, listen: Listener) -> Fed:
     data, train = settings.data, settings.train
     assert data.size is not None
     images = _streamed(source, "train")
-    shape = ImageShape(images.channels, (data.size, data.size), len(images.names))
+    seen = task.labels.seen(images.part.labels, images.names)
+    shape = ImageShape(images.channels, (data.size, data.size), task.outputs(seen), task.dense)
     tested = _streamed(source, "test") if source.has("test") else None
-    _note_data(source, listen)
+    _note_data(source, task.labels, listen)
     if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
         _check_readable(tested, listen)
     pixels = Pixels.of(images.sample(data.size), files=True)
@@ -256,7 +248,7 @@ def _streamed_data(settings: RunSettings, source: Source, place: Place, listen: 
 
     testing = None if tested is None else _middles(tested, data.size, pixels, place, workers)
     splits = [images] if tested is None else [images, tested]
-    return ImageData(shape, images.names, pixels, training, testing, lambda: streamed_fingerprint(*splits))
+    return Fed(shape, seen, pixels, training, testing, lambda: streamed_fingerprint(*splits))
 
 
 def _check_readable(tested: Streamed, listen: Listener) -> None:
@@ -269,15 +261,15 @@ def _check_readable(tested: Streamed, listen: Listener) -> None:
 
 
 def testing_of(
-    source: Source, shape: ImageShape, classes: Sequence[str], pixels: Pixels, place: Place, streamed: bool
-) -> Feeding:  # fmt: skip
+    source: Source, task: Supervised, shape: ImageShape, seen: Seen, pixels: Pixels, place: Place, streamed: bool
+) -> Feeding:
     """The test split for a network that was trained before."""
     if not streamed:
-        tested = _test_images(source, shape, classes)
+        tested = _test_images(source, task, shape, seen)
         pixels.check(tested.pixels)
         return _whole(tested, pixels, place)
     images = _streamed(source, "test")
-    _check_fit(images.names, classes, images.channels, shape)
+    _check_fit(images.names, images.channels, task, shape, seen)
     return _middles(images, shape.size[0], pixels, place, WORKERS)
 
 
@@ -301,15 +293,15 @@ def _streamed(source: Source, split: str) -> Streamed:
     return source.streamed(split)
 
 
-def _test_images(source: Source, shape: ImageShape, classes: Sequence[str]) -> Images:
+def _test_images(source: Source, task: Supervised, shape: ImageShape, seen: Seen) -> Images:
     """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
     fits = source.load("test", torch.tensor([0])).size == shape.size
     images = source.load("test", size=None if fits else shape.size[0])
-    _check_fit(images.names, classes, images.channels, shape)
+    _check_fit(images.names, images.channels, task, shape, seen)
     return images
 
 
-def _check_fit(found: Sequence[str], classes: Sequence[str], channels: int, shape: ImageShape) -> None:
-    check_names(found, classes, "the network")
+def _check_fit(names: Sequence[str], channels: int, task: Supervised, shape: ImageShape, seen: Seen) -> None:
+    check_names(names, seen.names, task.named, "the network")
     if channels != shape.channels:
         raise Refused(f"the network takes {shape.channels} channels, the test images have {channels}")

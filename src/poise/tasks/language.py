@@ -20,6 +20,7 @@ from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
 from poise.engine.language import evaluate_text, text_step, train_text
+from poise.engine.objective import NEXT_WORD, Objective
 from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
 from poise.errors import Refused
@@ -57,14 +58,11 @@ class TextMaterial:
     """Satisfies `poise.tasks.task.Material`."""
 
     settings: RunSettings
-    space: str
-    spec: Any
+    source: TextSource
     place: Place
 
-    @cached_property
-    def source(self) -> TextSource:
-        """The text, opened but not read."""
-        return open_text(self.spec, self.space)
+    unit: ClassVar[str] = "words"
+    objective: ClassVar[Objective] = NEXT_WORD
 
     @cached_property
     def halves(self) -> tuple[Text, Text]:
@@ -140,7 +138,10 @@ class TrainedLanguageModel(Summarised):
     def facts(self, settings: RunSettings) -> dict[str, Any]:
         fields = plain(settings.space)
         units = settings.train.channels
-        return {"space": self.genotype.space, "fields": fields, "units": units, "words": list(self.words)}
+        return {
+            "space": self.genotype.space, "task": {"name": Language.name}, "fields": fields, "units": units,
+            "words": list(self.words),
+        }  # fmt: skip
 
     def evaluate(
         self, data: Any, device: str, precision: str, batch_size: int, skip_bad_images: bool, listen: Listener
@@ -181,6 +182,8 @@ class TextSupply:
     test: Text | None
     settings: RunSettings
     place: Place
+
+    objective: ClassVar[Objective] = NEXT_WORD
 
     @property
     def shape(self) -> TextShape:
@@ -230,16 +233,17 @@ def _measured(text: Text, split: str, sequence: int, place: Place) -> TextBatche
 class Language:
     """The next word, by cross-entropy; measured by perplexity."""
 
-    shape: ClassVar[type] = TextShape
-    unit: ClassVar[str] = "words"
-    about: ClassVar[str] = "text"
+    name: ClassVar[str] = "language"
+    shapes: ClassVar[tuple[type, ...]] = (TextShape,)
     unused: ClassVar[tuple[str, ...]] = (
         "data.size", "data.search_fraction", "data.split_file", "data.skip_bad_images",
         *(f"{stage}.{name}" for stage in ("search", "train") for name in ("crop_padding", "flip", "cutout")),
-        "search.max_size", "search.images_per_half", "train.label_smoothing", "train.form", "train.crop_area",
+        "search.max_size", "search.images_per_half", "train.label_smoothing",
+        "search.label_smoothing", "train.form", "train.crop_area",
         "train.colour_jitter", "train.cells", "data.streaming", "data.workers",
     )  # fmt: skip
     example: ClassVar[TextShape] = TextShape(10, 1)
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     exports: ClassVar[bool] = False
 
     def check(self, settings: RunSettings) -> None:
@@ -248,11 +252,11 @@ class Language:
             if getattr(settings.train, name):
                 raise Refused(f"a recurrent network has no {name.replace('_', '-')}; set train.{name} to 0")
 
-    def material(self, settings: RunSettings, space: str, spec: Any, place: Place) -> TextMaterial:
-        return TextMaterial(settings, space, spec, place)
+    def material(self, settings: RunSettings, spec: Any, place: Place) -> TextMaterial:
+        return TextMaterial(settings, open_text(spec, settings.space.name), place)
 
-    def supply(self, settings: RunSettings, space: str, data: Any, place: Place, listen: Listener) -> TextSupply:
-        source = open_text(data, space)
+    def supply(self, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> TextSupply:
+        source = open_text(spec, settings.space.name)
         training, valid = beginning(source.load("train"), settings.train.text.words), source.load("valid")
         test = source.load("test") if source.has("test") else None
         return TextSupply(source.words, training, valid, test, settings, place)

@@ -10,11 +10,13 @@ from torch import nn
 
 from poise import registries
 from poise.config.settings import RunSettings
+from poise.config.values import build, plain
 from poise.data.batched import Batched
 from poise.engine.device import Place
 from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
+from poise.engine.objective import Objective
 from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
 from poise.errors import Refused
@@ -29,8 +31,8 @@ class Material(Protocol):
     """The data of a search: opened when it is first asked for, and loaded when it is needed."""
 
     @property
-    def source(self) -> Any:
-        """The data, opened but not loaded. Raises `Refused` if it is of another kind than the space is for."""
+    def unit(self) -> str:
+        """What the data is made of, as ``images``."""
         ...
 
     @property
@@ -58,6 +60,11 @@ class Material(Protocol):
         """Batches of the two halves."""
         ...
 
+    @property
+    def objective(self) -> Objective:
+        """What the supernet is trained and measured by."""
+        ...
+
     def notes(self) -> Iterator[str]:
         """What a person should know of the data."""
         ...
@@ -69,6 +76,11 @@ class Supply(Protocol):
     @property
     def shape(self) -> Shape:
         """What the network takes and gives."""
+        ...
+
+    @property
+    def objective(self) -> Objective:
+        """What the network is trained by."""
         ...
 
     def fingerprint(self) -> str:
@@ -146,30 +158,32 @@ class Trained(Protocol):
 
 
 class Task(Protocol):
-    """What networks are for. A task is a value; its class is registered by ``@TASKS.add("name")``."""
+    """What networks are for. A task is a frozen value; its class is registered by ``@TASKS.add("name")``."""
 
-    shape: ClassVar[type]
-    """What its networks take and give; a space says by this what it is for."""
-    unit: ClassVar[str]
-    """What data is made of: ``images``, ``words``."""
-    about: ClassVar[str]
-    """What data is: ``images``, ``text``."""
+    name: ClassVar[str]
+    shapes: ClassVar[tuple[type, ...]]
+    """What its networks may take and give; a space says by its ``shape`` what its own do."""
     unused: ClassVar[tuple[str, ...]]
     """Settings that mean nothing for it."""
-    example: ClassVar[Shape]
-    """Some shape that a network can be made for before any data is read."""
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """Settings that its runs begin with, in place of those of the space's preset."""
     exports: ClassVar[bool]
     """Whether there are formats to export its networks to."""
+
+    @property
+    def example(self) -> Shape:
+        """Some shape that a network can be made for before any data is read."""
+        ...
 
     def check(self, settings: RunSettings) -> None:
         """Raise `Refused` for settings that no network of this task can have."""
         ...
 
-    def material(self, settings: RunSettings, space: str, spec: Any, place: Place) -> Material:
-        """The data of a search."""
+    def material(self, settings: RunSettings, spec: Any, place: Place) -> Material:
+        """The data of a search. Raises `Refused` if it is of another kind than the task or the space is for."""
         ...
 
-    def supply(self, settings: RunSettings, space: str, data: Any, place: Place, listen: Listener) -> Supply:
+    def supply(self, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> Supply:
         """The data of a retraining; what is wrong with any part of it is said now, not after hours."""
         ...
 
@@ -181,13 +195,14 @@ class Task(Protocol):
 TASKS: Registry[type[Task]] = registries.TASKS
 
 
-def task_of(space: Space | type[Space]) -> Task:
-    """What a space's networks are for."""
-    return next(task for task in TASKS.values() if task.shape is shape_kind(space))()
-
-
-def check_task(task: Task, settings: RunSettings, space: str) -> None:
-    """Raise `Refused` for settings that mean nothing for a task, or that none of its networks can have."""
+def check_task(settings: RunSettings) -> None:
+    """Raise `Refused` where a task is not for the networks of the space, for settings that mean nothing for it, and for
+    those that none of its networks can have."""
+    task: Task = settings.task
+    space: Space = settings.space
+    if shape_kind(space) not in task.shapes:
+        fitting = [name for name in TASKS if shape_kind(space) in TASKS[name].shapes]
+        raise Refused(f"the networks of space {space.name!r} are not for {task.name}, but for {', '.join(fitting)}")
     for name in task.unused:
         value: Any = settings
         default: Any = None
@@ -195,5 +210,19 @@ def check_task(task: Task, settings: RunSettings, space: str) -> None:
             default = type(value).model_fields[part].get_default(call_default_factory=True)
             value = getattr(value, part)
         if value != default:
-            raise Refused(f"{name} means nothing here: space {space!r} is for {task.about}")
+            raise Refused(f"{name} means nothing here: the task is {task.name}")
     task.check(settings)
+
+
+def task_facts(task: Task) -> dict[str, Any]:
+    """A task as JSON holds it; `task_from` gives it back."""
+    return {"name": task.name} | (task.facts if hasattr(task, "facts") else plain(task))
+
+
+def task_from(facts: Any, where: Path) -> Task:
+    """The task that `task_facts` were of. Raises `Refused` if they are damaged, or there is none of that name."""
+    if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
+        raise Refused(f"{where} is damaged: it does not say what the network is for")
+    fields = {name: value for name, value in facts.items() if name != "name"}
+    task: Task = build(TASKS[facts["name"]], fields, "task")
+    return task

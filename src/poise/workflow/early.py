@@ -12,7 +12,7 @@ from poise.errors import Refused, unknown
 from poise.extras import check_extra
 from poise.image_files import check_image_files
 from poise.named import BENCH_FILE, DEFAULT_SPACE, LARGEST_SIZE, check_data, check_method, check_preset
-from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES
+from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES, TASKS
 
 ENDINGS = (".csv", ".json", ".jsonl")
 """Of files that predictions are written to."""
@@ -20,6 +20,7 @@ ENDINGS = (".csv", ".json", ".jsonl")
 
 def check_search(
     *,
+    task: str | None = None,
     space: str | None = None,
     method: str | None = None,
     preset: str | None = None,
@@ -30,6 +31,9 @@ def check_search(
     """The names of a search, in a file of settings too, its settings, and its data."""
     layer = {} if file is None else read_yaml(file)
     space, method = space or _named(layer, "space"), method or _named(layer, "method")
+    task = task or _named(layer, "task")
+    if task is not None:
+        TASKS.check(task)
     if space is not None:
         SPACES.check(space)
     if method is not None:
@@ -37,7 +41,7 @@ def check_search(
     preset = preset if preset is not None else layer.get("preset")
     if preset is not None:
         check_preset(preset, DEFAULT_SPACE if space is None else space)
-    sections = {name: value for name, value in layer.items() if name not in ("space", "method", "preset")}
+    sections = {name: value for name, value in layer.items() if name not in ("task", "space", "method", "preset")}
     check_settings([*_leaves(sections), *overrides])
     _check_data(data)
 
@@ -73,8 +77,10 @@ def check_selection(run: Path, rule: str | None, data: str | None) -> None:
     _check_data(data)
 
 
-def check_training(what: Path, preset: str | None, data: str | None) -> None:
-    """A run's folder, or a genotype file, the preset of its space, and data."""
+def check_training(what: Path, preset: str | None, data: str | None, task: str | None = None) -> None:
+    """A run's folder, or a genotype file, the preset of its space, data, and a task."""
+    if task is not None:
+        TASKS.check(task)
     if what.is_dir():
         RunFolder.open(what, "search")
     else:

@@ -63,7 +63,8 @@ def measure_latency(
     if isinstance(data, ImageShape):
         task = data
     else:
-        task = shape_of(open_images(data, resolved.space.name, resolved.data.skip_bad_images), resolved.data.size)
+        source = open_images(data, resolved.space.name, resolved.task.labels, resolved.data.skip_bad_images)
+        task = shape_of(source, resolved.task, resolved.data.size)
     with progress(listen) as hear:
         table = measure_table(resolved, task, rounds=rounds, listen=hear)
     if file is not None:

@@ -12,7 +12,7 @@ from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.space import SPACES
-from poise.tasks.task import Trained, task_of
+from poise.tasks.task import Trained, task_from
 from poise.workflow.saved import check_unused, own_space
 from poise.workflow.show import draw_training
 
@@ -42,8 +42,8 @@ def network_in(run: Path, module: object, call: str) -> Trained:
     """`load_network` for ``poise.<call>``, which takes the module too."""
     folder = RunFolder.open(run, "train")
     name = folder.genotype().space
+    task = task_from(folder.read_json("network.json").get("task"), run / "network.json")
     if name == ModuleSpace.name:
-        space = own_space(run, module, call)
-        return task_of(space).load(folder, space)
+        return task.load(folder, own_space(run, module, call))
     check_unused(module, f"{run} is one of space {name!r}")
-    return task_of(SPACES[name]).load(folder, SPACES[name]())
+    return task.load(folder, SPACES[name]())

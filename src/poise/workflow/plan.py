@@ -59,7 +59,7 @@ def dry_run(settings: RunSettings, *, data: Any = None, steps: int = 3) -> Plan:
         search_images=len(searching),
         seconds_per_step=sum(share * seconds for share, seconds in zip(shares, measured, strict=True)),
         memory_bytes=used,
-        unit=prepared.task.unit,
+        unit=prepared.material.unit,
     )
 
 

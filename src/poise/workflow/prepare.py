@@ -26,7 +26,7 @@ from poise.spaces.everything import costed
 from poise.spaces.forms import check_form
 from poise.spaces.space import Shape, Space, channels_last
 from poise.supernet.groups import ChoiceGroup
-from poise.tasks.task import Material, Task, check_task, task_of
+from poise.tasks.task import Material, Task, check_task
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.tables import Tables
@@ -68,8 +68,8 @@ class Preparation:
         whole = method.space(settings.space)
         first: Space = first_of(whole, method, settings.search.epochs)
         groups = first.groups
-        task = task_of(first)
-        check_task(task, settings, first.name)
+        task: Task = settings.task
+        check_task(settings)
         check_batch(settings.search.batch_size, "search.batch_size", task.example, first.supernet)
         all_of(settings.search.diagnostics)  # unknown names are refused before anything is read
         missing = [name for name in getattr(method.guard, "diagnostics", ()) if name not in settings.search.diagnostics]
@@ -101,7 +101,7 @@ class Preparation:
     @cached_property
     def material(self) -> Material:
         """The data, opened when it is first asked for."""
-        return self.task.material(self.settings, self.space.name, self.spec, self.place)
+        return self.task.material(self.settings, self.spec, self.place)
 
     @property
     def halves(self) -> Sequence[Sized]:
@@ -145,9 +145,20 @@ class Preparation:
         if weights is not None:
             supernet.load_state_dict(weights)
         training, searching = self.material.batches
-        check_own(at.space, supernet, training, self.shape, self.place)
+        check_own(at.space, supernet, training, self.shape, self.place, self.material.objective)
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
-            supernet, at.groups, at.method, settings, training, searching, self.place, seed, alphas, number, aim=at.aim
+            supernet,
+            at.groups,
+            at.method,
+            settings,
+            training,
+            searching,
+            self.place,
+            seed,
+            alphas,
+            number,
+            self.material.objective,
+            at.aim,
         )

@@ -28,11 +28,12 @@ from poise.named import FROM_PYTHON
 from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Shape, Space, channels_last
-from poise.tasks.task import Supply, Trained, check_task, task_of
+from poise.tasks.task import Supply, Task, Trained, check_task
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
+from poise.workflow.inference import inferred
 from poise.workflow.inside import superseded
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import network_in, save_network
@@ -44,6 +45,7 @@ def train(
     what: Any,
     data: Any = None,
     *,
+    task: str | Task | None = None,
     space: Space | None = None,
     module: nn.Module | None = None,
     preset: str | None = None,
@@ -63,6 +65,7 @@ def train(
     Args:
         what: a `SearchResult`, a run's folder, a `Genotype`, or a genotype file in any notation.
         data: the data; by default that of the run.
+        task: for a genotype, what the network is for, as in `poise.search`; a run has its own.
         space: the genotype's space, if it is not a registered one.
         module: for the folder of a run, or a genotype, of a module of your own: that module, as it was given to
             `poise.search`. Training starts from its weights.
@@ -80,7 +83,7 @@ def train(
         check_unused(module, "the result of a search has its module")
     elif module is not None and space is not None:
         raise Refused("give the module or the space, not both: a module of your own is itself the space")
-    genotype, base = _read(what, space, module, preset, overrides, given)
+    genotype, base = _read(what, task, data, space, module, preset, overrides, given)
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     with progress(listen) as hear:
@@ -96,8 +99,9 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
         data = base.data.source
     space: Space = base.space
-    task, form = task_of(space), base.train
-    check_task(task, base, space.name)
+    task: Task = base.task
+    form = base.train
+    check_task(base)
     place = Place.open(base.device, base.precision, channels_last(space))
     space.check(genotype)
     check_form(space, form.form)
@@ -109,11 +113,11 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         )  # fmt: skip
 
     check_batch(form.batch_size, "train.batch_size", task.example, fresh)
-    supply = task.supply(base, space.name, data, place, context.listen)
+    supply = task.supply(base, data, place, context.listen)
     batches = supply.batches(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = fresh(supply.shape)
-    check_own(space, network, batches, supply.shape, place)
+    check_own(space, network, batches, supply.shape, place, supply.objective)
     macs = network_macs(space, genotype, supply.shape, base)
     if context.auto_batch:
         base = fitting(base, supply.step(network, base, batches), context.listen)
@@ -147,6 +151,8 @@ def _train(
 
 def _read(
     what: Any,
+    task: str | Task | None,
+    data: Any,
     space: Space | None,
     module: nn.Module | None,
     preset: str | None,
@@ -155,6 +161,8 @@ def _read(
 ) -> tuple[Genotype, RunSettings]:
     """The genotype and the settings that ``what`` stands for."""
     given = {name: value for name, value in given.items() if value is not None}
+    if task is not None and (isinstance(what, SearchResult) or (isinstance(what, str | Path) and Path(what).is_dir())):
+        raise Refused("task= is for a genotype; a run has its task already")
     if isinstance(what, SearchResult):
         return what.genotype, override(what.settings, [*given.items(), *overrides])
     if isinstance(what, (str, Path)) and Path(what).is_dir():
@@ -169,7 +177,8 @@ def _read(
     if module is not None:
         space = own_space(Path("the genotype"), module, "train")
     value = space or SPACES[genotype.space]()
-    return genotype, resolve(space=value, preset=preset, overrides=overrides, **given)
+    task = inferred(data) if task is None else task
+    return genotype, resolve(task=task, space=value, preset=preset, overrides=overrides, **given)
 
 
 def source_of(run: str | Path) -> str:

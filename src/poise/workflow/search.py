@@ -37,9 +37,11 @@ from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.supernet import ModuleSupernet
+from poise.tasks.task import Task
 from poise.workflow.context import RunContext
 from poise.workflow.costing import load_cost, report_cost, save_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
+from poise.workflow.inference import inferred
 from poise.workflow.inside import note_trainings
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.prepare import Preparation
@@ -104,6 +106,7 @@ def search(
     target: Any,
     data: Any = None,
     *,
+    task: str | Task | None = None,
     space: str | Space | None = None,
     method: str | Method | None = None,
     preset: str | None = None,
@@ -119,7 +122,7 @@ def search(
     listen: Listener | None = None,
     watch: Watch = Watch(),
 ) -> SearchResult:
-    """Search an architecture for some images, or for text.
+    """Search an architecture for some data: images, text, or whatever a module of your own takes.
 
     ``poise.search(data, space="darts", ...)`` searches a space of poise; ``poise.search(module, data, ...)`` searches
     the `poise.Choice` layers of a module of your own.
@@ -127,6 +130,8 @@ def search(
     Args:
         target: data (anything that `poise.open_source` takes), or an `nn.Module` with `Choice` layers.
         data: the data, where ``target`` is a module.
+        task: what the network is for: a name of ``poise list tasks`` or a value of `poise.tasks`. None: as the data
+            says, see `poise.workflow.inference`; where it does not, one class per input.
         space, method: names, or values.
         preset: ``demo``, ``small`` (default) or ``paper``.
         settings: dotted overrides, such as ``{"search.epochs": 10}``.
@@ -157,6 +162,7 @@ def search(
     else:
         data = target
     resolved = resolve(
+        task=inferred(data) if task is None else task,
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
         precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip

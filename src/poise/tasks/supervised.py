@@ -1,0 +1,286 @@
+"""What all tasks share that go from inputs to labels: their data, the retraining, and the network that comes out."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from poise.config.settings import RunSettings
+from poise.data.batched import Batched
+from poise.data.intake import Intake
+from poise.data.labels import Labels, Seen
+from poise.data.pixels import Pixels
+from poise.data.streaming import workers_explained
+from poise.engine.device import Place
+from poise.engine.events import Listener, Noted
+from poise.engine.fit import Step, training_step
+from poise.engine.keeper import Keeper
+from poise.engine.objective import Objective
+from poise.engine.predict import Predicted, Prediction, Predictor, forward_images
+from poise.engine.run import RunFolder
+from poise.engine.train import evaluate
+from poise.engine.train import train as run_training
+from poise.errors import Refused
+from poise.export.exports import Export
+from poise.export.normalise import Normalise
+from poise.genotype import Genotype
+from poise.report.summary import Summarised, Summary, drawing, epochs, listed, measured
+from poise.spaces.custom import ModuleSpace
+from poise.spaces.forms import network_of
+from poise.spaces.space import ImageShape, Space, channels_last, has_heads
+from poise.tasks.fed import Fed
+from poise.tasks.images import ImageMaterial, image_data, notes_on_skipped, open_images, testing_of
+from poise.tasks.task import task_facts
+
+
+
+@dataclass(frozen=True)
+class Supervised(ABC):
+    """A task from inputs to labels. Below this, one file is one task: what its labels are, what the network puts out
+    for them, and what that is judged by."""
+
+    name: ClassVar[str]
+    named: ClassVar[str] = "classes"
+    """What the names of its labels are names of."""
+    shapes: ClassVar[tuple[type, ...]] = (ImageShape,)
+    dense: ClassVar[bool] = False
+    """Whether the network puts out something for every pixel."""
+    unused: ClassVar[tuple[str, ...]] = ("search.text", "train.text")
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    exports: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def labels(self) -> Labels:
+        """How the labels of the data are read."""
+
+    @abstractmethod
+    def objective(self, seen: Seen, label_smoothing: float = 0.0) -> Objective:
+        """What outputs are trained and measured by, for labels such as were ``seen`` in the training split."""
+
+    @abstractmethod
+    def predictions(self, outputs: Tensor, seen: Seen) -> list[Prediction]:
+        """What finished outputs say, one for each input."""
+
+    def outputs(self, seen: Seen) -> int:
+        """How many numbers the network puts out for each input (each pixel, where it is dense)."""
+        return len(seen.names)
+
+    def finish(self, seen: Seen) -> nn.Module | None:
+        """What turns the network's outputs into what a person gets; None: nothing."""
+        return None
+
+    @property
+    def example(self) -> ImageShape:
+        return ImageShape(3, (32, 32), 10, self.dense)
+
+    def check(self, settings: RunSettings) -> None:
+        """Masks are held in memory."""
+        if self.dense and settings.data.streaming:
+            raise Refused(f"data.streaming cannot be used for {self.name}: masks would have to move with their images")
+
+    def material(self, settings: RunSettings, spec: Any, place: Place) -> ImageMaterial:
+        source = open_images(spec, settings.space.name, self.labels, settings.data.skip_bad_images)
+        return ImageMaterial(self, settings, source, place)
+
+    def supply(self, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> LabelledSupply:
+        return LabelledSupply(self, settings, image_data(self, settings, spec, place, listen), place)
+
+    def load(self, folder: RunFolder, space: Space) -> TrainedNetwork:
+        about, genotype = folder.read_json("network.json"), folder.genotype()
+        try:
+            seen, pixels = Seen.of(about["labels"]), Pixels.read(about["inputs"])
+            sides = about["shape"]
+            shape = ImageShape(
+                int(sides["channels"]), (int(sides["size"][0]), int(sides["size"][1])), int(sides["outputs"]),
+                bool(sides["dense"]),
+            )  # fmt: skip
+            form = {"channels": about["channels"], "cells": about["cells"], "auxiliary": bool(about["auxiliary"])}
+            named, streamed = about["form"], bool(about["streamed"])
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+            raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
+        try:
+            network = network_of(space, genotype, shape, form=named, **form)
+        except Refused as error:
+            if not isinstance(space, ModuleSpace):
+                raise
+            raise Refused(f"module= is not the module of {folder.path}: {error}") from None
+        network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
+        return TrainedNetwork(
+            network.eval(), genotype, shape, self, seen, pixels, folder.history(), folder.result(), folder.path,
+            streamed, channels_last(space),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedNetwork(Summarised):
+    """A retrained network, and what is needed to use it; printed, a summary of it.
+
+    ``network`` takes normalised images; `complete` takes images as ``pixels`` says. ``seen`` is what is known of the
+    labels that it was trained on.
+    """
+
+    network: nn.Module
+    genotype: Genotype
+    shape: ImageShape
+    task: Supervised
+    seen: Seen
+    pixels: Pixels
+    history: Sequence[Mapping[str, Any]]
+    result: Mapping[str, float]
+    folder: Path | None
+    streamed: bool = False
+    """Whether it saw streamed images, so that tests show it their middles."""
+    channels_last: bool = True
+    """How the images lay that it saw."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes, or of the quantities."""
+        return self.seen.names
+
+    def summary(self) -> Summary:
+        """What it measures, takes and gives, and what to do next."""
+        rows = [
+            *measured({"parameters": self.parameters, **self.result}),
+            (self.task.named, listed(self.names)),
+            ("images", f"{self.shape.channels} × {self.shape.size[0]} × {self.shape.size[1]}"),
+            ("folder", "not saved" if self.folder is None else str(self.folder)),
+            ("next", "poise.evaluate(network, data), poise.export(network, 'onnx')"),
+        ]
+        title = f"A network of space {self.genotype.space}, trained for {epochs(len(self.history))}"
+        return Summary(title, rows, drawing(self.genotype))
+
+    @property
+    def complete(self) -> nn.Module:
+        """Normalisation, network, and what finishes its outputs: images ``[batch, channels, height, width]`` -> of
+        classes, logits ``[batch, classes]``; see the task's ``finish``.
+
+        Their values are those of the training data divided by ``pixels.unit``: in 0..1 where these were 8-bit values,
+        else as they were.
+        """
+        finish = self.task.finish(self.seen)
+        parts = [Normalise(self.pixels.mean, self.pixels.std), copy.deepcopy(self.network).cpu().float()]
+        return nn.Sequential(*parts, *([] if finish is None else [finish])).eval()
+
+    @property
+    def parameters(self) -> int:
+        """Parameters in use after training: the auxiliary head is not counted."""
+        aside = "auxiliary." if has_heads(self.network) else None
+        weights = self.network.named_parameters()
+        return sum(weight.numel() for name, weight in weights if aside is None or not name.startswith(aside))
+
+    def facts(self, settings: RunSettings) -> dict[str, Any]:
+        form, shape = settings.train, self.shape
+        return {
+            "space": self.genotype.space,
+            "form": form.form,
+            "channels": form.channels,
+            "cells": form.cells,
+            "auxiliary": form.auxiliary > 0,
+            "shape": {
+                "channels": shape.channels, "size": list(shape.size), "outputs": shape.outputs, "dense": shape.dense,
+            },
+            "task": task_facts(self.task),
+            "labels": self.seen.facts,
+            "inputs": self.pixels.facts,
+            "streamed": self.streamed,
+        }  # fmt: skip
+
+    def evaluate(
+        self, data: Any, device: str, precision: str, batch_size: int, skip_bad_images: bool, listen: Listener
+    ) -> dict[str, float]:
+        """All metrics of the task, and the mean ``loss``."""
+        source = open_images(data, self.genotype.space, self.task.labels, skip_bad_images)
+        if not source.has("test"):
+            raise Refused(f"{source.name} has no test split to evaluate on")
+        place = Place.open(device, precision, self.channels_last)
+        testing = testing_of(source, self.task, self.shape, self.seen, self.pixels, place, streamed=self.streamed)
+        for text in notes_on_skipped(source):
+            listen(Noted(text))
+        return _measure(self.network, testing(batch_size), place, self.task.objective(self.seen))
+
+    def predictor(self, device: str, precision: str) -> Predictor:
+        place = Place.open(device, precision, self.channels_last)
+        intake = Intake(self.shape.channels, self.shape.size, self.pixels, self.streamed)
+        forward, finish = forward_images(self.network, self.pixels, place), self.task.finish(self.seen)
+
+        def answers(outputs: Tensor) -> list[Prediction]:
+            return self.task.predictions(outputs if finish is None else finish(outputs), self.seen)
+
+        return Predictor(intake, forward, answers)
+
+    def predict(
+        self, inputs: Any, *, device: str = "auto", precision: str = "32", batch_size: int = 256
+    ) -> Iterator[Predicted]:
+        """What it says of new images, one after the other; see `poise.predict`."""
+        return self.predictor(device, precision)(inputs, batch_size)
+
+    def export(self, write: Export, path: Path) -> list[Path]:
+        return write(
+            self.complete, path, shape=self.shape, genotype=self.genotype, classes=self.names, pixels=self.pixels
+        )
+
+
+@dataclass(frozen=True)
+class LabelledSupply:
+    """Satisfies `poise.tasks.task.Supply`."""
+
+    task: Supervised
+    settings: RunSettings
+    data: Fed
+    place: Place
+
+    @property
+    def shape(self) -> ImageShape:
+        return self.data.shape
+
+    @property
+    def objective(self) -> Objective:
+        return self.task.objective(self.data.seen, self.settings.train.label_smoothing)
+
+    def fingerprint(self) -> str:
+        return self.data.fingerprint()
+
+    def batches(self, count: int) -> Batched:
+        return self.data.training(count)
+
+    def step(self, network: nn.Module, settings: RunSettings, batches: Batched) -> Step:
+        return training_step(network, settings.train, batches, self.place, self.objective)
+
+    def train(
+        self, network: nn.Module, settings: RunSettings, batches: Batched, listen: Listener, keeper: Keeper, rate: float
+    ) -> list[dict[str, Any]]:
+        with workers_explained():
+            return run_training(
+                network, settings.train, batches, self.place, settings.seed, listen, keeper, rate, self.objective
+            )
+
+    def trained(
+        self, network: nn.Module, genotype: Genotype, settings: RunSettings, folder: Path | None
+    ) -> TrainedNetwork:
+        data = self.data
+        return TrainedNetwork(
+            network, genotype, data.shape, self.task, data.seen, data.pixels, [], {}, folder, settings.data.streaming,
+            channels_last=self.place.channels_last,
+        )  # fmt: skip
+
+    def measured(self, network: nn.Module, settings: RunSettings) -> dict[str, float]:
+        """All metrics of the task and the loss, as ``test_...``, where there is a test split."""
+        if self.data.testing is None:
+            return {}
+        batches = self.data.testing(settings.train.batch_size)
+        found = _measure(network, batches, self.place, self.task.objective(self.data.seen))
+        return {f"test_{name}": value for name, value in found.items()}
+
+
+def _measure(network: nn.Module, batches: Batched, place: Place, objective: Objective) -> dict[str, float]:
+    place.put(network)
+    with workers_explained():
+        return evaluate(network, batches, place, objective)
