@@ -39,7 +39,6 @@ from poise.tasks.images import ImageMaterial, image_data, notes_on_skipped, open
 from poise.tasks.task import task_facts
 
 
-
 @dataclass(frozen=True)
 class Supervised(ABC):
     """A task from inputs to labels. Below this, one file is one task: what its labels are, what the network puts out
