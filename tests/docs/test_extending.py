@@ -17,6 +17,7 @@ NAMES = {
     "src/poise/spaces/chain.py": ("spaces", "chain"),
     "src/poise/selection/chance.py": ("selections", "chance"),
     "src/poise/diagnostics/margin.py": ("diagnostics", "margin"),
+    "src/poise/tasks/ordinal.py": ("tasks", "ordinal"),
     "src/poise/data/sources/stripes.py": ("data", "stripes"),
 }
 FEW = ["--set", "search.images_per_half=64"]
