@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from poise.config.reading import first_problem, one_line, read_yaml
 from poise.config.settings import RunSettings, unknown_setting
-from poise.config.values import build, build_method, check_plain, check_registered, plain
+from poise.config.values import build_method, check_plain, check_registered, from_facts, plain
 from poise.costs.target import CostTarget
 from poise.data import source_name
 from poise.errors import Refused, shown, unknown
@@ -105,9 +105,9 @@ def _overridden(
 
 
 def _built(registry: Mapping[str, Any], values: Plain, section: str) -> Any:
-    """The value of a section, from its name and its fields."""
+    """The value of a section, from its name and its fields; of what no file can build, what stands in for it."""
     fields = {name: value for name, value in values[section].items() if name != "name"}
-    return build(registry[values[section]["name"]], fields, section)
+    return from_facts(registry[values[section]["name"]], fields, section)
 
 
 def plain_form(settings: RunSettings) -> Plain:

@@ -70,6 +70,12 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
     return cls(**given)
 
 
+def from_facts(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    """`build`, or of what no file can build, and which has facts instead of fields, what stands in for it."""
+    stand_in = getattr(cls, "of_facts", None)
+    return build(cls, values, where) if stand_in is None else stand_in(values)
+
+
 def _required(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from poise import registries
 from poise.config.settings import RunSettings
-from poise.config.values import build, plain
+from poise.config.values import from_facts, plain
 from poise.data.batched import Batched
 from poise.engine.device import Place
 from poise.engine.events import Listener
@@ -224,5 +224,5 @@ def task_from(facts: Any, where: Path) -> Task:
     if not isinstance(facts, dict) or not isinstance(facts.get("name"), str):
         raise Refused(f"{where} is damaged: it does not say what the network is for")
     fields = {name: value for name, value in facts.items() if name != "name"}
-    task: Task = build(TASKS[facts["name"]], fields, "task")
+    task: Task = from_facts(TASKS[facts["name"]], fields, "task")
     return task

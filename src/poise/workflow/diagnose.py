@@ -27,9 +27,10 @@ from poise.report.progress import progress
 from poise.report.style import save_figure
 from poise.report.summary import Summarised, Summary
 from poise.spaces.space import kept_of
+from poise.tasks.task import Task
 from poise.workflow.early import check_batches
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import check_unused, settings_of, with_module
+from poise.workflow.saved import check_unused, settings_of, with_own
 from poise.workflow.search import SearchResult
 from poise.workflow.stages import at_the_end, stage_count
 
@@ -90,6 +91,7 @@ def diagnose(
     *,
     data: Any = None,
     module: nn.Module | None = None,
+    task: Task | None = None,
     device: str | None = None,
     batches: int = BATCHES,
     listen: Listener | None = None,
@@ -103,7 +105,8 @@ def diagnose(
         run: the folder of a finished search, or the result of `poise.search`.
         only: names of ``poise list diagnostics``, or values such as ``Landscape(points=21)``; by default all.
         data: the data, where it is not where it was, or came from Python.
-        module: for the folder of a run of a module of your own: that module, as it was given to `poise.search`.
+        module, task: for the folder of a run of a module or a task of your own: these, as they were given to
+            `poise.search`.
         device: by default the run's.
         batches: of the search half, for the diagnostics that do not see all of it.
         listen: as in `poise.search`.
@@ -114,13 +117,13 @@ def diagnose(
     chosen = _chosen(only)
     check_batches(batches)
     if isinstance(run, SearchResult):
-        check_unused(module, "the result of a search has its module")
+        check_unused(module, "the result of a search has its own", task)
     folder = None if isinstance(run, SearchResult) else RunFolder.open(Path(run), "search")
     with progress(listen) as hear:
         if isinstance(run, SearchResult):
             searcher, genotype = _of_result(run, data, device), run.genotype
         else:
-            searcher, genotype = _of_folder(RunFolder(Path(run)), data, module, device, hear)
+            searcher, genotype = _of_folder(RunFolder(Path(run)), data, module, task, device, hear)
         findings = measure(searcher, genotype, chosen, batches, hear)
     found = Diagnosis(findings, batches)
     return found if folder is None else Diagnosis(findings, batches, tuple(_write(folder, found)))
@@ -155,10 +158,10 @@ def _chosen(only: Sequence[str | Diagnostic]) -> list[Diagnostic]:
 
 
 def _of_folder(
-    folder: RunFolder, data: Any, module: nn.Module | None, device: str | None, listen: Listener
+    folder: RunFolder, data: Any, module: nn.Module | None, task: Task | None, device: str | None, listen: Listener
 ) -> tuple[Searcher, Genotype]:
     """The searcher of a finished run, as it ended, and the genotype that the last selection chose."""
-    settings = with_module(folder, settings_of(folder, device=device), module, "diagnose")
+    settings = with_own(folder, settings_of(folder, device=device), module, task, "diagnose")
     for name in ("supernet.safetensors", "alphas.safetensors", "genotype.json"):
         if not (folder.path / name).is_file():
             raise Refused(f"{folder.path} holds no {name}: the run is not finished; poise resume {folder.path}")

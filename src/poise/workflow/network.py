@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,8 +13,8 @@ from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.space import SPACES
-from poise.tasks.task import Trained, task_from
-from poise.workflow.saved import check_unused, own_space
+from poise.tasks.task import Task, Trained, task_from
+from poise.workflow.saved import check_unused, own_space, own_task
 from poise.workflow.show import draw_training
 
 
@@ -24,26 +25,33 @@ def save_network(output: Output, trained: Trained, settings: RunSettings) -> Non
     draw_training(output)
 
 
-def load_network(run: str | Path, module: nn.Module | None = None) -> Trained:
+def load_network(run: str | Path, module: nn.Module | None = None, task: Task | None = None) -> Trained:
     """A network that `train` saved.
 
     Args:
         run: its folder.
         module: for a network of a module of your own: that module, as it was given to `poise.search`. It stays as it
             is.
+        task: of a network for a task of your own: that task, likewise.
 
     Raises:
         Refused: the folder holds no network, or a damaged one; the module is missing, or does not fit.
     """
-    return network_in(Path(run), module, "load_network")
+    return network_in(run, module, task, "load_network")
 
 
-def network_in(run: Path, module: object, call: str) -> Trained:
-    """`load_network` for ``poise.<call>``, which takes the module too."""
+def network_in(what: Any, module: object, task: object, call: str) -> Trained:
+    """`load_network` for ``poise.<call>``, which takes module and task too; ``what`` may also be a network."""
+    if not isinstance(what, str | Path):
+        check_unused(module, "a network that is no folder has its own", task)
+        found: Trained = what
+        return found
+    run = Path(what)
     folder = RunFolder.open(run, "train")
     name = folder.genotype().space
-    task = task_from(folder.read_json("network.json").get("task"), run / "network.json")
+    saved = task_from(folder.read_json("network.json").get("task"), run / "network.json")
+    ready = own_task(run, saved, task, call)
     if name == ModuleSpace.name:
-        return task.load(folder, own_space(run, module, call))
+        return ready.load(folder, own_space(run, module, call))
     check_unused(module, f"{run} is one of space {name!r}")
-    return task.load(folder, SPACES[name]())
+    return ready.load(folder, SPACES[name]())

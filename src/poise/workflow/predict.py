@@ -15,8 +15,8 @@ from poise.engine.events import Listener, Noted, Started, Stepped, ignore
 from poise.engine.predict import Predicted, Prediction, Predictor
 from poise.errors import Refused
 from poise.report.predictions import Row, csv_rows, json_rows, mask_files, replacing, terminal_rows, unwritten
+from poise.tasks.task import Task
 from poise.workflow.network import network_in
-from poise.workflow.saved import check_unused
 
 BATCH_SIZE = 256
 """Inputs that are held at a time, unless asked otherwise."""
@@ -27,6 +27,7 @@ def predict(
     inputs: Any,
     *,
     module: nn.Module | None = None,
+    task: Task | None = None,
     device: str = "auto",
     precision: str = "32",
     batch_size: int = BATCH_SIZE,
@@ -42,23 +43,20 @@ def predict(
             or a tensor ``[n, channels, height, width]`` or ``[channels, height, width]``, or an iterable of any of
             these. Numbers are in the unit of the training data, see `TrainedNetwork.complete`; ``uint8`` is divided
             by 255.
-        module: for a folder, if the network is of a module of your own: see `load_network`.
+        module, task: for a folder, if the network is of a module or for a task of your own: see `load_network`.
         device, precision: as in `poise.evaluate`.
 
     Raises:
         Refused: there is no such network, or it cannot predict of such data.
     """
-    return predictor(what, module=module, device=device, precision=precision)(inputs, batch_size)
+    return predictor(what, module=module, task=task, device=device, precision=precision)(inputs, batch_size)
 
 
-def predictor(what: Any, *, module: nn.Module | None = None, device: str = "auto", precision: str = "32") -> Predictor:
+def predictor(
+    what: Any, *, module: nn.Module | None = None, task: Task | None = None, device: str = "auto", precision: str = "32"
+) -> Predictor:
     """The network of `predict`, ready to predict."""
-    if isinstance(what, str | Path):
-        what = network_in(Path(what), module, "predict")
-    else:
-        check_unused(module, "a network that is no folder has its module")
-    made: Predictor = what.predictor(device, precision)
-    return made
+    return network_in(what, module, task, "predict").predictor(device, precision)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.progress import progress
-from poise.tasks.task import Trained
+from poise.tasks.task import Task, Trained
 from poise.workflow.context import RunContext
 from poise.workflow.retrain import train_as
-from poise.workflow.saved import settings_of, with_module
+from poise.workflow.saved import settings_of, with_own
 from poise.workflow.search import SearchResult
 from poise.workflow.search import run as run_search
 from poise.workflow.select import Selected, pending, resume_selection
@@ -26,6 +26,7 @@ def resume(
     *,
     data: Any = None,
     module: nn.Module | None = None,
+    task: Task | None = None,
     listen: Listener | None = None,
     watch: Watch = Watch(),
 ) -> SearchResult | Trained | Selected:
@@ -38,7 +39,7 @@ def resume(
     Args:
         run: the folder.
         data: where the data is now, if it has moved or came from Python.
-        module: for a run of a module of your own: that module, as it was given to `poise.search`.
+        module, task: for a run of a module or a task of your own: these, as they were given to `poise.search`.
         listen: as in `poise.search`.
         watch: how often the run is saved, and whether it was asked to stop.
 
@@ -52,13 +53,13 @@ def resume(
         raise Refused(f"there is no run at {path}")
     folder = RunFolder.open(path, kind)
     settings = settings_of(folder)
-    settings = with_module(folder, settings, module, "resume")
+    settings = with_own(folder, settings, module, task, "resume")
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
     with progress(listen) as hear:
         context = RunContext(path, resume=True, listen=hear, watch=watch)
         if kind == "search" and pending(folder) is not None:
-            return resume_selection(folder, data, module, hear, watch)
+            return resume_selection(folder, data, module, task, hear, watch)
         if kind == "search":
             return run_search(settings, context, data=data)
         return train_as(folder.genotype(), settings, data, context)

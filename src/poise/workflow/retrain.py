@@ -37,7 +37,7 @@ from poise.workflow.inference import inferred
 from poise.workflow.inside import superseded
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import network_in, save_network
-from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_module
+from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_own
 from poise.workflow.search import SearchResult
 
 
@@ -65,7 +65,8 @@ def train(
     Args:
         what: a `SearchResult`, a run's folder, a `Genotype`, or a genotype file in any notation.
         data: the data; by default that of the run.
-        task: for a genotype, what the network is for, as in `poise.search`; a run has its own.
+        task: for a genotype, what the network is for, as in `poise.search`; a run has its own, but for a task of your
+            own, which is passed again.
         space: the genotype's space, if it is not a registered one.
         module: for the folder of a run, or a genotype, of a module of your own: that module, as it was given to
             `poise.search`. Training starts from its weights.
@@ -80,7 +81,7 @@ def train(
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
     if isinstance(what, SearchResult):
-        check_unused(module, "the result of a search has its module")
+        check_unused(module, "the result of a search has its own", task)
     elif module is not None and space is not None:
         raise Refused("give the module or the space, not both: a module of your own is itself the space")
     genotype, base = _read(what, task, data, space, module, preset, overrides, given)
@@ -161,8 +162,6 @@ def _read(
 ) -> tuple[Genotype, RunSettings]:
     """The genotype and the settings that ``what`` stands for."""
     given = {name: value for name, value in given.items() if value is not None}
-    if task is not None and (isinstance(what, SearchResult) or (isinstance(what, str | Path) and Path(what).is_dir())):
-        raise Refused("task= is for a genotype; a run has its task already")
     if isinstance(what, SearchResult):
         return what.genotype, override(what.settings, [*given.items(), *overrides])
     if isinstance(what, (str, Path)) and Path(what).is_dir():
@@ -172,7 +171,7 @@ def _read(
                 "a run has its settings already; use a genotype file to choose a preset, or settings to change some"
             )
         settings = settings_of(folder, [*given.items(), *overrides])
-        return folder.genotype(), with_module(folder, settings, module, "train")
+        return folder.genotype(), with_own(folder, settings, module, task, "train")
     genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
     if module is not None:
         space = own_space(Path("the genotype"), module, "train")
@@ -197,23 +196,23 @@ def evaluate(
     data: Any,
     *,
     module: nn.Module | None = None,
+    task: Task | None = None,
     device: str = "auto",
     precision: str = "32",
     batch_size: int = 256,
     skip_bad_images: bool | None = None,
     listen: Listener | None = None,
 ) -> dict[str, float]:
-    """``accuracy`` in [0, 1] and mean ``loss`` of a trained network on the test split; of a language model also the
-    ``perplexity``.
+    """All metrics of its task and the mean ``loss`` of a trained network on the test split.
 
     Args:
         what: a trained network, or the folder of one.
         data: data with a test split.
-        module: for a folder, if the network is of a module of your own: see `load_network`.
+        module, task: for a folder, if the network is of a module or for a task of your own: see `load_network`.
         skip_bad_images: leave out images that cannot be read; None: as it was when a network in a folder was trained.
         listen: as in `poise.search`; gets a note of what was left out.
     """
-    trained = _trained(what, module, "evaluate")
+    trained = network_in(what, module, task, "evaluate")
     if skip_bad_images is None:
         skip_bad_images = trained.folder is not None and settings_of(RunFolder(trained.folder)).data.skip_bad_images
     with progress(listen) as hear:
@@ -222,15 +221,14 @@ def evaluate(
         return trained.evaluate(data, device, precision, batch_size, skip_bad_images, hear)
 
 
-def _trained(what: Any, module: nn.Module | None, call: str) -> Trained:
-    if isinstance(what, str | Path):
-        return network_in(Path(what), module, call)
-    check_unused(module, "a network that is no folder has its module")
-    found: Trained = what
-    return found
-
-
-def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Module | None = None) -> list[Path]:
+def export(
+    what: Any,
+    to: str,
+    path: str | Path | None = None,
+    *,
+    module: nn.Module | None = None,
+    task: Task | None = None,
+) -> list[Path]:
     """Write a trained network as ``onnx``, ``python`` or ``safetensors``; returns the files written.
 
     The exported network takes images as `TrainedNetwork.complete` does and normalises them itself. What its input is,
@@ -240,10 +238,10 @@ def export(what: Any, to: str, path: str | Path | None = None, *, module: nn.Mod
         what: a `TrainedNetwork`, or the folder of one.
         to: the format.
         path: the file's name, its ending aside, or a folder, in which it is ``model``; by default the network's.
-        module: for a folder, if the network is of a module of your own: see `load_network`.
+        module, task: for a folder, if the network is of a module or for a task of your own: see `load_network`.
     """
     write = EXPORTS[to]
-    trained = _trained(what, module, "export")
+    trained = network_in(what, module, task, "export")
     if path is None and trained.folder is None:
         raise Refused("this network was not saved in a folder; say where to export it to")
     target = Path(path if path is not None else str(trained.folder))

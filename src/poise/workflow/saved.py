@@ -13,11 +13,12 @@ from poise.config.reading import read_yaml
 from poise.config.resolve import resolve
 from poise.config.settings import RunSettings
 from poise.engine.run import RunFolder
-from poise.errors import Refused
+from poise.errors import Refused, shown
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.space import SPACES
 from poise.supernet.groups import ChoiceGroup, Row
 from poise.supernet.supernet import ModuleSupernet, choice_places
+from poise.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,14 @@ def is_own(settings: RunSettings) -> bool:
     return bool(settings.space.name == ModuleSpace.name)
 
 
-def with_module(folder: RunFolder, settings: RunSettings, module: object, call: str) -> RunSettings:
+def with_own(folder: RunFolder, settings: RunSettings, module: object, task: object, call: str) -> RunSettings:
     """The settings of a saved run, ready to build from: where it is one of a module of your own, with ``module``, as it
-    was given to `poise.search`, for its space.
+    was given to `poise.search`, for its space; and likewise with ``task``.
 
-    ``call`` is what a person calls to pass it, such as ``select``. Raises `Refused` for a module that is not the run's,
-    and for one that the run has no use for.
+    ``call`` is what a person calls to pass them, such as ``select``. Raises `Refused` for a module or a task that is none
+    of the run's, and for one that the run has no use for.
     """
+    settings = settings.model_copy(update={"task": own_task(folder.path, settings.task, task, call)})
     if not is_own(settings):
         check_unused(module, f"{folder.path} is one of space {settings.space.name!r}")
         return settings
@@ -120,7 +122,25 @@ def own_space(path: Path, module: object, call: str) -> ModuleSpace:
     return ModuleSpace(module)
 
 
-def check_unused(module: object, why: str) -> None:
-    """Raise `Refused` if a module was passed to what has no use for it."""
-    if module is not None:
-        raise Refused(f"module= is for a saved run of a module of your own; {why}")
+def own_task(path: Path, saved: Task, task: object, call: str) -> Task:
+    """The task of the run at ``path``, which a file can build unless it has facts: then it is the one that was passed.
+    Raises `Refused` if none was, or another one."""
+    if not hasattr(saved, "facts"):
+        check_unused(None, f"{path} is for {saved.name}", task)
+        return saved
+    if task is None:
+        raise Refused(
+            f"{path} is for a task of your own, which no folder can bring back: pass it as you gave it to "
+            f"poise.search, from Python: poise.{call}({str(path)!r}, ..., task=...)"
+        )
+    if type(task) is not type(saved) or task.facts != saved.facts:
+        given = getattr(task, "facts", shown(task))
+        raise Refused(f"task= is not the task of {path}: it has {given}, expected {saved.facts}")
+    return task
+
+
+def check_unused(module: object, why: str, task: object = None) -> None:
+    """Raise `Refused` if a module or a task was passed to what has no use for it."""
+    for name, value in (("module", module), ("task", task)):
+        if value is not None:
+            raise Refused(f"{name}= is for a saved run of a {name} of your own; {why}")

@@ -26,11 +26,12 @@ from poise.genotype import Genotype
 from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells
 from poise.selection.rule import SELECTIONS, measures
+from poise.tasks.task import Task
 from poise.workflow.costing import report_cost, save_cost
 from poise.workflow.decidedness import judge, save_decidedness
 from poise.workflow.inside import note_trainings
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import is_own, settings_of, with_module
+from poise.workflow.saved import is_own, settings_of, with_own
 from poise.workflow.search import choose, save_genotype, tell_known
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end
@@ -64,6 +65,7 @@ def select(
     *,
     data: Any = None,
     module: nn.Module | None = None,
+    task: Task | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     listen: Listener | None = None,
@@ -78,7 +80,7 @@ def select(
         run: the run's folder.
         rule: ``magnitude``, ``threshold``, ``perturbation``; None: the method's own.
         data: where the data is now, if it has moved. Rules that go by the alphas alone read none.
-        module: for a run of a module of your own: that module, as it was given to `poise.search`.
+        module, task: for a run of a module or a task of your own: these, as they were given to `poise.search`.
         settings: dotted overrides, such as ``{"selection.tune_epochs": 1}``.
         device: to compute on.
         listen: as in `poise.search`.
@@ -101,7 +103,7 @@ def select(
         if rule != settings_of(folder, []).method.selection.kind:  # the run's own rule keeps its settings
             overrides.insert(0, ("selection", rule))
     found = settings_of(folder, overrides, device)
-    found = with_module(folder, found, module, "select")
+    found = with_own(folder, found, module, task, "select")
     prepared = at_the_end(folder, Preparation.of(found, data, folder))
     shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
     alphas = folder.load_tensors("alphas.safetensors", shapes)
@@ -164,7 +166,7 @@ def pending(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def resume_selection(
-    folder: RunFolder, data: Any, module: nn.Module | None, listen: Listener, watch: Watch
+    folder: RunFolder, data: Any, module: nn.Module | None, task: Task | None, listen: Listener, watch: Watch
 ) -> Selected:
     """Go on with the selection that was stopped in this folder."""
     request = folder.read_json(REQUEST)
@@ -174,4 +176,6 @@ def resume_selection(
         device = request["device"]
     except (KeyError, TypeError, ValueError):
         raise Refused(f"{folder.path / REQUEST} is damaged: it does not describe a selection") from None
-    return select(folder.path, data=where, module=module, settings=settings, device=device, listen=listen, watch=watch)
+    return select(
+        folder.path, data=where, module=module, task=task, settings=settings, device=device, listen=listen, watch=watch
+    )
