@@ -67,7 +67,7 @@ def test_a_broken_parquet_test_file_is_harmless_until_it_is_asked_for(tmp_path: 
 def test_bad_parquet_files_are_refused(tmp_path: Path) -> None:
     refused(write_parquet(tmp_path / "a.parquet", img=None), "no image column, expected .* found label")
     refused(write_parquet(tmp_path / "b.parquet", label=None), "no label column, expected .* found img")
-    refused(write_parquet(tmp_path / "c.parquet", label=pa.array(["x"] * 10)), r"not integers \(found 'x'\)")
+    refused(write_parquet(tmp_path / "c.parquet", label=pa.array(["x"] * 10)), r"has one class only \('x'\)")
     refused(write_parquet(tmp_path / "d.parquet", label=pa.array([None, 1] * 5)), r"not integers \(found None\)")
     refused(write_parquet(tmp_path / "e.parquet", label=pa.array([-1, 1] * 5)), "label -1 of e is negative")
     refused(write_parquet(tmp_path / "f.parquet", names=["cat"]), r"label 1 of f is out of range, expected 0..0")

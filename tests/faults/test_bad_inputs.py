@@ -216,7 +216,7 @@ OTHERS = [
     (table(label=None), PARQUET, "no label column"),
     (table(img=["a.png"] * 16), PARQUET, "is string, expected the bytes of image files"),
     (table(img=[b"no image"] * 16), PARQUET, "no image that can be read"),
-    (table(label=["cat"] * 16), PARQUET, "are not integers (found 'cat')"),
+    (table(label=["cat"] * 16), PARQUET, "has one class only ('cat')"),
     (table(label=[[0], [0, 1]] * 8), PARQUET, "differ in length"),
     (table(label=[None, 1] * 8), PARQUET, "are not integers (found None)"),
     (pair(table("data/train.parquet"), written("data/test.parquet", b"")), RETRAIN,

@@ -66,10 +66,11 @@ class Augmentation:
             centre_columns=integers(0, size[1]),
         )
 
-    def take(self, pixels: Tensor, index: Tensor, draws: Draws) -> Tensor:
+    def take(self, pixels: Tensor, index: Tensor, draws: Draws, outside: int = 0) -> Tensor:
         """Pick, crop and flip: ``pixels: [n, height, width, channels]``, ``index: [batch]`` -> the batch, same layout.
 
-        out[b, i, j] = image_b[i + shift_row_b, j' + shift_column_b], with j' = width - 1 - j where flipped; 0 outside.
+        out[b, i, j] = image_b[i + shift_row_b, j' + shift_column_b], with j' = width - 1 - j where flipped; ``outside``
+        beyond the border.
         """
         if not self.crop_padding and not self.flip:
             return pixels.index_select(0, index)
@@ -83,6 +84,8 @@ class Augmentation:
         if not self.crop_padding:
             return taken
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+        if outside:
+            return taken.masked_fill_(~inside[..., None], outside)
         return taken.mul_(inside[..., None].to(taken.dtype))
 
     def cut_out(self, images: Tensor, draws: Draws) -> Tensor:

@@ -13,7 +13,7 @@ Passing = Generator[tuple[Any, Tensor], None, None]
 
 
 class Batched(Protocol):
-    """Batches ``(inputs, labels)``: inputs as the network takes them, with a ``device``; labels int64 ``[n]``.
+    """Batches ``(inputs, labels)``: inputs as the network takes them, with a ``device``; labels ``[n, ...]``.
 
     Images in memory (`Batches`), images from a disk (`StreamedBatches`), text (`TextBatches`).
     """

@@ -19,7 +19,9 @@ __all__ = ["Augmentation", "Batches"]
 class Batches:
     """Normalised batches of ``images``.
 
-    A batch is ``(images: [batch, channels, height, width] of dtype, labels: [batch] int64)``, both on ``device``.
+    A batch is ``(images: [batch, channels, height, width] of dtype, labels: [batch, ...])``, both on ``device``; see
+    `Images` for what labels are. Masks are cropped and flipped with their images; beyond the border they hold
+    ``ignore_index``.
     Images are ``(value / 255 - mean) / std`` for uint8 pixels and ``(value - mean) / std`` for floats; ``mean`` and
     ``std`` hold one number per channel, in those units. Crop and flip come before normalisation, cutout after. Chance
     is drawn on the generator's device: use a CPU generator, and a seed gives the same batches on every device.
@@ -40,6 +42,7 @@ class Batches:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = True,
         drop_last: bool = True,
+        ignore_index: int = 255,
     ) -> None:
         if batch_size < 1:
             raise Refused(f"batch size is {batch_size}, expected at least 1")
@@ -56,6 +59,7 @@ class Batches:
         self._drop_last = drop_last
         self._pixels = images.pixels.to(device).permute(0, 2, 3, 1).contiguous()  # [n, height, width, channels]
         self._labels = images.labels.to(device)
+        self._ignore_index = ignore_index
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -94,7 +98,9 @@ class Batches:
             index, *moved = torch.stack((chosen, *drawn)).to(self._labels.device).unbind()  # one transfer
             draws = Draws(*moved)
             images = self._normalised(self.augmentation.take(self._pixels, index, draws))
-            yield (
-                self._normalised.finished(self.augmentation.cut_out(images, draws)),
-                self._labels.index_select(0, index),
-            )
+            yield self._normalised.finished(self.augmentation.cut_out(images, draws)), self._taken(index, draws)
+
+    def _taken(self, index: Tensor, draws: Draws) -> Tensor:
+        if self._labels.ndim < 3:
+            return self._labels.index_select(0, index)
+        return self.augmentation.take(self._labels[..., None], index, draws, self._ignore_index)[..., 0]

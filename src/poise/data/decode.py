@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 
+Item = TypeVar("Item")
 CHUNK = 128  # images handed to a thread at once
 GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 MAX_PIXELS = 2**26  # of one image, 8192 x 8192: more is refused as a decompression bomb
@@ -93,7 +94,7 @@ def form_of(items: Iterable[Encoded], where: str) -> Form:
             try:
                 with item.open() as image:
                     mode, (width, height) = image.mode, image.size
-                    _check_pixels(image)
+                    check_pixels(image)
             except UNREADABLE:
                 continue
             first = first or (height, width, item.name)
@@ -122,7 +123,7 @@ def decode(rows: list[int], fetch: Callable[[list[int]], list[Encoded]], form: F
         for position, item in enumerate(items, start):
             out[position] = _decoded(item, form, size).reshape(height, width, form.channels)
 
-    _in_chunks(rows, fetch, fill)
+    in_chunks(rows, fetch, fill)
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
 
 
@@ -134,17 +135,17 @@ def unreadable(rows: list[int], fetch: Callable[[list[int]], list[Encoded]]) -> 
         for position, item in enumerate(items, start):
             try:
                 with item.open() as image:
-                    _check_pixels(image)
+                    check_pixels(image)
                     _in_mode(image, "RGB").load()
             except UNREADABLE as error:
                 found[position] = Skipped(item.name, str(error) or type(error).__name__)
 
-    _in_chunks(rows, fetch, look)
+    in_chunks(rows, fetch, look)
     return dict(sorted(found.items()))
 
 
-def _in_chunks(
-    rows: list[int], fetch: Callable[[list[int]], list[Encoded]], work: Callable[[int, list[Encoded]], None]
+def in_chunks(
+    rows: list[int], fetch: Callable[[list[int]], list[Item]], work: Callable[[int, list[Item]], None]
 ) -> None:
     """Call ``work(start, images of rows[start : start + CHUNK])`` for all rows, in threads."""
     with quiet(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -166,7 +167,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _check_pixels(image: Image.Image) -> None:
+def check_pixels(image: Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ValueError(f"it has {width}x{height} pixels, more than the limit of {MAX_PIXELS}")
@@ -186,7 +187,7 @@ def picture(item: Encoded, channels: int, use: Callable[[Image.Image], NDArray[n
     read."""
     try:
         with item.open() as image:
-            _check_pixels(image)
+            check_pixels(image)
             return use(_in_mode(image, "L" if channels == 1 else "RGB"))
     except Refused:
         raise

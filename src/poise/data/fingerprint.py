@@ -17,7 +17,9 @@ def fingerprint(*parts: Images) -> str:
     whole = sha256()
     for images in parts:
         pixels, labels = images.pixels.cpu().contiguous(), images.labels.cpu().contiguous()
-        about = [list(pixels.shape), str(pixels.dtype), images.names]
+        about: list[object] = [list(pixels.shape), str(pixels.dtype), images.names]
+        if labels.ndim > 1:
+            about += [list(labels.shape), str(labels.dtype)]
         whole.update(json.dumps(about).encode("utf-8"))
         whole.update(pixels.numpy().data)
         whole.update(labels.numpy().data)

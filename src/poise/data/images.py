@@ -9,6 +9,8 @@ from torch import Tensor
 
 from poise.errors import Refused
 
+FORMS = ((torch.int64, 1), (torch.float32, 2), (torch.int64, 3))
+"""Dtype and axes of labels: class ids; sets of classes or numbers; masks."""
 STD_FLOOR = 1e-3  # a constant channel has a standard deviation of 0, and dividing by it must not blow up
 
 
@@ -16,9 +18,13 @@ STD_FLOOR = 1e-3  # a constant channel has a standard deviation of 0, and dividi
 class Images:
     """Images and their labels.
 
-    ``pixels: [n, channels, height, width]``, uint8 (0..255) or float32 (kept as they came); ``labels: [n]``, int64,
-    each an index into ``names``, those of the classes. Raises `Refused` if shapes, dtypes or labels do not fit
-    together.
+    ``pixels: [n, channels, height, width]``, uint8 (0..255) or float32 (kept as they came). ``labels`` are one of
+
+    - class ids: int64 ``[n]``, each an index into ``names``
+    - sets of classes, or numbers: float32 ``[n, k]``, one for each of ``names``
+    - masks: int64 ``[n, height, width]``, a class for every pixel; which values there may be is known to `Masks`.
+
+    Raises `Refused` if shapes, dtypes or labels do not fit together.
     """
 
     pixels: Tensor
@@ -30,11 +36,19 @@ class Images:
             raise Refused(f"pixels have shape {list(self.pixels.shape)}, expected [n, channels, height, width]")
         if self.pixels.dtype not in (torch.uint8, torch.float32):
             raise Refused(f"pixels are {self.pixels.dtype}, expected torch.uint8 (0..255) or torch.float32")
-        if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            raise Refused(f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected torch.int64 [n]")
+        if (self.labels.dtype, self.labels.ndim) not in FORMS:
+            raise Refused(
+                f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected torch.int64 [n] (class ids), "
+                "torch.float32 [n, k] (sets of classes, numbers) or torch.int64 [n, height, width] (masks)"
+            )
         if len(self.pixels) != len(self.labels):
             raise Refused(f"{len(self.pixels)} images but {len(self.labels)} labels")
-        if len(self.labels):
+        if self.labels.ndim == 2 and self.labels.shape[1] != len(self.names):
+            raise Refused(f"labels have {self.labels.shape[1]} numbers per image, but {len(self.names)} names")
+        if self.labels.ndim == 3 and self.labels.shape[1:] != self.pixels.shape[2:]:
+            sides = [" x ".join(map(str, each.shape[-2:])) for each in (self.labels, self.pixels)]
+            raise Refused(f"masks are {sides[0]}, images {sides[1]} (height x width), expected the same size")
+        if len(self.labels) and self.labels.ndim == 1:
             low, high = int(self.labels.min()), int(self.labels.max())
             if low < 0 or high >= len(self.names):
                 raise Refused(f"labels span {low}..{high}, expected 0..{len(self.names) - 1} (one per class name)")
@@ -45,7 +59,8 @@ class Images:
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.pixels.shape[1:]))
         names = ", ".join(self.names[:5]) + (", …" if len(self.names) > 5 else "")
-        return f"Images({len(self):,} of {shape}, {self.pixels.dtype}; {len(self.names)} classes: {names:.200})"
+        kind = {1: "classes", 2: "labels per image", 3: "classes of pixels"}[self.labels.ndim]
+        return f"Images({len(self):,} of {shape}, {self.pixels.dtype}; {len(self.names)} {kind}: {names:.200})"
 
     @property
     def channels(self) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol
 
 import torch
 from torch import Tensor
 
-from poise.data.decode import CHUNK, Encoded, Form, Skipped, decode, form_of, mixed_sizes, unreadable
-from poise.data.resize import resize
+from poise.data.decode import CHUNK, Encoded, Form, Item, Skipped, decode, form_of, mixed_sizes, unreadable
+from poise.data.resize import labels_of, resize
 from poise.errors import Refused
 
 
@@ -19,7 +19,7 @@ class Part(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """int64 ``[n]``."""
+        """As a kind of label reads them, ``[n, ...]``. Masks in files may be shown in a smaller size."""
         ...
 
     def form(self) -> Form:
@@ -28,6 +28,10 @@ class Part(Protocol):
 
     def pixels(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
         """The images of ``rows: [k]`` in the given form, ``[k, channels, height, width]``, or resized to ``size``."""
+        ...
+
+    def targets(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
+        """The labels of ``rows: [k]``, as they go with what `pixels` gives."""
         ...
 
     def select(self, rows: Tensor) -> Part:
@@ -55,8 +59,11 @@ class EncodedPart:
             raise Refused(f"{self.where} holds 8-bit images, the training split {_described(form)}")
         return decode(rows.tolist(), self.fetch, form, size)
 
+    def targets(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
+        return labels_of(self.labels, rows, size)
+
     def select(self, rows: Tensor) -> EncodedPart:
-        return EncodedPart(self.where, self.labels[rows], _Chosen(self.fetch, rows.tolist()))
+        return EncodedPart(self.where, self.labels[rows], Chosen(self.fetch, rows.tolist()))
 
     def readable(self) -> tuple[EncodedPart, list[Skipped]]:
         bad = unreadable(list(range(len(self.labels))), self.fetch)
@@ -72,13 +79,13 @@ class EncodedPart:
 
 
 @dataclass(frozen=True, eq=False)
-class _Chosen:
+class Chosen(Generic[Item]):
     """Some rows of what ``fetch`` gives; a value that can be sent to another process if that one is."""
 
-    fetch: Callable[[list[int]], list[Encoded]]
+    fetch: Callable[[list[int]], list[Item]]
     rows: list[int]
 
-    def __call__(self, wanted: list[int]) -> list[Encoded]:
+    def __call__(self, wanted: list[int]) -> list[Item]:
         return self.fetch([self.rows[row] for row in wanted])
 
 
@@ -106,6 +113,9 @@ class TensorPart:
         if form.floating and not pixels.isfinite().all():
             raise Refused(f"{self.where} holds values that are not finite (NaN or infinity)")
         return resize(pixels, size) if size else pixels
+
+    def targets(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
+        return labels_of(self.labels, rows, size)
 
     def select(self, rows: Tensor) -> TensorPart:
         read = self.read

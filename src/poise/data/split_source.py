@@ -67,14 +67,16 @@ class SplitSource:
             raise Refused(f"no indices of images of the {split} split of {self.name} were given")
         if int(rows.min()) < 0 or int(rows.max()) >= count:
             raise Refused(f"indices span {int(rows.min())}..{int(rows.max())}, expected 0..{count - 1}")
-        _check_memory(len(rows), self._form, size)
-        return Images(part.pixels(rows, self._form, size), part.labels[rows], self.names)
+        _check_memory(len(rows), self._form, size, self.reading.dense)
+        return Images(part.pixels(rows, self._form, size), part.targets(rows, self._form, size), self.names)
 
     def streamed(self, split: str) -> Streamed:
         """The images of a split, to be read from where they are, each when it is needed.
 
         Raises `Refused` if there is no such split, or it holds numbers, no encoded images.
         """
+        if self.reading.dense:
+            raise Refused(f"{self.name} has masks, which cannot be streamed; set data.streaming=false")
         part = self._part(split)
         if not isinstance(part, EncodedPart):
             raise Refused(f"{self.name} holds no image files to stream; set data.streaming=false")
@@ -120,10 +122,10 @@ class SplitSource:
         return self._train if split == "train" else self._test
 
 
-def _check_memory(count: int, form: Form, size: int | None) -> None:
-    """Raises `Refused` if ``count`` images are larger than the memory of the machine."""
+def _check_memory(count: int, form: Form, size: int | None, masks: bool) -> None:
+    """Raises `Refused` if ``count`` images, with ``masks`` or without, are larger than the memory of the machine."""
     height, width = (size, size) if size else (form.height, form.width)
-    needed = count * form.channels * height * width * (4 if form.floating else 1)
+    needed = count * height * width * (form.channels * (4 if form.floating else 1) + (8 if masks else 0))
     if hasattr(os, "sysconf") and needed > (memory := os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")):
         raise Refused(
             f"{count} images of {width}x{height} need {needed / 2**30:.0f} GiB, this machine has "

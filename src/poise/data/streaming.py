@@ -85,8 +85,10 @@ def streamed_fingerprint(*splits: Streamed) -> str:
     matter where the files are."""
     whole = sha256()
     for split in splits:
-        whole.update(json.dumps(["streamed", len(split), split.channels, split.names]).encode("utf-8"))
-        whole.update(split.part.labels.numpy().tobytes())
+        labels = split.part.labels
+        more = [list(labels.shape), str(labels.dtype)] if labels.ndim > 1 else []
+        whole.update(json.dumps(["streamed", len(split), split.channels, split.names, *more]).encode("utf-8"))
+        whole.update(labels.numpy().tobytes())
         whole.update(np.fromiter((item.length() for item in split.part.all()), np.int64).tobytes())
     return whole.hexdigest()
 

@@ -58,6 +58,20 @@ class Labels(Protocol):
         """Which columns of a table; ``()`` stands for those of the usual names, or all that fit."""
         ...
 
+    def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
+        """Which columns of a table hold the labels. Raises `Refused` if none does.
+
+        Args:
+            table: of every column, what it holds: ``whole`` (whole numbers), ``number``,
+                ``text``, ``list``, ``image`` or ``other``.
+            where: what refusals call the table.
+        """
+        ...
+
+    def named(self, values: Sequence[Any]) -> tuple[str, ...]:
+        """The names of classes that ``values`` use themselves, in alphabetical order; ``()`` where they use none."""
+        ...
+
     def read(self, values: Any, where: str, names: Sequence[str] = ()) -> Tensor:
         """``values``, of n images, as a tensor whose first axis is n. Raises `Refused` if they do not fit.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from poise.data.labels import Labels
+from poise.data.labels import ClassIds, Labels
 from poise.data.parts import TensorPart
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import held_out
@@ -27,6 +27,7 @@ class Digits:
         digits = load_digits()
         inked = torch.from_numpy(digits.images)  # [1797, 8, 8], 0..16
         pixels = (inked * (255 / 16)).round().to(torch.uint8)[:, None]
-        names = tuple(str(name) for name in digits.target_names)
+        named = isinstance(labels, ClassIds)
+        names = tuple(str(name) for name in digits.target_names) if named else ("digit",)
         read = labels.read(digits.target, "digits", names)
         return held_out("digits", labels, names, TensorPart("digits", read, pixels.__getitem__))

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from poise.data.decode import Encoded, from_bytes, from_file
-from poise.data.labels import Labels
-from poise.data.parts import EncodedPart
+from poise.data.labels import ClassIds, Labels, Masks
+from poise.data.labels.masks import MOST_CLASSES
+from poise.data.masked import MaskCells, MaskedPart
+from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
+from poise.data.tables import read_columns
 from poise.errors import Refused
 from poise.extras import check_extra
 
@@ -39,15 +44,14 @@ class Hub:
         if "train" not in splits:
             raise Refused(f"{name} has the splits {', '.join(splits)}, expected one called train")
         train = splits["train"]
-        image, label = _column(train, name, "Image"), _column(train, name, "ClassLabel")
-        classes = tuple(str(each) for each in train.features[label].names)
-        part = _part(train, image, label, f"the training split of {name}", labels)
+        image = _column(train, name, "Image")
+        columns = _label_columns(train, name, image, labels)
+        part, names = _part(train, image, columns, f"the training split of {name}", labels)
         test = next((splits[key] for key in TEST_NAMES if key in splits), None)
         if test is None:
-            return held_out(name, labels, classes, part)
-        return SplitSource(
-            name, labels, classes, part, lambda: _part(test, image, label, f"the test split of {name}", labels)
-        )
+            return held_out(name, labels, names, part)
+        where = f"the test split of {name}"
+        return SplitSource(name, labels, names, part, lambda: _part(test, image, columns, where, labels, names)[0])
 
 
 def _download(name: str) -> Any:
@@ -65,19 +69,55 @@ def _download(name: str) -> Any:
 
 def _column(split: Any, name: str, kind: str) -> str:
     found = [column for column, feature in split.features.items() if type(feature).__name__ == kind]
-    preferred = [column for column in PREFERRED if column in found]
+    best = [column for column in PREFERRED if column in found]
     if not found:
         raise Refused(f"{name} has no {kind} column, found {', '.join(split.features)}")
-    if len(found) > 1 and not preferred:
+    if len(found) > 1 and not best:
         raise Refused(f"{name} has several {kind} columns: {', '.join(found)}; expected one")
-    return preferred[0] if preferred else found[0]
+    return best[0] if best else found[0]
 
 
-def _part(split: Any, image: str, label: str, where: str, labels: Labels) -> EncodedPart:
+def _label_columns(split: Any, name: str, image: str, labels: Labels) -> tuple[str, ...]:
+    """Of one class for each image, the column that says it of itself; else as in any table."""
+    if isinstance(labels, ClassIds) and not labels.columns:
+        return (_column(split, name, "ClassLabel"),)
+    return labels.choose({column: _kind(feature) for column, feature in split.features.items()}, name)
+
+
+def _kind(feature: Any) -> str:
+    """What a column holds, as `Labels.choose` takes it."""
+    kind = type(feature).__name__
+    if kind == "Value":
+        return "number" if "float" in feature.dtype else "text" if "string" in feature.dtype else "whole"
+    return {"ClassLabel": "whole", "Image": "image", "Sequence": "list", "List": "list", "list": "list"}.get(
+        kind, "other"
+    )
+
+
+def _names_in(feature: Any) -> tuple[str, ...]:
+    """The names of classes that a column knows, alone or in its lists."""
+    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
+    return tuple(str(each) for each in getattr(inner, "names", None) or ())
+
+
+def _part(
+    split: Any, image: str, columns: tuple[str, ...], where: str, labels: Labels, names: tuple[str, ...] = ()
+) -> tuple[Part, tuple[str, ...]]:
+    cells = _encoded_cells(split, image, where)
+    names = names or (_names_in(split.features[columns[0]]) if len(columns) == 1 else ())
+    if isinstance(labels, Masks):
+        part = EncodedPart(where, torch.zeros(len(split), dtype=torch.int64), cells)
+        masks = MaskCells(_encoded_cells(split, columns[0], f"{columns[0]!r} of {where}"))
+        masked = MaskedPart(part, masks, labels, len(names) or MOST_CLASSES)
+        return masked, names or masked.names()
+    read, names = read_columns(labels, {column: list(split[column]) for column in columns}, where, names)
+    return EncodedPart(where, read, cells), names
+
+
+def _encoded_cells(split: Any, column: str, where: str) -> TableCells:
     import datasets
 
-    encoded = split.select_columns([image]).cast_column(image, datasets.Image(decode=False))
-    return EncodedPart(where, labels.read(list(split[label]), where), TableCells(encoded, image, where))
+    return TableCells(split.select_columns([column]).cast_column(column, datasets.Image(decode=False)), column, where)
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,10 @@ class Npz:
         if {"x_train", "y_train"} <= found:
             train = _part(path, "x_train", "y_train", labels)
             if {"x_test", "y_test"} <= found:
-                return SplitSource(path.stem, labels, (), train, lambda: _part(path, "x_test", "y_test", labels))
+                names = labels.names(train.labels, (), path.name)
+                return SplitSource(
+                    path.stem, labels, names, train, lambda: _part(path, "x_test", "y_test", labels, names)
+                )
             if found & {"x_test", "y_test"}:
                 raise Refused(f"{path} has only one of x_test, y_test, expected both or neither")
             return held_out(path.stem, labels, (), train)
@@ -92,12 +95,15 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise Refused(f"{path} is not a .npz file: {error}") from None
 
 
-def _part(path: Path, images: str, key: str, labels: Labels) -> TensorPart:
+def _part(path: Path, images: str, key: str, labels: Labels, names: tuple[str, ...] = ()) -> TensorPart:
     where = f"{images!r} of {path.name}"
     pixels = _channels_first(_array(path, images), where)
-    read = labels.read(_array(path, key), f"{key!r} of {path.name}")
+    read = labels.read(_array(path, key), f"{key!r} of {path.name}", names)
     if len(pixels) != len(read):
         raise Refused(f"{path} has {len(pixels)} images in {images!r} but {len(read)} labels in {key!r}")
+    if labels.dense and len(read) and read.shape[1:] != pixels.shape[2:]:
+        sides = [" x ".join(map(str, each.shape[-2:])) for each in (read, pixels)]
+        raise Refused(f"{path}: masks are {sides[0]}, images {sides[1]} (height x width), expected the same size")
     return TensorPart(where, read, pixels.__getitem__)
 
 

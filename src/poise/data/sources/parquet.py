@@ -11,18 +11,21 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from poise.data.decode import Encoded, from_bytes
-from poise.data.labels import Labels
-from poise.data.parts import EncodedPart
+from poise.data.labels import Labels, Masks
+from poise.data.labels.masks import MOST_CLASSES
+from poise.data.masked import MaskCells, MaskedPart
+from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource, held_out
+from poise.data.tables import read_columns
 from poise.errors import Refused
 from poise.extras import check_extra, missing
 from poise.named import path_of
 
 IMAGE_COLUMNS = ("img", "image", "images")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 TEST_PREFIXES = ("test", "val")
 MAX_BYTES = 2**34  # of one column of one file, uncompressed: 16 GiB
 HELD = 2**30  # of the images of a split, encoded: 1 GiB
@@ -60,22 +63,38 @@ def _open_folder(folder: Path, labels: Labels) -> Source:
     test = next((paths for paths in chosen if paths), None)
     if test is None:
         return _held_out(name, train, labels)
-    return SplitSource(name, labels, _class_names(train[0]), _part(train, labels), lambda: _part(test, labels))
+    part, names = _part(train, labels)
+    return SplitSource(name, labels, names, part, lambda: _part(test, labels, names)[0])
 
 
 def _held_out(name: str, files: list[Path], labels: Labels) -> Source:
-    return held_out(name, labels, _class_names(files[0]), _part(files, labels))
+    part, names = _part(files, labels)
+    return held_out(name, labels, names, part)
 
 
-def _part(files: list[Path], labels: Labels) -> EncodedPart:
-    """Labels are read at once; the bytes of the images when the first image is asked for."""
+def _part(files: list[Path], labels: Labels, names: tuple[str, ...] = ()) -> tuple[Part, tuple[str, ...]]:
+    """The images, and the names that the files have for their labels, unless they are known already.
+
+    Labels are read at once; the bytes of the images when the first image is asked for.
+    """
     where = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
-    images = _column(files[0], IMAGE_COLUMNS, "image")
-    column = _column(files[0], LABEL_COLUMNS, "label")
+    images = _image_column(files[0])
+    schema = _schema(files[0])
+    table = {name: _kind(schema.field(name).type) for name in schema.names}
+    columns = labels.choose(table, str(files[0]))
     cells = _Cells(tuple(files), images, where)
     if missing("hub") and cells.too_large:
         check_extra("hub", f"{where}, of more than {HELD:,} bytes,")
-    return EncodedPart(where, labels.read(_read(files, column).to_pylist(), where), cells)
+    if isinstance(labels, Masks):
+        masks = MaskCells(_Cells(tuple(files), columns[0], f"{columns[0]!r} of {where}"))
+        part = EncodedPart(where, torch.zeros(_count(files), dtype=torch.int64), cells)
+        masked = MaskedPart(part, masks, labels, len(names) or MOST_CLASSES)
+        return masked, names or masked.names()
+    if len(columns) == 1:
+        names = names or _class_names(files[0], columns[0])
+    read = {column: _read(files, column).to_pylist() for column in columns}
+    found, names = read_columns(labels, read, where, names)
+    return EncodedPart(where, found, cells), names
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +141,23 @@ class _Cells:
         return {name: value for name, value in self.__dict__.items() if name != "_take"}
 
 
+def _count(files: Sequence[Path]) -> int:
+    return sum(_opened(path, _image_column(path))[0].metadata.num_rows for path in files)
+
+
+def _kind(kind: Any) -> str:
+    """What a column holds, as `Labels.choose` takes it."""
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return "whole"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return "list"
+    return "image" if pa.types.is_struct(kind) or pa.types.is_binary(kind) else "other"
+
+
 def _read(files: Sequence[Path], column: str) -> pa.ChunkedArray:
     chunks: list[pa.Array] = []
     for path in files:
@@ -159,27 +195,27 @@ def _schema(path: Path) -> Any:
         raise Refused(f"{path} is not a parquet file: {error}") from None
 
 
-def _column(path: Path, names: tuple[str, ...], what: str) -> str:
+def _image_column(path: Path) -> str:
     schema = _schema(path)
-    column = next((name for name in names if name in schema.names), None)
+    column = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     if column is None:
         raise Refused(
-            f"{path} has no {what} column, expected one of {', '.join(names)}, found {', '.join(schema.names)}"
+            f"{path} has no image column, expected one of {', '.join(IMAGE_COLUMNS)}, found {', '.join(schema.names)}"
         )
     kind = schema.field(column).type
-    if what == "image":
-        if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            kind = kind.field("bytes").type
-        if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-            raise Refused(f"column {column!r} of {path} is {kind}, expected the bytes of image files")
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind = kind.field("bytes").type
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise Refused(f"column {column!r} of {path} is {kind}, expected the bytes of image files")
     return column
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
+def _class_names(path: Path, column: str) -> tuple[str, ...]:
     """The names of the classes in the Hub's metadata, ``()`` if the file has none."""
     try:
         features = json.loads(_schema(path).metadata[b"huggingface"])["info"]["features"]
-        names = features[_column(path, LABEL_COLUMNS, "label")]["names"]
-    except (KeyError, TypeError, ValueError):
+        about = features[column]
+        names = (about.get("feature", about) if isinstance(about, dict) else about[0])["names"]
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return ()
     return tuple(str(name) for name in names)

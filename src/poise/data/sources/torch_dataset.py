@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -12,7 +14,9 @@ from torch.utils.data import Dataset, IterableDataset
 
 from poise.data.arrays import as_tensors, is_image
 from poise.data.decode import Encoded
-from poise.data.labels import Labels
+from poise.data.labels import ClassSets, Labels, Masks
+from poise.data.labels.masks import MOST_CLASSES
+from poise.data.masked import Mask, MaskedPart, mask_values
 from poise.data.parts import EncodedPart, Part, TensorPart
 from poise.data.sample_source import SampleSource, read_dataset
 from poise.data.source import SOURCES, Source
@@ -40,17 +44,18 @@ class TorchDataset:
     def open(cls, spec: object, labels: Labels) -> Source | SampleSource:
         train, test = spec if isinstance(spec, tuple) else (spec, None)
         name = type(train).__name__
-        names = tuple(str(each) for each in getattr(train, "classes", None) or ())
+        given = tuple(str(each) for each in getattr(train, "classes", None) or ())
         _check(train, "the training dataset")
         if test is not None:
             _check(test, "the test dataset")
         if not _holds_images(train):
-            read = read_dataset(train, labels, names, "the training dataset")
-            tested = None if test is None else lambda: read_dataset(test, labels, names, "the test dataset")
-            return SampleSource(name, labels, names, read, tested)
-        part = _part(train, "the training dataset", labels)
+            read = read_dataset(train, labels, given, "the training dataset")
+            tested = None if test is None else lambda: read_dataset(test, labels, given, "the test dataset")
+            return SampleSource(name, labels, given, read, tested)
+        part = _part(train, "the training dataset", labels, given)
+        names = given or (part.names() if isinstance(part, MaskedPart) else labels.names(part.labels, (), name))
         return SplitSource(
-            name, labels, names, part, None if test is None else lambda: _part(test, "the test dataset", labels)
+            name, labels, names, part, None if test is None else lambda: _part(test, "the test dataset", labels, names)
         )
 
 
@@ -70,48 +75,94 @@ def _holds_images(dataset: Any) -> bool:
     return isinstance(first, Image.Image) or (hasattr(first, "__array__") and is_image(as_tensors(first, "it")))
 
 
-def _part(dataset: Any, where: str, labels: Labels) -> Part:
-    known = _labels(dataset, where, labels)
+def _part(dataset: Any, where: str, labels: Labels, names: tuple[str, ...]) -> Part:
+    first, label = _item(dataset, 0, where)
+    if isinstance(labels, Masks) and isinstance(first, Image.Image):
+        images = EncodedPart(where, torch.zeros(len(dataset), dtype=torch.int64), _Pictures(dataset, where))
+        return MaskedPart(images, _Masks(dataset, where), labels, len(names) or MOST_CLASSES)
+    known = _labels(dataset, where, labels, names)
+    same = names or labels.names(known, (), where)
+
+    def check(row: int, label: Any) -> None:
+        if isinstance(labels, ClassSets) and not isinstance(label, Tensor | np.ndarray):
+            return  # of one list alone it cannot be told whether it holds ids, or 0 and 1 for each class
+        now = labels.read([_plain(label, labels, f"item {row} of {where}")], where, same)[0]
+        if not torch.equal(now, known[row]):
+            raise Refused(f"item {row} of {where} has label {_said(now)} now and {_said(known[row])} before")
 
     def image(row: int) -> Any:
         found, label = _item(dataset, row, where)
-        if label != int(known[row]):
-            raise Refused(f"item {row} of {where} has label {label} now and {int(known[row])} before")
+        check(row, label)
         return found
 
-    def fetch(rows: list[int]) -> list[Encoded]:
-        return [_encoded(image(row), f"item {row} of {where}") for row in rows]
+    check(0, label)
 
     def read(rows: Tensor) -> Tensor:
         return _stacked([image(row) for row in rows.tolist()], rows.tolist(), where)
 
-    first = image(0)
     if isinstance(first, Image.Image):
-        return EncodedPart(where, known, fetch)
+        return EncodedPart(where, known, _Pictures(dataset, where, image))
     _checked(first, f"item 0 of {where}")
     return TensorPart(where, known, read)
 
 
-def _labels(dataset: Any, where: str, labels: Labels) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """The PIL images of some items."""
+
+    dataset: Any
+    where: str
+    image: Callable[[int], Any] | None = None
+
+    def __call__(self, rows: list[int]) -> list[Encoded]:
+        image = self.image or (lambda row: _item(self.dataset, row, self.where)[0])
+        return [_encoded(image(row), f"item {row} of {self.where}") for row in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Masks:
+    """The masks of some items."""
+
+    dataset: Any
+    where: str
+
+    def __call__(self, rows: list[int]) -> list[Mask]:
+        return [self._mask(row) for row in rows]
+
+    def _mask(self, row: int) -> Mask:
+        name = f"of item {row} of {self.where}"
+        return Mask(name, lambda: mask_values(_item(self.dataset, row, self.where)[1], name))
+
+
+def _labels(dataset: Any, where: str, labels: Labels, names: tuple[str, ...]) -> Tensor:
     """From ``targets`` or ``labels`` if the dataset has them (checked when images are read), else from every item."""
     if getattr(dataset, "target_transform", None) is None:
         for name in ("targets", "labels"):
             values = getattr(dataset, name, None)
             if isinstance(values, list | tuple | Tensor) or type(values).__module__ == "numpy":
-                found = labels.read(values, where)
+                found = labels.read(values, where, names)
                 if len(found) == len(dataset):
                     return found
-    return labels.read([_item(dataset, row, where)[1] for row in range(len(dataset))], where)
+    items = [_plain(_item(dataset, row, where)[1], labels, f"item {row} of {where}") for row in range(len(dataset))]
+    return labels.read(items, where, names)
 
 
-def _item(dataset: Any, row: int, where: str) -> tuple[Any, int]:
+def _item(dataset: Any, row: int, where: str) -> tuple[Any, Any]:
     item = dataset[row]
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise Refused(f"item {row} of {where} is a {type(item).__name__}, expected a pair (image, label)")
-    try:
-        return item[0], operator.index(item[1])
-    except (TypeError, RuntimeError):
-        raise Refused(f"labels of {where} are not integers (found {item[1]!r}), expected class ids from 0") from None
+    return item[0], item[1]
+
+
+def _plain(label: Any, labels: Labels, where: str) -> Any:
+    """A label as `Labels.read` takes it in a list: a number, what several are written as, or an array of a mask."""
+    if isinstance(labels, Masks):
+        return mask_values(label, f"of {where}")
+    return label.item() if isinstance(label, Tensor | np.ndarray | np.generic) and label.ndim == 0 else label
+
+
+def _said(label: Tensor) -> str:
+    return str(label.tolist() if label.numel() > 1 else label.item())[:40]
 
 
 def _encoded(image: Any, name: str) -> Encoded:

@@ -1,0 +1,110 @@
+"""A CSV file with the paths of images and their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from poise.data.csv_table import CsvTable, read_csv
+from poise.data.files import TEST_NAMES, ImageFiles
+from poise.data.labels import Labels, Masks
+from poise.data.labels.masks import MOST_CLASSES
+from poise.data.masked import MaskCells, MaskedPart
+from poise.data.parts import EncodedPart, Part
+from poise.data.source import SOURCES, Source
+from poise.data.split_source import SplitSource, held_out
+from poise.data.tables import read_columns
+from poise.errors import Refused, unknown
+from poise.image_files import SUFFIXES
+from poise.named import path_of
+
+IMAGE_COLUMNS = ("image", "images", "img", "file", "path", "filename", "file_name")
+SPLIT = "split"
+
+
+@SOURCES.add("csv")
+class Csv:
+    """A .csv file: paths of images (relative to it), columns of labels, and perhaps one called split (train, test)."""
+
+    form = "a .csv file"
+
+    @classmethod
+    def matches(cls, spec: object) -> bool:
+        path = path_of(spec)
+        return path is not None and path.suffix.lower() == ".csv"
+
+    @classmethod
+    def open(cls, spec: object, labels: Labels) -> Source:
+        path = Path(str(spec)).expanduser()
+        if not path.is_file():
+            raise Refused(f"no such file: {path}")
+        table = read_csv(path)
+        image = next((name for name in IMAGE_COLUMNS if name in table.columns), None)
+        if image is None:
+            raise Refused(
+                f"{path} has no column of images, expected one of {', '.join(IMAGE_COLUMNS)}, found "
+                f"{', '.join(table.columns)}"
+            )
+        splits = _splits(table)
+        train = table.chosen(splits["train"])
+        kinds = {name: train.kind(name) for name in table.columns if name not in (image, SPLIT)}
+        columns = {name: kinds[name] for name in labels.choose(kinds, str(path))}
+        part, names = _part(train, image, columns, labels)
+        if "test" not in splits:
+            return held_out(path.stem, labels, names, part)
+        return SplitSource(
+            path.stem, labels, names, part,
+            lambda: _part(table.chosen(splits["test"]), image, columns, labels, names)[0],
+        )  # fmt: skip
+
+
+def _splits(table: CsvTable) -> dict[str, list[int]]:
+    """Split -> its rows. Without a column that says it, all are "train"."""
+    if SPLIT not in table.columns:
+        return {"train": list(range(len(table.rows)))}
+    said: dict[str, list[int]] = {}
+    for row, name in enumerate(table.texts(SPLIT)):
+        if name not in ("train", *TEST_NAMES):
+            raise unknown(f"split in line {table.lines[row]} of {table.path}", name, ("train", *TEST_NAMES))
+        said.setdefault(name, []).append(row)
+    if "train" not in said:
+        raise Refused(f"{table.path} has no row whose {SPLIT} is train")
+    test = next((said[name] for name in TEST_NAMES if name in said), None)
+    return {"train": said["train"]} | ({} if test is None else {"test": test})
+
+
+def _part(
+    table: CsvTable, image: str, columns: Mapping[str, str], labels: Labels, names: tuple[str, ...] = ()
+) -> tuple[Part, tuple[str, ...]]:
+    where, files = table.path.name, ImageFiles(_paths(table, image))
+    if isinstance(labels, Masks):
+        part = EncodedPart(where, torch.zeros(len(files.paths), dtype=torch.int64), files)
+        masks = MaskCells(ImageFiles(_paths(table, next(iter(columns)))))
+        masked = MaskedPart(part, masks, labels, len(names) or MOST_CLASSES)
+        return masked, names or masked.names()
+    cells = {column: table.values(column, kind) for column, kind in columns.items()}
+    read, names = read_columns(labels, cells, where, names)
+    return EncodedPart(where, read, files), names
+
+
+def _paths(table: CsvTable, column: str) -> list[Path]:
+    """The files that a column names. Raises `Refused` for one outside of the table's folder, or that does not exist."""
+    folder = table.path.parent
+    inside, found = folder.resolve(), []
+    for line, name in zip(table.lines, table.texts(column), strict=True):
+        path = folder / name
+        where = f"line {line} of {table.path}"
+        if Path(name).suffix.lower() not in SUFFIXES:
+            raise Refused(f"{where} names {name!r}, which is no image, expected {', '.join(sorted(SUFFIXES))}")
+        try:
+            outside, there = not path.resolve().is_relative_to(inside), path.is_file()
+        except (OSError, ValueError):  # no file can have that name
+            outside, there = False, False
+        if outside:
+            raise Refused(f"{where} names {name!r}, which is outside of {folder}, expected a path below it")
+        if not there:
+            raise Refused(f"{where} names {name!r}, but there is no file {path}")
+        found.append(path)
+    return found
