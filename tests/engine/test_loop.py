@@ -18,6 +18,25 @@ from poise.errors import Refused
 STEPS = 3
 
 
+class Largest:
+    """Measures the largest number so far."""
+
+    def __init__(self) -> None:
+        self.found = torch.zeros(())
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        self.found = torch.maximum(self.found, outputs)
+
+    def compute(self) -> dict[str, float]:
+        return {"largest": float(self.found)}
+
+    def state(self) -> dict[str, Any]:
+        return {"found": self.found}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.found = state["found"]
+
+
 class Counter:
     """``x ← 2x + epoch + batch``; batches are 10, 11, 12."""
 
@@ -36,10 +55,12 @@ class Counter:
         assert batch[0] == 10 + number
         self.x = 2 * self.x + self.epoch + batch[0]
         sums.add(x=self.x, nothing=None)
+        sums.meter("x", Largest).update(self.x, None)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         assert sums.mean("nothing") is None
-        return {"mean": sums.mean("x"), "before": len(history)}
+        assert sums.metrics("nothing", Largest) == {}
+        return {"mean": sums.mean("x"), "before": len(history), **sums.metrics("x", Largest)}
 
     def state(self) -> dict[str, Any]:
         return {"x": self.x}
@@ -63,8 +84,8 @@ def test_what_is_told_and_recorded() -> None:
     assert heard[0] == Started("count", 27, 0)
     assert [event.done for event in heard if isinstance(event, Stepped)] == list(range(1, 13))
     assert [event.record for event in heard if isinstance(event, EpochEnded)] == history
-    assert [list(record) for record in history] == [["epoch", "mean", "before", "seconds", "more"]] * 4
-    assert plain(history)[0] == {"epoch": 0, "mean": (10 + 31 + 74) / 3, "before": 0, "more": 1.0}
+    assert [list(record) for record in history] == [["epoch", "mean", "before", "x_largest", "seconds", "more"]] * 4
+    assert plain(history)[0] == {"epoch": 0, "mean": (10 + 31 + 74) / 3, "before": 0, "x_largest": 74.0, "more": 1.0}
     assert [(record["epoch"], record["before"]) for record in history] == [(number, number) for number in range(4)]
     assert trainer.closed == 4, "batches are closed after each epoch"
 

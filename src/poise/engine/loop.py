@@ -53,10 +53,11 @@ class Sums:
                 self.meters[name].restore(self.saved.pop(name))
         return self.meters[name]
 
-    def metrics(self, *names: str) -> dict[str, float]:
-        """What the meters of these names came to, as ``name_metric``."""
-        found = {name: self.meters[name].compute() for name in names if name in self.meters}
-        return {f"{name}_{metric}": value for name, values in found.items() for metric, value in values.items()}
+    def metrics(self, name: str, fresh: Callable[[], Meter]) -> dict[str, float]:
+        """What the meter of this name came to, as ``name_metric``; nothing if there is none."""
+        known = name in self.meters or name in self.saved  # where an epoch is gone on with that only lacks its record
+        found = self.meter(name, fresh).compute() if known else {}
+        return {f"{name}_{metric}": value for metric, value in found.items()}
 
     def add(self, **values: Tensor | None) -> None:
         for name, value in values.items():

@@ -258,7 +258,8 @@ class Searcher:
         metric, loss = self.objective.metric.name, sums.mean(f"{half}_loss")
         derived = {} if loss is None else self.objective.derived(loss)
         found = {f"{half}_loss": loss, f"{half}_{metric}": None}
-        return found | sums.metrics(half) | {f"{half}_{name}": value for name, value in derived.items()}
+        metrics = sums.metrics(half, self.objective.running)
+        return found | metrics | {f"{half}_{name}": value for name, value in derived.items()}
 
 
 class SearchTrainer:

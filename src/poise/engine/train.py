@@ -137,7 +137,7 @@ class NetworkTrainer:
         loss, objective = float(sums.steps("loss").mean()), self._forward.objective
         return {
             "train_loss": loss,
-            **sums.metrics("train"),
+            **sums.metrics("train", objective.running),
             **{f"train_{name}": value for name, value in objective.derived(loss).items()},
             "metric": asdict(objective.metric),
             "learning_rate": self._descent.learning_rate,
