@@ -707,7 +707,7 @@ def test_measuring_changes_nothing_and_counts_every_image() -> None:
         losses.append(float(F.cross_entropy(logits, labels).detach()))
         correct += int((logits.argmax(1) == labels).sum())
     assert score.loss == pytest.approx(sum(losses) / 3, rel=1e-6)
-    assert score.accuracy == pytest.approx(correct / 12)
+    assert score.quality == pytest.approx(correct / 12)
 
 
 class Counted:
@@ -754,7 +754,7 @@ def test_who_leaves_the_race_is_not_evaluated_again() -> None:
     assert [(s.hits.shape, s.total, s.look, s.looks) for s in seen] == [((5, 4), 12, 1, 3), ((2, 8), 12, 2, 3)]
     assert torch.equal(seen[1].hits[:, :4], seen[0].hits[1:3]), "hits stay with their candidate"
     for place, index in enumerate((1, 2)):
-        right = [round(score.accuracy * 12) for score in full if score is not None][index]
+        right = [round(score.quality * 12) for score in full if score is not None][index]
         assert 0 <= right - int(seen[1].hits[place].sum()) <= 4
 
 
@@ -769,7 +769,7 @@ def test_a_race_with_one_left_is_over() -> None:
     mixture = expand(edits[3].apply(found.probabilities()), found.groups)
     logits = copy.deepcopy(found.supernet).train()(images, mixture)
     assert scores[3] is not None
-    assert scores[3].accuracy == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
+    assert scores[3].quality == pytest.approx(float((logits.argmax(1) == labels).double().mean()))
     assert scores[3].loss == pytest.approx(float(F.cross_entropy(logits, labels).detach()), rel=1e-6)
 
 
@@ -782,8 +782,8 @@ class Complete:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def compare(self, edits: Any, keep: Any = None) -> Any:
-        return self.inner.compare(edits)
+    def compare(self, edits: Any, keep: Any = None, metric: Any = None) -> Any:
+        return self.inner.compare(edits, None, metric)
 
 
 class Blind(nn.Module):

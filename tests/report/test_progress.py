@@ -45,7 +45,7 @@ def said(monkeypatch: pytest.MonkeyPatch, terminal: bool, listen: Any = None) ->
 def test_a_terminal_shows_a_bar_epochs_and_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     text = said(monkeypatch, True)
     assert "search epoch 1" in text
-    assert "acc. 25.0%" in text
+    assert "train loss 0.500 accuracy 25.0%" in text
     assert "note: mind this" in text
     assert "2/4 steps" in text
 

@@ -83,7 +83,7 @@ def test_history_table_shows_the_last_records():
     history = [{"epoch": e, "train_loss": 1 / (e + 1), "valid_accuracy": None, "skip_share": 0.25} for e in range(12)]
     history[-1]["valid_accuracy"] = 0.5
     lines = [line.split() for line in show(history_table(history, last=2)).splitlines() if line.strip()]
-    assert lines[0] == ["epoch", "train", "loss", "valid.", "acc.", "skips"]
+    assert lines[0] == ["epoch", "train", "loss", "valid", "accuracy", "skips"]
     assert lines[2:] == [["11", "0.0909", "–", "25.00%"], ["12", "0.0833", "50.00%", "25.00%"]]
 
 

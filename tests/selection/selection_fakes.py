@@ -57,7 +57,9 @@ class Fake:
     def valid(self, kept: Kept) -> bool:
         return self._valid(kept)
 
-    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+    def compare(
+        self, edits: Sequence[Edits], keep: Survivors | None = None, metric: str | None = None
+    ) -> list[Score | None]:
         """Every edit completely: whoever asks may not rely on anything being left out."""
         assert self._score is not None, "this rule needs no data"
         mixtures = [edit.apply(self.values) for edit in edits]
@@ -120,7 +122,9 @@ class Replay(Fake):
         self._answers, self._size, self._listens = answers, size, listens
         self.evaluated = 0
 
-    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+    def compare(
+        self, edits: Sequence[Edits], keep: Survivors | None = None, metric: str | None = None
+    ) -> list[Score | None]:
         answers = [self._answers(edit.apply(self.values)) for edit in edits]
         hits, losses = (torch.stack(parts) for parts in zip(*answers, strict=True))
         scores, evaluated = replay(hits, losses, self._size, keep if self._listens else None)

@@ -200,7 +200,7 @@ def test_the_rule_says_how_to_tune(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"criterion": "f1"}, "accuracy or loss"),
+        ({"criterion": 1}, "metric, loss or a metric's name"),
         ({"tune_epochs": -1}, "at least 0"),
         ({"tune_schedule": "linear"}, "constant or cosine"),
         ({"confidence": 0.0}, "between 0 and 1"),
@@ -293,7 +293,9 @@ class Real:
     def valid(self, kept: Kept) -> bool:
         return True
 
-    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+    def compare(
+        self, edits: Sequence[Edits], keep: Survivors | None = None, metric: str | None = None
+    ) -> list[Score | None]:
         return [self.score(edit) for edit in edits]
 
     @torch.no_grad()
@@ -322,6 +324,45 @@ def test_a_real_supernet_whose_largest_alpha_is_useless(criterion: str) -> None:
     images = F.one_hot(labels, 4).float() + 0.1 * torch.randn(40, 4)
     alphas = {"0": torch.tensor([[1.0, 0.0]]), "1": torch.tensor([[0.0, 1.0]])}
     trained = Real(supernet, alphas, images, labels)
-    assert trained.score(Edits.none(supernet.groups)).accuracy == 1.0
+    assert trained.score(Edits.none(supernet.groups)).quality == 1.0
     assert Magnitude()(trained) == {"0": ((0,),), "1": ((1,),)}
     assert PerturbationRule(criterion, 0)(trained) == {"0": ((1,),), "1": ((0,),)}  # type: ignore[arg-type]
+
+
+def test_a_metric_is_asked_for_by_its_name_and_the_loss_breaks_ties() -> None:
+    asked: list[str | None] = []
+
+    class Asked(Fake):
+        def compare(self, edits: Any, keep: Any = None, metric: str | None = None) -> Any:
+            asked.append(metric)
+            return super().compare(edits, keep, metric)
+
+    table = {0: (-0.5, 1.0), 1: (-0.5, 3.0), 2: (-0.2, 2.0)}  # errors, say: higher is better here
+    for criterion, metric in (("metric", None), ("loss", None), ("rmse", "rmse")):
+        trained = Asked({"cell": uniform(1, 3)}, [free(["a", "b", "c"], rows=1)], scores(table)._score)
+        assert PerturbationRule(criterion, 0)(trained) == {"cell": ((1,),)}
+        assert asked.pop() == metric
+
+
+@pytest.mark.parametrize(
+    ("given", "metrics", "decides", "reason"),
+    [
+        ({"criterion": "r3"}, ["r2", "mae"], False, "unknown criterion 'r3'; did you mean 'r2'"),
+        ({"criterion": "accuracy"}, ["r2", "mae"], False, "unknown criterion 'accuracy'"),
+        ({"confidence": 0.99}, ["r2", "mae"], False, "the criterion is 'r2'; leave confidence out"),
+        ({"confidence": 0.99, "criterion": "top5_accuracy"}, ["accuracy", "top5_accuracy"], True, "leave confidence"),
+        ({"confidence": 0.99, "criterion": "accuracy"}, ["accuracy", "top5_accuracy"], True, None),
+        ({"criterion": "accuracy/cat"}, ["accuracy"], True, None),
+        ({"criterion": "loss"}, ["r2"], False, None),
+        ({}, ["r2"], False, None),
+    ],
+)
+def test_a_criterion_that_a_task_does_not_have_is_refused(
+    given: dict[str, Any], metrics: list[str], decides: bool, reason: str | None
+) -> None:
+    rule = PerturbationRule(**given)
+    if reason is None:
+        rule.check_metrics(metrics, decides)
+        return
+    with pytest.raises(Refused, match=reason):
+        rule.check_metrics(metrics, decides)

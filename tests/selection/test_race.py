@@ -22,8 +22,8 @@ def winner(scores: list[Score | None], side: Side) -> int:
     """The lowest accuracy, of equals the larger loss; or the highest, of equals the smaller loss. Then the first."""
     racing = {index: score for index, score in enumerate(scores) if score is not None}
     if side == "lowest":
-        return min(racing, key=lambda index: (racing[index].accuracy, -racing[index].loss))
-    return max(racing, key=lambda index: (racing[index].accuracy, -racing[index].loss))
+        return min(racing, key=lambda index: (racing[index].quality, -racing[index].loss))
+    return max(racing, key=lambda index: (racing[index].quality, -racing[index].loss))
 
 
 @st.composite
@@ -163,10 +163,10 @@ def test_equal_candidates_lose_their_winner_as_seldom_as_promised() -> None:
         hits = (easy < 0.6) ^ (torch.rand(4, 600, generator=generator) < 0.15)
         losses = torch.zeros(4, 600)
         full, _ = replay(hits, losses, 20)
-        lowest = min(score.accuracy for score in full if score is not None)
+        lowest = min(score.quality for score in full if score is not None)
         for race in (Race("lowest", 4, 0.9), lambda standing: plausible(standing.hits, 600, 1.2816, "lowest")):
             scores, evaluated = replay(hits, losses, 20, race)
-            lost = full[winner(scores, "lowest")].accuracy != lowest  # type: ignore[union-attr]
+            lost = full[winner(scores, "lowest")].quality != lowest  # type: ignore[union-attr]
             if isinstance(race, Race):
                 wrong += lost
                 early += sum(evaluated) < 4 * 600

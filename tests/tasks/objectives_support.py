@@ -10,8 +10,8 @@ from torch import Tensor
 from torchmetrics.regression import MeanAbsoluteError
 
 from poise.engine.objective import Objective, measured
+from poise.tasks.classification import OneClass
 from poise.tasks.multilabel import BinaryCrossEntropy
-from poise.tasks.one_class import OneClass
 from poise.tasks.own import OwnObjective
 from poise.tasks.regression import Standardised
 from poise.tasks.segmentation import PixelCrossEntropy

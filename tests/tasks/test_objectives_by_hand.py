@@ -22,9 +22,9 @@ from torchmetrics.segmentation import MeanIoU
 
 from poise.engine.objective import CrossEntropy, Metric, measured
 from poise.errors import Refused
+from poise.tasks.classification import OneClass, balanced
 from poise.tasks.multilabel import BinaryCrossEntropy
 from poise.tasks.multilabel import balanced as balanced_positives
-from poise.tasks.one_class import OneClass, balanced
 from poise.tasks.own import OwnObjective, described
 from poise.tasks.regression import Standardised
 from poise.tasks.segmentation import PixelCrossEntropy
@@ -103,12 +103,12 @@ def test_binary_cross_entropy_by_hand() -> None:
     assert float(BinaryCrossEntropy(names).loss(outputs, targets)) == pytest.approx(math.log(4))
     weighted = BinaryCrossEntropy(names, positive_weights=(5.0, 7.0)).loss(outputs, targets)
     assert float(weighted) == pytest.approx((5 * math.log(4) + math.log(4)) / 2)
-    smoothed = BinaryCrossEntropy(names, label_smoothing=0.2).loss(outputs, targets)
+    smoothed = BinaryCrossEntropy(("a",), label_smoothing=0.2).loss(outputs[:, :1], targets[:, :1])
     assert float(smoothed) == pytest.approx(0.9 * math.log(4) + 0.1 * math.log(4 / 3))
 
 
 def test_positive_weights_by_hand() -> None:
-    assert balanced_positives((2, 5, 0, 10), 10) == (4.0, 1.0, 1.0, 1.0)
+    assert balanced_positives((2, 5, 0, 10), (8, 5, 10, 0)) == (4.0, 1.0, 1.0, 1.0)
 
 
 def test_average_precision_and_f1_by_hand() -> None:

@@ -103,7 +103,7 @@ def evaluate(
 
     check_network(network, data)
     from poise.report.progress import Reporter
-    from poise.report.tables import result_table, result_text
+    from poise.report.tables import result_rows, result_table
     from poise.workflow.retrain import evaluate as work
     from poise.workflow.retrain import source_of
 
@@ -116,7 +116,7 @@ def evaluate(
             skip_bad_images=skip_bad_images,
             listen=listen,
         )
-    console.print(result_table([(name, result_text(name, value)) for name, value in result.items()]))
+    console.print(result_table(result_rows(result)))
 
 
 def export(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from poise.errors import Refused
+from poise.errors import Refused, unknown
 
 Reduction = Literal["mean", "sum"]
 
@@ -59,6 +59,11 @@ class Objective(Protocol):
         """The metric that counts: selections, guards and the lines of epochs go by it."""
         ...
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All that `meter` measures, the one that counts first; ``NAME`` stands for ``NAME/...``, too."""
+        ...
+
     def loss(self, outputs: Any, targets: Any, reduction: Reduction = "mean") -> Tensor:
         """The scalar to descend: over what the batch predicts, the mean or the sum."""
         ...
@@ -95,6 +100,14 @@ class Deciding(Objective, Protocol):
 def decides(objective: Objective) -> TypeGuard[Deciding]:
     """Whether an objective satisfies `Deciding`."""
     return hasattr(objective, "hits")
+
+
+def metric_of(objective: Objective, name: str) -> Metric:
+    """The objective's metric of this name. Raises `Refused` if there is none."""
+    for metric in objective.metrics:
+        if metric.name in (name, name.partition("/")[0]):
+            return replace(metric, name=name)
+    raise unknown("metric", name, [metric.name for metric in objective.metrics])
 
 
 ACCURACY = Metric("accuracy", share=True)
@@ -140,6 +153,10 @@ class CrossEntropy:
     @property
     def metric(self) -> Metric:
         return ACCURACY
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return (ACCURACY,)
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         return F.cross_entropy(outputs, targets, reduction=reduction, label_smoothing=self.label_smoothing)
@@ -188,5 +205,5 @@ def measured(answers: Iterable[tuple[Any, Any]], objective: Objective = CLASSES)
         loss += float(objective.loss(outputs, targets, "sum"))
         count += float(objective.count(targets))
         meter.update(outputs, targets)
-    mean = loss / count
+    mean = loss / count if count else 0.0
     return {**objective.derived(mean), **meter.compute(), "loss": mean}

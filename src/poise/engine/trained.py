@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -14,7 +15,7 @@ from poise.costs.costs import Aim
 from poise.engine.events import Listener, Noted, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, run, take_up
-from poise.engine.objective import decides
+from poise.engine.objective import Meter, Metric, decides, metric_of
 from poise.engine.schedule import cosine
 from poise.engine.search import Epoch, Searcher, SearchTrainer
 from poise.engine.streams import seed_of, stream
@@ -109,31 +110,39 @@ class TrainedSupernet:
         return True
 
     @torch.no_grad()
-    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+    def compare(
+        self, edits: Sequence[Edits], keep: Survivors | None = None, metric: str | None = None
+    ) -> list[Score | None]:
         answer = self._answer()
         if answer is not None:
             return [None if score is None else Score(*score) for score in answer["scores"]]
         searcher, sizes = self._searcher, self._sizes
         objective = searcher.objective
-        assert decides(objective)
+        counts = metric in (None, objective.metric.name)
+        judged = objective.metric if metric is None else metric_of(objective, metric)
+        hits = objective.hits if keep is not None and counts and decides(objective) else None
         probabilities = searcher.probabilities()
         mixtures = [expand(edit.apply(probabilities), self.groups) for edit in edits]
+        meters = [objective.running() if counts else objective.meter() for _ in edits]
         race = self._keeper.take().get("race", {})
+        for name, saved in race.get("meters", {}).items():
+            meters[int(name)].restore(saved)
         first, racing = race.get("step", 0), race.get("racing", list(range(len(edits))))
         seen = race.get("hits", torch.empty(len(edits), 0, dtype=torch.bool))
-        sums = race.get("sums", torch.zeros(2, len(edits))).to(searcher.place.device)  # correct, loss
-        images = sum(sizes[:first])
+        losses = race.get("losses", torch.zeros(len(edits))).to(searcher.place.device)
+        count = race.get("count", 0)
         for step, (batch, labels) in enumerate(islice(searcher.searching.ordered(), first, len(sizes)), start=first):
             key = seed_of(self._seed, "measure", step)
+            weight = objective.count(labels)
+            count = count + weight
             found: list[Tensor] = []
             for index in racing:
                 evaluate = searcher.loss(batch, labels, key)
-                sums[1, index] += evaluate(mixtures[index]) * len(labels)
-                hits = objective.hits(evaluate.outputs, labels)
-                sums[0, index] += hits.sum()
-                found.append(hits)
-            images += len(labels)
-            if keep is not None and step + 1 < len(sizes):
+                losses[index] += evaluate(mixtures[index]) * weight
+                evaluate.count(meters[index])
+                if hits is not None:
+                    found.append(hits(evaluate.outputs, labels))
+            if keep is not None and found and step + 1 < len(sizes):
                 seen = torch.cat((seen, torch.stack(found).cpu()), dim=1)  # the one time that it waits for the device
                 stays = keep(Standing(seen, sum(sizes), step + 1, len(sizes)))
                 seen = seen[stays]
@@ -141,11 +150,12 @@ class TrainedSupernet:
                 if len(racing) == 1:
                     break
 
-            race = {"step": step + 1, "racing": racing, "sums": sums, "hits": seen}
+            race = {"step": step + 1, "racing": racing, "losses": losses, "count": count, "hits": seen}
+            race["meters"] = {str(index): meters[index].state() for index in racing}
             self._keeper.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
-        correct, loss = sums.tolist()
-        scores = [Score(correct[i] / images, loss[i] / images) if i in racing else None for i in range(len(edits))]
-        self._write({"scores": [score and [score.accuracy, score.loss] for score in scores]})
+        means = (losses / count).tolist() if isinstance(count, Tensor) else [loss / count for loss in losses.tolist()]
+        scores = [_score(meters[i], means[i], judged) if i in racing else None for i in range(len(edits))]
+        self._write({"scores": [score and [score.quality, score.loss] for score in scores]})
         return scores
 
     def tune(self, edits: Edits, epochs: int, done: int, total: int, schedule: TuneSchedule = "constant") -> None:
@@ -170,3 +180,10 @@ class TrainedSupernet:
 
     def note(self, message: str) -> None:
         self._listen(Noted(message))
+
+
+def _score(meter: Meter, loss: float, metric: Metric) -> Score:
+    """What is no number is worse than any."""
+    value = {**meter.compute(), "loss": loss}[metric.name]
+    quality = value if metric.higher_is_better else -value
+    return Score(-math.inf if math.isnan(quality) else quality, loss)

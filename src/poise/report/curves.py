@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,28 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from poise.errors import Refused
+from poise.report.numbers import SPLITS, is_share, parts, shares, words
 from poise.report.style import FAINT, RC, SERIES
 
 Record = Mapping[str, Any]
 """What one epoch left: ``epoch`` and numbers, nested by name. Anything may be missing or None."""
 
 PANELS = {
-    "loss": {"train_loss": "train", "search_loss": "search", "valid_loss": "validation"},
-    "perplexity": {
-        "train_perplexity": "train", "search_perplexity": "search", "valid_perplexity": "validation",
-    },
-    "accuracy": {"train_accuracy": "train", "search_accuracy": "search", "valid_accuracy": "validation"},
     "layer alignment": {"alignment/train": "train", "alignment/search": "search"},
     "skip share": {"skip_share": "skip share"},
     "dominant eigenvalue": {"eigenvalue": "by differences", "spectrum/largest": "exact"},
-    "drop at discretisation": {"discretisation/drop": "accuracy drop"},
+    "drop at discretisation": {"discretisation/drop": "drop"},
     "penalty": {"penalty": "penalty"},
     "learning rate": {"learning_rate": "learning rate"},
-}  # fmt: skip
-"""Panel -> flat name of a number -> label of its curve."""
-
-PERCENT = ("accuracy", "skip share", "drop at discretisation")
-"""Panels of shares, drawn in percent."""
+}
+"""Panel -> flat name of a number -> label of its curve, after those of losses and metrics."""
 
 GROUP_PANELS = {
     "mixture entropy (nats)": ("mixture/", "/entropy"),
@@ -53,17 +46,20 @@ def flatten(record: Record, prefix: str = "") -> dict[str, float]:
 
 
 def curves_figure(history: Sequence[Record]) -> Figure:
-    """Losses, accuracies, layer alignment, skip share, mixture entropy and more over epochs, as far as they are there.
+    """Losses, metrics, layer alignment, skip share, mixture entropy and more over epochs, as far as they are there.
 
     Raises:
         Refused: the records hold none of these.
     """
     records = [flatten(record) for record in history]
-    names = {name for record in records for name in record}
+    names = dict.fromkeys(name for record in records for name in record)
     if not any(record.get("penalty") for record in records):
-        names.discard("penalty")  # a search without one records zeros
+        names.pop("penalty", None)  # a search without one records zeros
+    known = shares(history) | {"skip_share"}
+    if any(name.removeprefix("discretisation/") in known for name in names):
+        known |= {"discretisation"}  # the drop is one, too
     found = {title: _of_groups(names, *ends) for title, ends in GROUP_PANELS.items()}
-    wanted = {**PANELS, **found}
+    wanted = {**_of_splits(names), **PANELS, **found}
     panels = {title: {n: label for n, label in curves.items() if n in names} for title, curves in wanted.items()}
     panels = {title: curves for title, curves in panels.items() if curves}
     if not panels:
@@ -74,13 +70,14 @@ def curves_figure(history: Sequence[Record]) -> Figure:
         figure = Figure(figsize=(3.3 * columns, 2.5 * rows), layout="constrained")
         for index, (title, curves) in enumerate(panels.items()):
             axes = figure.add_subplot(rows, columns, index + 1, label=title)
+            percent = all(is_share(name, known) for name in curves)
             for colour, (name, label) in zip(SERIES * len(curves), curves.items(), strict=False):
-                scale = 100 if title in PERCENT else 1
+                scale = 100 if percent else 1
                 points = [(r.get("epoch", float(i)) + 1, scale * r[name]) for i, r in enumerate(records) if name in r]
                 x, y = zip(*points, strict=True)
                 marker = "o" if len(points) < 15 else None
                 axes.plot(x, y, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
-            axes.set_title(f"{title} (%)" if title in PERCENT else title, loc="left", weight="bold")
+            axes.set_title(f"{title} (%)" if percent else title, loc="left", weight="bold")
             axes.grid(axis="y", color=FAINT, linewidth=0.6)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             if index >= len(panels) - columns:
@@ -97,7 +94,17 @@ def _finite(value: float) -> bool:
         return False
 
 
-def _of_groups(names: set[str], start: str, end: str) -> dict[str, str]:
+def _of_splits(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """A panel for the loss and each metric, with a curve for every part of the data."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        split, what = parts(name)
+        if split:
+            found.setdefault(words(what), {})[name] = SPLITS[split]
+    return found
+
+
+def _of_groups(names: Iterable[str], start: str, end: str) -> dict[str, str]:
     """Flat name -> the group's name in it; what no font and no file can hold is shown as ``\\ud800``."""
     return {
         name: name.removeprefix(start).removesuffix(end).encode("utf-8", "backslashreplace").decode()

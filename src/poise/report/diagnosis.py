@@ -8,23 +8,30 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-PERCENT = ("accuracy", "accuracy_discrete", "drop", "settled")
-"""Last parts of names whose numbers are shares."""
+from poise.report.numbers import shares
 
 
-def readable(name: str, value: float) -> str:
-    """A number as a person reads it: accuracies and shares in percent, everything else with 4 digits."""
-    percent = name.split("/")[-1] in PERCENT or name.startswith("skips/")
-    return f"{100 * value:.2f}%" if percent else f"{value:.4g}"
+def readable(name: str, numbers: Mapping[str, float]) -> str:
+    """One of these numbers as a person reads it: shares in percent, everything else with 4 digits."""
+    head, _, last = name.rpartition("/")
+    known = shares()
+
+    def is_metric(name: str) -> bool:
+        return name.removesuffix("_discrete") in known
+
+    percent = head == "skips" or is_metric(last) or last == "settled"
+    if last == "drop":  # of whatever metric there is
+        percent = any(is_metric(other.rpartition("/")[2]) for other in numbers if other.startswith(f"{head}/"))
+    return f"{100 * numbers[name]:.2f}%" if percent else f"{numbers[name]:.4g}"
 
 
 def lines(numbers: Mapping[str, float]) -> list[tuple[str, str, str]]:
     """Diagnostic, number, value; a diagnostic is named where it begins."""
     found: list[tuple[str, str, str]] = []
     last = ""
-    for name, value in numbers.items():
+    for name in numbers:
         head, _, rest = name.partition("/")
-        found.append((head if head != last else "", rest.replace("/", " "), readable(name, value)))
+        found.append((head if head != last else "", rest.replace("/", " "), readable(name, numbers)))
         last = head
     return found
 
@@ -41,4 +48,4 @@ def diagnosis_table(numbers: Mapping[str, float]) -> Table:
 def numbers_text(numbers: Mapping[str, float]) -> str:
     """The same as aligned plain text, one number per line."""
     width = max(map(len, numbers), default=0)
-    return "\n".join(f"{name:<{width}}  {readable(name, value)}" for name, value in numbers.items())
+    return "\n".join(f"{name:<{width}}  {readable(name, numbers)}" for name in numbers)

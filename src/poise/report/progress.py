@@ -14,18 +14,22 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from poise.costs.target import readable
 from poise.engine.events import EpochEnded, Event, Listener, Noted, Started, Stepped, ignore
+from poise.report import numbers
 from poise.report.duration import duration
+from poise.report.numbers import is_share, shares, words
 
 
 def epoch_line(stage: str, record: dict[str, Any]) -> str:
     """One epoch in one line."""
     parts = [f"{stage} epoch {record['epoch'] + 1}"]
-    for name, label in (("train", "train"), ("search", "search")):
-        loss, accuracy = record.get(f"{name}_loss"), record.get(f"{name}_accuracy")
-        if loss is not None and accuracy is not None:
-            parts.append(f"{label} loss {loss:.3f} acc. {100 * accuracy:.1f}%")
-    words = {name: record.get(f"{name}_perplexity") for name in ("train", "search", "valid")}
-    parts += [f"{name} perplexity {value:.1f}" for name, value in words.items() if value is not None]
+    known, found = shares([record]), dict[str, list[str]]()
+    for name, value in record.items():
+        split, what = numbers.parts(name)
+        if split and value is not None:
+            percent = is_share(name, known)
+            text = f"{100 * value:.1f}%" if percent else f"{value:.3f}" if what == "loss" else f"{value:.4g}"
+            found.setdefault(split, [split]).append(f"{words(what)} {text}")
+    parts += map(" ".join, found.values())
     alignment = (record.get("alignment") or {}).get("train")
     if alignment is not None:
         parts.append(f"alignment {alignment:+.2f}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.report.numbers import is_share, shares, words
 from poise.spaces.space import SPACES, Space
 from poise.supernet.groups import ChoiceGroup, decided
 
@@ -87,14 +88,16 @@ def drawing(genotype: Genotype) -> Callable[[], Figure] | None:
     return cells(genotype, space.groups)
 
 
-def measured(numbers: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Numbers of a result as rows: accuracies in percent, counts with commas."""
-    rows = []
+def measured(numbers: Mapping[str, object], records: Iterable[Mapping[str, object]] = ()) -> list[tuple[str, str]]:
+    """Numbers of a result as rows: shares in percent, counts with commas; those of single classes are left out.
+    ``records`` may know of more that are shares."""
+    rows, known = [], shares(records)
     for name, value in numbers.items():
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and "/" not in name:
             count = isinstance(value, int) or (math.isfinite(value) and value == round(value) and value >= 1000)
-            text = f"{100 * value:.2f}%" if name.endswith("accuracy") else f"{value:,.0f}" if count else f"{value:.4g}"
-            rows.append((name.replace("_", " "), text))
+            percent = is_share(name, known)
+            text = f"{100 * value:.2f}%" if percent else f"{value:,.0f}" if count else f"{value:.4g}"
+            rows.append((words(name), text))
     return rows
 
 

@@ -13,28 +13,19 @@ from poise.diagnostics.decidedness import Decidedness
 from poise.genotype import Genotype
 from poise.report.curves import Record, flatten
 from poise.report.decidedness import verdict
+from poise.report.numbers import SPLITS, is_share, parts, shares, words
 from poise.supernet.groups import ChoiceGroup
 
-COLUMNS = {
-    "epoch": "epoch",
-    "stage": "stage",
-    "train_loss": "train loss",
-    "train_perplexity": "train perpl.",
-    "train_accuracy": "train acc.",
-    "search_loss": "search loss",
-    "search_perplexity": "search perpl.",
-    "search_accuracy": "search acc.",
-    "valid_loss": "valid. loss",
-    "valid_perplexity": "valid. perpl.",
+FIRST = {"epoch": "epoch", "stage": "stage"}
+LAST = {
     "averaging": "averaged",
-    "valid_accuracy": "valid. acc.",
     "skip_share": "skips",
     "alignment/train": "alignment",
     "drop_path": "drop-path",
     "learning_rate": "rate",
     "seconds": "seconds",
 }
-"""Flat name in a record -> head of its column."""
+"""Flat name in a record -> head of its column; between these stand losses and metrics."""
 
 
 def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup], found: Decidedness | None = None) -> Table:
@@ -57,12 +48,15 @@ def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup], found: Dec
 def history_table(history: Sequence[Record], last: int = 10) -> Table:
     """The last epochs' records, one line each, with a column for every number that they hold."""
     records = [flatten(record) for record in history[-last:]] if last > 0 else []
-    names = [name for name in COLUMNS if any(name in record for record in records)]
+    there = dict.fromkeys(name for record in records for name in record)
+    measured = sorted((name for name in there if parts(name)[0]), key=lambda name: list(SPLITS).index(parts(name)[0]))
+    columns = {**FIRST, **{name: words(name) for name in measured}, **LAST}
+    names, known = [name for name in columns if name in there], shares(history)
     table = _table()
     for name in names:
-        table.add_column(COLUMNS[name], justify="right")
+        table.add_column(columns[name], justify="right")
     for record in records:
-        table.add_row(*(Text(number(name, record[name]) if name in record else "–") for name in names))
+        table.add_row(*(Text(number(name, record[name], known) if name in record else "–") for name in names))
     return table
 
 
@@ -91,22 +85,28 @@ def result_table(rows: Iterable[tuple[str, str]]) -> Table:
     return table
 
 
-def number(name: str, value: float) -> str:
-    """A record's number as a person reads it: epochs and stages from 1, accuracies and shares in percent."""
-    if name in ("epoch", "stage"):
+def number(name: str, value: float, known: frozenset[str] | None = None) -> str:
+    """A record's number as a person reads it: epochs and stages from 1, shares (of ``known``; by default those of all
+    tasks) in percent."""
+    if name in FIRST:
         return f"{value + 1:.0f}"
-    if name.endswith("accuracy") or name == "skip_share":
+    if name == "skip_share" or is_share(name, shares() if known is None else known):
         return f"{100 * value:.2f}%"
     if name == "alignment/train":
         return f"{value:+.2f}"
-    return f"{value:.1f}" if name == "seconds" or name.endswith("perplexity") else f"{value:.3g}"
+    return f"{value:.1f}" if name == "seconds" else f"{value:.4g}" if parts(name)[0] else f"{value:.3g}"
 
 
-def result_text(name: str, value: object) -> str:
-    """An entry of a result, accuracies in percent."""
-    if isinstance(value, float):
-        return f"{100 * value:.2f}%" if name.endswith("accuracy") else f"{value:.4f}"
-    return str(value)
+def result_rows(result: Mapping[str, Any], history: Sequence[Record] = ()) -> list[tuple[str, str]]:
+    """The entries of a result, shares in percent; ``history`` may know of more of them."""
+    known = shares(history)
+
+    def text(name: str, value: Any) -> str:
+        if not isinstance(value, float):
+            return str(value)
+        return f"{100 * value:.2f}%" if is_share(name, known) else f"{value:.4f}"
+
+    return [(words(name), text(name, value)) for name, value in result.items()]
 
 
 def _table(*columns: str) -> Table:

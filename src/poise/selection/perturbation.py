@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 import torch
 
-from poise.errors import Refused
+from poise.errors import Refused, unknown
 from poise.selection.edits import Edits
 from poise.selection.race import Race, Side
 from poise.selection.rule import Score, Trained, TuneSchedule, eligible, selects
 from poise.supernet.groups import ChoiceGroup, Kept, decided
+
+METRIC, LOSS = "metric", "loss"
 
 Place = tuple[str, int]
 """A group's name, and a row or a node of it."""
@@ -49,25 +51,26 @@ class PerturbationRule:
     What can no longer win a decision is not evaluated further, which changes no decision.
 
     Args:
-        criterion: ``accuracy`` (ties are broken by the loss) or ``loss``, on the search half with batch statistics.
+        criterion: ``metric``, the one that counts; a metric of the task by its name, such as ``accuracy``; or ``loss``.
+            On the search half with batch statistics. Ties of a metric are broken by the loss, and the other way round.
         tune_epochs: epochs of tuning between visits; published 5.
         confidence: also stop evaluating what is significantly worse than the best at this confidence, such as 0.999.
             A decision then differs from that of the full evaluation with a probability of about ``1 − confidence`` at
             most, if images come in random order; `poise.selection.race` says what is approximate. For ``accuracy``
-            only. None: never.
+            only, the share of predictions that are right. None: never.
         tune_schedule: the learning rate of the weights in tuning: ``constant``, as published, or a ``cosine`` over all
             of it, down to where the search ended.
     """
 
-    criterion: Literal["accuracy", "loss"] = "accuracy"
+    criterion: str = METRIC
     tune_epochs: int = 5
     confidence: float | None = None
     tune_schedule: TuneSchedule = "constant"
     kind: ClassVar[str] = "perturbation"
 
     def __post_init__(self) -> None:
-        if self.criterion not in ("accuracy", "loss"):
-            raise Refused(f"the criterion of the perturbation selection is accuracy or loss, got {self.criterion!r}")
+        if not isinstance(self.criterion, str):
+            raise Refused(f"the criterion is metric, loss or a metric's name, got {self.criterion!r}")
         if self.tune_epochs < 0:
             raise Refused(f"tune_epochs must be at least 0, got {self.tune_epochs}")
         if self.tune_schedule not in get_args(TuneSchedule):
@@ -75,15 +78,30 @@ class PerturbationRule:
         if self.confidence is not None:
             if not 0 < self.confidence < 1:
                 raise Refused(f"confidence must lie between 0 and 1 (neither included), got {self.confidence}")
-            if self.criterion != "accuracy":
-                raise Refused(
-                    f"confidence={self.confidence} stops comparisons of accuracies early, but the criterion is "
-                    f"{self.criterion!r}; use criterion=accuracy or leave confidence out"
-                )
+            if self.criterion == LOSS:
+                raise self._early_refusal(LOSS, "use criterion=accuracy or leave confidence out")
+
+    def _early_refusal(self, metric: str, advice: str) -> Refused:
+        return Refused(
+            f"confidence={self.confidence} stops comparisons of accuracies early, but the criterion is {metric!r}; "
+            f"{advice}"
+        )
+
+    @property
+    def metric(self) -> str | None:
+        """The metric that is asked for; None: the one that counts."""
+        return None if self.criterion in (METRIC, LOSS) else self.criterion
+
+    def check_metrics(self, metrics: Sequence[str], decides: bool) -> None:
+        """See `poise.selection.rule.GoesByMetrics`. ``accuracy/cat``, of a single class, is there if ``accuracy`` is."""
+        if self.metric is not None and self.metric.partition("/")[0] not in metrics:
+            raise unknown("criterion", self.metric, [METRIC, LOSS, *metrics])
+        if self.confidence is not None and not (decides and self.metric in (None, metrics[0])):
+            raise self._early_refusal(self.metric or metrics[0], "leave confidence out")
 
     def worth(self, without: Score) -> tuple[float, float]:
         """What something is worth, given the score without it; larger is better."""
-        return (-without.accuracy, without.loss) if self.criterion == "accuracy" else (without.loss, -without.accuracy)
+        return (without.loss, -without.quality) if self.criterion == LOSS else (-without.quality, without.loss)
 
     def __call__(self, trained: Trained) -> Kept:
         chosen = decided(trained.groups)
@@ -131,16 +149,16 @@ class PerturbationRule:
             return (self.winner(trained, without, "lowest"),)
         if len(without) <= count:
             return tuple(without)
-        scores = zip(without, trained.compare(list(without.values())), strict=True)
+        scores = zip(without, trained.compare(list(without.values()), metric=self.metric), strict=True)
         worth = {index: self.worth(score) for index, score in scores if score is not None}
         return tuple(sorted(sorted(worth, key=worth.__getitem__, reverse=True)[:count]))
 
     def winner(self, trained: Trained, without: Mapping[int, Edits], side: Side) -> int:
-        """Whose removal hurts most (leaves the lowest accuracy) or least; the first of equals."""
+        """Whose removal hurts most (leaves the least quality) or least; the first of equals."""
         if len(without) == 1:
             return next(iter(without))
-        race = Race(side, len(without), self.confidence) if self.criterion == "accuracy" else None
-        scores = zip(without, trained.compare(list(without.values()), race), strict=True)
+        race = Race(side, len(without), self.confidence) if self.criterion != LOSS else None
+        scores = zip(without, trained.compare(list(without.values()), race, self.metric), strict=True)
         worth = {index: self.worth(score) for index, score in scores if score is not None}
         return (max if side == "lowest" else min)(worth, key=worth.__getitem__)
 

@@ -26,9 +26,14 @@ C = TypeVar("C", bound=type)
 
 @dataclass(frozen=True)
 class Score:
-    """How well a supernet does on the search half: ``accuracy`` in [0, 1], mean ``loss``."""
+    """How well a supernet does on the search half.
 
-    accuracy: float
+    Args:
+        quality: the metric, negative where lower is better: higher is always better here.
+        loss: the mean.
+    """
+
+    quality: float
     loss: float
 
 
@@ -56,12 +61,17 @@ class Trained(Protocol):
         """Whether the space accepts this choice."""
         ...
 
-    def compare(self, edits: Sequence[Edits], keep: Survivors | None = None) -> list[Score | None]:
+    def compare(
+        self, edits: Sequence[Edits], keep: Survivors | None = None, metric: str | None = None
+    ) -> list[Score | None]:
         """The supernet with each of these edits on the search half, with batch statistics; nothing is updated.
+
+        ``metric`` is the task's metric of that name; None: the one that counts.
 
         All see the same batches with the same random numbers. After every batch but the last ``keep`` says who stays:
         who goes gets None, and if only one is left it has won, with the score of the images so far. All other scores,
-        and without ``keep`` all scores, are those of the whole half.
+        and without ``keep`` all scores, are those of the whole half; so they are where the metric is not the share of
+        predictions that are right, so that nothing can be said before the end.
         """
         ...
 
@@ -85,6 +95,16 @@ class Selection(Protocol):
     kind: ClassVar[str]
 
     def __call__(self, trained: Trained) -> Kept: ...
+
+
+@runtime_checkable
+class GoesByMetrics(Protocol):
+    """A rule that asks for a metric says before anything is read whether there is one."""
+
+    def check_metrics(self, metrics: Sequence[str], decides: bool) -> None:
+        """Raise `Refused` unless it can go by these, of which the first one counts; ``decides``: that is the share of
+        predictions that are right."""
+        ...
 
 
 def measures(rule: Selection | type) -> bool:

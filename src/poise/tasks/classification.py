@@ -2,32 +2,121 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from poise.data.labels import ClassIds, Seen
-from poise.engine.objective import CrossEntropy
+from poise.engine.class_counts import ClassCounts, Counts, mean
+from poise.engine.meters import finest
+from poise.engine.objective import ACCURACY, HitMeter, Meter, Metric, Reduction
 from poise.engine.predict import Prediction
+from poise.errors import Refused
 from poise.export.answers import class_answers
 from poise.tasks.supervised import Supervised
 from poise.tasks.task import TASKS
+
+TOP = 5
+
+METRICS = (ACCURACY, Metric(f"top{TOP}_accuracy", share=True), Metric("balanced_accuracy", share=True))
+
+
+def balanced(counts: Sequence[float]) -> tuple[float, ...]:
+    """``n / (K·n_c)`` for every class c of ``n_c`` images, so that each class weighs as much as any other; 1 for a
+    class without images."""
+    whole = sum(counts)
+    return tuple(whole / (len(counts) * count) if count else 1.0 for count in counts)
+
+
+@dataclass(frozen=True)
+class OneClass:
+    """``Σ_i w_i·l_i / Σ_i w_i``: ``w_i`` is the weight of image i's class and ``l_i`` its cross-entropy, smoothed as in
+    `poise.engine.objective.CrossEntropy`, which this is to the bit where no weights are given.
+
+    Outputs are ``[n, K]``, targets ``[n]`` int64. Measures ``accuracy``; of more than 5 classes ``top5_accuracy``;
+    ``accuracy/NAME``, the share of a class's images that are right; and ``balanced_accuracy``, its mean over the
+    classes that occur. Satisfies `poise.engine.objective.Deciding`.
+
+    Args:
+        names: of the K classes.
+        label_smoothing: ε.
+        class_weights: one per class; empty: all are 1.
+    """
+
+    names: tuple[str, ...]
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        return ACCURACY
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return METRICS
+
+    def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
+        weights = outputs.new_tensor(self.class_weights) if self.class_weights else None
+        return F.cross_entropy(outputs, targets, weights, reduction=reduction, label_smoothing=self.label_smoothing)
+
+    def count(self, targets: Tensor) -> Tensor | int:
+        if not self.class_weights:
+            return len(targets)
+        weights = torch.tensor(self.class_weights, dtype=finest(targets.device), device=targets.device)
+        return weights[targets].sum()
+
+    def derived(self, loss: float) -> dict[str, float]:
+        return {}
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.detach().argmax(dim=1) == targets
+
+    def running(self) -> Meter:
+        return HitMeter(self)
+
+    def meter(self) -> Meter:
+        return ClassCounts(len(self.names), self._read, top=TOP if len(self.names) > TOP else None)
+
+    def _read(self, counts: Counts) -> dict[str, float]:
+        whole, recalls = sum(counts.there), counts.recalls
+        return {
+            "accuracy": sum(counts.hits) / whole,
+            **({f"top{TOP}_accuracy": sum(counts.near) / whole} if counts.near else {}),
+            "balanced_accuracy": mean(recalls.values()),
+            **{f"accuracy/{self.names[index]}": recall for index, recall in recalls.items()},
+        }
+
+    def check(self, outputs: Any, targets: Tensor) -> None:
+        expected = [len(targets), len(self.names)]
+        if not isinstance(outputs, Tensor) or list(outputs.shape) != expected:
+            raise Refused(f"expected logits {expected}, one per class")
 
 
 @TASKS.add("classification")
 @dataclass(frozen=True)
 class Classification(Supervised):
-    """One class per input, by cross-entropy; measured by accuracy."""
+    """One class per input, by cross-entropy; measured by accuracy.
+
+    Args:
+        class_weights: ``balanced``: every class weighs as much as any other in the loss, however many images it has.
+    """
+
+    class_weights: Literal["none", "balanced"] = "none"
 
     name: ClassVar[str] = "classification"
+    measures: ClassVar[tuple[Metric, ...]] = METRICS
 
     @property
     def labels(self) -> ClassIds:
         return ClassIds()
 
-    def objective(self, seen: Seen, label_smoothing: float = 0.0) -> CrossEntropy:
-        return CrossEntropy(label_smoothing)
+    def objective(self, seen: Seen, label_smoothing: float = 0.0) -> OneClass:
+        weights = balanced(seen.statistics["count"]) if self.class_weights == "balanced" else ()
+        return OneClass(seen.names, label_smoothing, weights)
 
     def predictions(self, outputs: Tensor, seen: Seen) -> list[Prediction]:
         """The likeliest ``class``, its ``probability``, and the ``probabilities`` of all, by name."""

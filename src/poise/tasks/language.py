@@ -20,7 +20,7 @@ from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
 from poise.engine.language import evaluate_text, text_step, train_text
-from poise.engine.objective import NEXT_WORD, Objective
+from poise.engine.objective import ACCURACY, NEXT_WORD, Metric, Objective
 from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
 from poise.errors import Refused
@@ -245,6 +245,7 @@ class Language:
     example: ClassVar[TextShape] = TextShape(10, 1)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     exports: ClassVar[bool] = False
+    measures: ClassVar[tuple[Metric, ...]] = (ACCURACY,)
 
     def check(self, settings: RunSettings) -> None:
         """What no recurrent network has. A search says so as well, whose network will be trained."""

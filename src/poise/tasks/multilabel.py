@@ -16,11 +16,14 @@ from poise.engine.meters import TorchMeter, number, precise
 from poise.engine.objective import Meter, Metric, Reduction
 from poise.errors import Refused
 
+METRICS = tuple(Metric(name, share=True) for name in ("mean_average_precision", "f1_micro", "f1_macro"))
 
-def balanced(positives: Sequence[float], images: float) -> tuple[float, ...]:
+
+def balanced(positives: Sequence[float], others: Sequence[float]) -> tuple[float, ...]:
     """``(n − n_c) / n_c`` for every class c that ``n_c`` of n images are of, so that these weigh as much as all others;
     1 where that is 0 or infinite."""
-    return tuple((images - count) / count if 0 < count < images else 1.0 for count in positives)
+    found = zip(positives, others, strict=True)
+    return tuple(rest / count if count and rest else 1.0 for count, rest in found)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,11 @@ class BinaryCrossEntropy:
 
     @property
     def metric(self) -> Metric:
-        return Metric("mean_average_precision", share=True)
+        return METRICS[0]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return METRICS
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         weights = outputs.new_tensor(self.positive_weights) if self.positive_weights else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,6 +16,9 @@ from poise.errors import Refused
 
 if TYPE_CHECKING:
     import torchmetrics
+
+LOSS = Metric("loss", higher_is_better=False)
+"""What counts where there is no metric."""
 
 LossFunction = Callable[[Any, Any], Tensor]
 """(outputs, targets) -> the mean over the batch, or one number per sample, ``[n]``."""
@@ -42,17 +46,19 @@ class OwnObjective:
 
     Args:
         function: the loss.
-        metrics: by name; the first one counts. Without any the loss does.
+        given: metrics by name; the first one counts. Without any the loss does.
     """
 
     function: LossFunction
-    metrics: Mapping[str, torchmetrics.Metric] = field(default_factory=dict)
+    given: Mapping[str, torchmetrics.Metric] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
-        for name, metric in self.metrics.items():
-            return described(name, metric)
-        return Metric("loss", higher_is_better=False)
+        return self.metrics[0]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return tuple(starmap(described, self.given.items())) or (LOSS,)
 
     def loss(self, outputs: Any, targets: Any, reduction: Reduction = "mean") -> Tensor:
         found = self.function(outputs, targets)
@@ -67,10 +73,10 @@ class OwnObjective:
         return {}
 
     def running(self) -> Meter:
-        return self._meter(dict(list(self.metrics.items())[:1]))
+        return self._meter(dict(list(self.given.items())[:1]))
 
     def meter(self) -> Meter:
-        return self._meter(self.metrics)
+        return self._meter(self.given)
 
     @staticmethod
     def _meter(metrics: Mapping[str, torchmetrics.Metric]) -> Meter:
@@ -86,7 +92,7 @@ class OwnObjective:
         if not isinstance(found, Tensor) or found.shape not in ((), (count,)):
             seen = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise Refused(f"expected a loss that is a tensor [] or [{count}], got {seen}")
-        for name, metric in self.metrics.items():
+        for name, metric in self.given.items():
             with _explained(f"metric {name!r}"):
                 self._meter({name: metric}).update(outputs, targets)
 

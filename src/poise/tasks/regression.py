@@ -15,6 +15,8 @@ from poise.engine.meters import TorchMeter, precise
 from poise.engine.objective import Meter, Metric, Reduction
 from poise.errors import Refused
 
+METRICS = (Metric("r2"), Metric("mae", higher_is_better=False), Metric("rmse", higher_is_better=False))
+
 LossForm = Literal["mse", "mae", "huber"]
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss, "huber": F.huber_loss}
@@ -44,7 +46,11 @@ class Standardised:
 
     @property
     def metric(self) -> Metric:
-        return Metric("r2")
+        return METRICS[0]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return METRICS
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         outputs, targets = self._pair(outputs, targets)

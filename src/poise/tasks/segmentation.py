@@ -14,6 +14,8 @@ from poise.errors import Refused
 
 IGNORE = 255
 
+METRICS = (Metric("mean_iou", share=True), Metric("pixel_accuracy", share=True))
+
 
 @dataclass(frozen=True)
 class PixelCrossEntropy:
@@ -47,7 +49,11 @@ class PixelCrossEntropy:
 
     @property
     def metric(self) -> Metric:
-        return Metric("mean_iou", share=True)
+        return METRICS[0]
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return METRICS
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
         total = F.cross_entropy(

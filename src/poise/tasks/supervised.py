@@ -21,7 +21,7 @@ from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.fit import Step, training_step
 from poise.engine.keeper import Keeper
-from poise.engine.objective import Objective
+from poise.engine.objective import Metric, Objective
 from poise.engine.predict import Predicted, Prediction, Predictor, forward_images
 from poise.engine.run import RunFolder
 from poise.engine.train import evaluate
@@ -53,6 +53,11 @@ class Supervised(ABC):
     unused: ClassVar[tuple[str, ...]] = ("search.text", "train.text")
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     exports: ClassVar[bool] = True
+
+    @property
+    def measures(self) -> tuple[Metric, ...]:
+        """What it measures, as its objective says; empty: that is known once the data is."""
+        return ()
 
     @property
     @abstractmethod

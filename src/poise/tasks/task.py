@@ -16,7 +16,7 @@ from poise.engine.device import Place
 from poise.engine.events import Listener
 from poise.engine.fit import Step
 from poise.engine.keeper import Keeper
-from poise.engine.objective import Objective
+from poise.engine.objective import ACCURACY, Metric, Objective
 from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
 from poise.errors import Refused
@@ -24,6 +24,7 @@ from poise.export.exports import Export
 from poise.genotype import Genotype
 from poise.registry import Registry
 from poise.report.summary import Summary
+from poise.selection.rule import GoesByMetrics
 from poise.spaces.space import Shape, Space, shape_kind
 
 
@@ -171,6 +172,11 @@ class Task(Protocol):
     """Whether there are formats to export its networks to."""
 
     @property
+    def measures(self) -> tuple[Metric, ...]:
+        """The metrics, as an objective's; empty: they are known once the data is."""
+        ...
+
+    @property
     def example(self) -> Shape:
         """Some shape that a network can be made for before any data is read."""
         ...
@@ -196,8 +202,8 @@ TASKS: Registry[type[Task]] = registries.TASKS
 
 
 def check_task(settings: RunSettings) -> None:
-    """Raise `Refused` where a task is not for the networks of the space, for settings that mean nothing for it, and for
-    those that none of its networks can have."""
+    """Raise `Refused` where a task is not for the networks of the space, for settings that mean nothing for it, for a
+    selection that goes by what it does not measure, and for settings that none of its networks can have."""
     task: Task = settings.task
     space: Space = settings.space
     if shape_kind(space) not in task.shapes:
@@ -211,6 +217,9 @@ def check_task(settings: RunSettings) -> None:
             value = getattr(value, part)
         if value != default:
             raise Refused(f"{name} means nothing here: the task is {task.name}")
+    selection = settings.method.selection
+    if isinstance(selection, GoesByMetrics) and task.measures:
+        selection.check_metrics([metric.name for metric in task.measures], task.measures[0] == ACCURACY)
     task.check(settings)
 
 

@@ -77,7 +77,7 @@ class Diagnosis(Summarised):
 
     def summary(self) -> Summary:
         """The first numbers, and what to do next."""
-        numbers = [(name, readable(name, value)) for name, value in self.numbers.items()]
+        numbers = [(name, readable(name, self.numbers)) for name in self.numbers]
         rows = [*numbers, ("next", f"see {self.files[-1]}" if self.files else "print(diagnosis) shows every number")]
         return Summary(f"Diagnosed by {', '.join(self.findings)}", rows)
 

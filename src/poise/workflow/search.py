@@ -84,7 +84,7 @@ class SearchResult(Summarised):
         cost = {self.cost["metric"]: self.cost["true"]} if self.cost else {}
         rows = [
             ("genotype", self.space.describe(self.genotype)),
-            *measured({name: value for name, value in last.items() if name.startswith("search_")} | cost),
+            *measured({name: value for name, value in last.items() if name.startswith("search_")} | cost, [last]),
             ("folder", "not saved" if self.folder is None else str(self.folder)),
             ("next", f"result.module, or {train} from scratch" if own else train),
         ]

@@ -21,7 +21,7 @@ from poise.report.known import known
 from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Paragraph, Section, write_page
 from poise.report.style import save_figure
-from poise.report.tables import genotype_table, history_table, result_table, result_text
+from poise.report.tables import genotype_table, history_table, result_rows, result_table
 from poise.supernet.groups import ChoiceGroup, decided
 from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness
@@ -128,7 +128,7 @@ def _trained_on(training: Inside) -> str:
 
 def training_tables(folder: RunFolder) -> RenderableType:
     """A retrained network as tables for the terminal."""
-    rows = [(name.replace("_", " "), result_text(name, value)) for name, value in folder.result().items()]
+    rows = result_rows(folder.result(), folder.history())
     text = superseded(folder)
     return Group(history_table(folder.history()), result_table(rows), *([Text(text)] if text else ()))
 
