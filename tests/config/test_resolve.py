@@ -167,7 +167,7 @@ def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: 
     file.write_text(yaml.safe_dump({"method": {"name": "fair-darts", "selection": {"kind": "perturbation"}}}))
     assert plain(resolve(file=file).method.selection) == {
         "kind": "perturbation",
-        "criterion": "accuracy",
+        "criterion": "metric",
         "tune_epochs": 5,
         "confidence": None,
         "tune_schedule": "constant",

@@ -201,12 +201,13 @@ def test_units_change_nothing_but_the_numbers_in_own_units(form: Any, factor: fl
 
 
 def test_a_large_mean_costs_no_digits() -> None:
-    """Years, say: in float32 the squares of such numbers hold no trace of their variance."""
-    targets = torch.arange(1900.0, 2000).reshape(-1, 1)
-    outputs = ((targets.double() - 1949.5) / 30).float() + 0.01
-    found = measured([(outputs, targets)], Standardised(("year",), (1949.5,), (30.0,)))
-    assert found["r2"] == pytest.approx(1 - 100 * 0.3**2 / 83325, rel=1e-6)
-    assert found["rmse"] == pytest.approx(0.3, rel=1e-5)
+    """In float32 the mean of such numbers cannot even be written, and their squares hold no trace of their variance."""
+    mean = 2.0**23 + 49.5
+    targets = (2.0**23 + torch.arange(100.0)).reshape(-1, 1)
+    outputs = ((targets.double() - mean) / 30).float() + 0.01
+    found = measured([(outputs, targets)], Standardised(("x",), (mean + 0.25,), (30.0,)))
+    assert found["r2"] == pytest.approx(1 - 100 * 0.55**2 / 83325, rel=1e-6)
+    assert found["rmse"] == pytest.approx(0.55, rel=1e-5)
 
 
 # --- a class per pixel -------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ class PerturbationRule:
         return None if self.criterion in (METRIC, LOSS) else self.criterion
 
     def check_metrics(self, metrics: Sequence[str], decides: bool) -> None:
-        """See `poise.selection.rule.GoesByMetrics`. ``accuracy/cat``, of a single class, is there if ``accuracy`` is."""
+        """As `GoesByMetrics` says. ``accuracy/cat``, of a single class, is there if ``accuracy`` is."""
         if self.metric is not None and self.metric.partition("/")[0] not in metrics:
             raise unknown("criterion", self.metric, [METRIC, LOSS, *metrics])
         if self.confidence is not None and not (decides and self.metric in (None, metrics[0])):

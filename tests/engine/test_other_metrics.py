@@ -1,0 +1,123 @@
+"""Selections and diagnostics by metrics that are no share of hits, and of which lower may be better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from engine_support import DOUBLE, States, batches, searcher
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.regression import MeanAbsoluteError
+
+from poise.diagnostics.diagnostic import Subject
+from poise.diagnostics.discretisation import Discretisation
+from poise.engine.keeper import Keeper
+from poise.engine.search import Searcher
+from poise.engine.trained import TrainedSupernet
+from poise.errors import Refused
+from poise.selection.edits import Edits
+from poise.selection.rule import Score
+from poise.spaces.custom import ModuleSpace
+from poise.supernet.groups import expand
+from poise.tasks.own import OwnObjective
+
+
+class Distance(MeanAbsoluteError):
+    """How far apart the predicted class and the right one are."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(preds.argmax(1).double(), target)
+
+
+OWN = OwnObjective(F.cross_entropy, {"distance": Distance(), "accuracy": MulticlassAccuracy(3, average="micro")})
+
+
+def opened(objective: Any = OWN) -> Searcher:
+    found = searcher(place=DOUBLE, count=13)
+    found.objective = objective
+    return found
+
+
+def trained(found: Searcher, keeper: Keeper | None = None) -> TrainedSupernet:
+    space = ModuleSpace(found.supernet.module)
+    return TrainedSupernet(
+        space, found.groups, found.alphas, found.method.relaxation, lambda: found, 0, lambda event: None, keeper
+    )
+
+
+def edits_of(found: Searcher) -> list[Edits]:
+    clean = Edits.none(found.groups)
+    return [clean, *(clean.drop("shared", 0, candidate) for candidate in range(3))]
+
+
+def outputs_of(found: Searcher, edits: Edits) -> list[tuple[Tensor, Tensor]]:
+    mixture = expand(edits.apply(found.probabilities()), found.groups)
+    with torch.no_grad():
+        return [(found.supernet(images, mixture), labels) for images, labels in batches(12, 4, 2, DOUBLE).ordered()]
+
+
+def never(standing: Any) -> Tensor:
+    raise AssertionError("nobody can leave: nothing is right or wrong by itself")
+
+
+def test_a_score_is_better_the_higher_whatever_the_metric() -> None:
+    scores = trained(opened()).compare(edits_of(opened()), never)
+    for edits, score in zip(edits_of(opened()), scores, strict=True):
+        pairs = outputs_of(opened(), edits)
+        errors = torch.cat([(outputs.argmax(1) - labels).abs() for outputs, labels in pairs]).double()
+        assert score is not None
+        assert score.quality == pytest.approx(-float(errors.mean()), rel=1e-12)
+        assert score.loss == pytest.approx(float(sum(F.cross_entropy(*pair) for pair in pairs)) / 3, rel=1e-6)
+
+
+def test_another_metric_is_asked_for_by_its_name() -> None:
+    edits = edits_of(opened())
+    plain = trained(searcher(place=DOUBLE, count=13)).compare(edits)
+    scores = trained(opened()).compare(edits, never, "accuracy")
+    for score, expected in zip(scores, plain, strict=True):
+        assert score is not None
+        assert expected is not None
+        assert score.quality == pytest.approx(expected.quality)
+        assert score.loss == expected.loss
+    with pytest.raises(Refused, match="unknown metric 'acuracy'; did you mean 'accuracy'"):
+        trained(opened()).compare(edits, None, "acuracy")
+
+
+def test_without_a_metric_the_loss_counts() -> None:
+    scores = trained(opened(OwnObjective(F.cross_entropy))).compare(edits_of(opened()))
+    assert all(score is not None and score.quality == -score.loss for score in scores)
+
+
+def test_what_is_no_number_is_worst() -> None:
+    class Nothing(Distance):
+        def compute(self) -> Tensor:
+            return torch.tensor(float("nan"))
+
+    (score,) = trained(opened(OwnObjective(F.cross_entropy, {"x": Nothing()}))).compare(edits_of(opened())[:1])
+    assert score is not None
+    assert score.quality == -float("inf")
+
+
+@pytest.mark.parametrize("metric", [None, "accuracy"])
+def test_a_comparison_goes_on_from_wherever_it_stopped(metric: str | None) -> None:
+    states, edits = States(), edits_of(opened())
+    whole = trained(opened(), states.keeper()).compare(edits, None, metric)
+    assert len(states.all) == 4
+    assert {len(state.get("race", {}).get("meters", {})) for state in states.all} == {4, 0}
+    for state in states.all:
+        assert trained(opened(), Keeper(start=state)).compare(edits, None, metric) == whole
+    assert all(isinstance(score, Score) for score in whole)
+
+
+def test_what_discretisation_costs_is_how_much_worse_it_gets() -> None:
+    found = opened()
+    numbers = Discretisation()(Subject(found)).numbers
+    before, after = numbers["discretisation/distance"], numbers["discretisation/distance_discrete"]
+    assert numbers["discretisation/drop"] == after - before != 0
+    (score,) = trained(found).compare(edits_of(found)[:1])
+    assert score is not None
+    assert before == -score.quality
+    assert numbers["discretisation/loss"] == pytest.approx(score.loss, rel=1e-6)
