@@ -94,7 +94,9 @@ def number(name: str, value: float, known: frozenset[str] | None = None) -> str:
         return f"{100 * value:.2f}%"
     if name == "alignment/train":
         return f"{value:+.2f}"
-    return f"{value:.1f}" if name == "seconds" else f"{value:.4g}" if parts(name)[0] else f"{value:.3g}"
+    if name == "seconds":
+        return f"{value:.1f}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def result_rows(result: Mapping[str, Any], history: Sequence[Record] = ()) -> list[tuple[str, str]]:
