@@ -5,16 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.data.labels import ClassSets, Seen
 from poise.engine.class_counts import mean
 from poise.engine.meters import TorchMeter, number, precise
 from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.predict import Prediction
 from poise.errors import Refused
+from poise.export.answers import set_answers
+from poise.tasks.supervised import Supervised
+from poise.tasks.task import TASKS
 
 METRICS = tuple(Metric(name, share=True) for name in ("mean_average_precision", "f1_micro", "f1_macro"))
 
@@ -98,6 +103,36 @@ def _read(metrics: Mapping[str, Any]) -> dict[str, float]:
     occurs = torch.cat(metrics[precision].target).any(dim=0).tolist()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes that do not occur, whose precision is taken to be 0
-        values = metrics[precision].compute().flatten().tolist()
+        values = [number(value, precision) for value in metrics[precision].compute().reshape(-1)]
     found = {precision: mean(value for value, known in zip(values, occurs, strict=True) if known)}
     return found | {name: number(metrics[name].compute(), name) for name in others}
+
+
+@TASKS.add("multilabel")
+@dataclass(frozen=True)
+class MultiLabel(Supervised):
+    """A set of classes per input, by binary cross-entropy; measured by mean average precision.
+
+    Args:
+        columns: of a table, those of the classes, or the one of the sets; (): all that fit.
+        positive_weights: ``balanced``: the inputs that are of a class weigh as much as those that are not, together.
+    """
+
+    columns: tuple[str, ...] = ()
+    positive_weights: Literal["none", "balanced"] = "none"
+
+    name: ClassVar[str] = "multilabel"
+    measures: ClassVar[tuple[Metric, ...]] = METRICS
+
+    @property
+    def labels(self) -> ClassSets:
+        return ClassSets(self.columns)
+
+    def objective(self, seen: Seen, label_smoothing: float = 0.0) -> BinaryCrossEntropy:
+        counts = seen.statistics
+        weights = balanced(counts["count"], counts["rest"]) if self.positive_weights == "balanced" else ()
+        return BinaryCrossEntropy(seen.names, label_smoothing, weights)
+
+    def predictions(self, outputs: Tensor, seen: Seen) -> list[Prediction]:
+        """The ``classes`` whose probability is above ½, and the ``probabilities`` of all, by name."""
+        return set_answers(outputs, seen.names)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.data.labels import Numbers, Seen
 from poise.engine.class_counts import mean
 from poise.engine.meters import TorchMeter, precise
 from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.predict import Prediction
 from poise.errors import Refused
+from poise.export.answers import number_answers
+from poise.export.own_units import OwnUnits
+from poise.tasks.supervised import Supervised
+from poise.tasks.task import TASKS
 
 METRICS = (Metric("r2"), Metric("mae", higher_is_better=False), Metric("rmse", higher_is_better=False))
 
@@ -116,3 +122,42 @@ class Standardised:
 
 def _values(metric: Any) -> list[float]:
     return metric.compute().flatten().tolist()
+
+
+@TASKS.add("regression")
+@dataclass(frozen=True)
+class Regression(Supervised):
+    """One number or several per input, standardised inside; measured by R².
+
+    Args:
+        loss: ``mse``, ``mae``, or ``huber``, which is less drawn to values far off.
+        columns: of a table, those of the numbers; (): all that fit.
+    """
+
+    loss: LossForm = "mse"
+    columns: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "regression"
+    named: ClassVar[str] = "numbers"
+    unused: ClassVar[tuple[str, ...]] = (*Supervised.unused, "search.label_smoothing", "train.label_smoothing")
+    measures: ClassVar[tuple[Metric, ...]] = METRICS
+
+    @property
+    def labels(self) -> Numbers:
+        return Numbers(self.columns)
+
+    def objective(self, seen: Seen, label_smoothing: float = 0.0) -> Standardised:
+        return Standardised(seen.names, *_scale(seen), self.loss)
+
+    def finish(self, seen: Seen) -> OwnUnits:
+        """Back to own units."""
+        return OwnUnits(*_scale(seen))
+
+    def predictions(self, outputs: Tensor, seen: Seen) -> list[Prediction]:
+        """Each number by its name."""
+        return number_answers(outputs, seen.names)
+
+
+def _scale(seen: Seen) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each quantity; one that is the same everywhere is only shifted."""
+    return seen.statistics["mean"], tuple(std or 1.0 for std in seen.statistics["std"])

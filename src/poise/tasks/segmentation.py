@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.data.labels import Masks, Seen
 from poise.engine.class_counts import ClassCounts, Counts, mean
 from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.predict import Prediction
 from poise.errors import Refused
+from poise.export.answers import mask_answers
+from poise.tasks.supervised import Supervised
+from poise.tasks.task import TASKS
 
 IGNORE = 255
 
@@ -98,3 +103,36 @@ class PixelCrossEntropy:
         whole = sum(counts.there)
         accuracy = sum(counts.hits) / whole if whole else 0.0
         return {"mean_iou": mean(counts.overlaps.values()), "pixel_accuracy": accuracy}
+
+
+@TASKS.add("segmentation")
+@dataclass(frozen=True)
+class Segmentation(Supervised):
+    """A class for every pixel, by cross-entropy; measured by mean intersection over union.
+
+    Args:
+        ignore_index: pixels of this value in a mask have no class.
+        dice: how much soft Dice loss is added.
+    """
+
+    ignore_index: int = IGNORE
+    dice: float = 0.0
+
+    name: ClassVar[str] = "segmentation"
+    dense: ClassVar[bool] = True
+    measures: ClassVar[tuple[Metric, ...]] = METRICS
+
+    def __post_init__(self) -> None:
+        if self.dice < 0:
+            raise Refused(f"task.dice is the weight of the Dice loss, at least 0; got {self.dice}")
+
+    @property
+    def labels(self) -> Masks:
+        return Masks(self.ignore_index)
+
+    def objective(self, seen: Seen, label_smoothing: float = 0.0) -> PixelCrossEntropy:
+        return PixelCrossEntropy(seen.names, label_smoothing, self.ignore_index, self.dice)
+
+    def predictions(self, outputs: Tensor, seen: Seen) -> list[Prediction]:
+        """The ``mask`` of the likeliest classes, uint8 ``[height, width]``, and their ``shares`` of it, by name."""
+        return mask_answers(outputs, seen.names)
