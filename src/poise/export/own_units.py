@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 
 class OwnUnits(nn.Module):
-    """``x·std + mean``, quantity by quantity, of standardised numbers ``[batch, quantities]``; ``[batch]`` of a single one
-    become ``[batch, 1]``.
+    """``x·std + mean``, quantity by quantity, of standardised numbers ``[batch, quantities]``; ``[batch]`` of a single
+    one become ``[batch, 1]``.
 
     Args:
         mean, std: one number per quantity.
