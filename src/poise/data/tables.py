@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from poise.data.labels import Labels
+from poise.data.labels.kinds import array_of
 
 
 def read_columns(
@@ -18,10 +19,12 @@ def read_columns(
     One column is read as it is, several as a row for each image, named as they are. ``names`` are those of the classes
     where they are known.
     """
-    values = next(iter(columns.values())) if len(columns) == 1 else list(zip(*columns.values(), strict=True))
     if len(columns) == 1:
+        (values,) = columns.values()
         names = tuple(names) or labels.named(values)
-    read = labels.read(values, where, names)
+        read = labels.read(values, where, names)
+    else:
+        read = labels.read(array_of(list(zip(*columns.values(), strict=True)), where), where, names)
     if not names and read.ndim == 2 and read.shape[1] == len(columns):
         names = tuple(columns)
     return read, tuple(names)
