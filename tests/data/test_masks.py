@@ -34,7 +34,7 @@ def batches(labels: torch.Tensor, augmentation: Augmentation, **options: Any) ->
 @pytest.mark.parametrize("ignore_index", [255, 0, -100])
 def test_masks_are_cropped_and_flipped_with_their_images(augmentation: Augmentation, ignore_index: int) -> None:
     labels = torch.from_numpy(noise(24, 8, 7)).long() % 3
-    made = batches(labels, augmentation, ignore_index=ignore_index)
+    made = batches(labels, augmentation, outside=ignore_index)
     beyond = 0
     for images, masks in made.epoch(torch.Generator().manual_seed(1)):
         assert (masks.dtype, masks.shape) == (torch.int64, (6, 8, 7))

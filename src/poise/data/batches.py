@@ -21,7 +21,7 @@ class Batches:
 
     A batch is ``(images: [batch, channels, height, width] of dtype, labels: [batch, ...])``, both on ``device``; see
     `Images` for what labels are. Masks are cropped and flipped with their images; beyond the border they hold
-    ``ignore_index``.
+    ``outside``.
     Images are ``(value / 255 - mean) / std`` for uint8 pixels and ``(value - mean) / std`` for floats; ``mean`` and
     ``std`` hold one number per channel, in those units. Crop and flip come before normalisation, cutout after. Chance
     is drawn on the generator's device: use a CPU generator, and a seed gives the same batches on every device.
@@ -42,7 +42,7 @@ class Batches:
         dtype: torch.dtype = torch.float32,
         channels_last: bool = True,
         drop_last: bool = True,
-        ignore_index: int = 255,
+        outside: int = 255,
     ) -> None:
         if batch_size < 1:
             raise Refused(f"batch size is {batch_size}, expected at least 1")
@@ -58,8 +58,8 @@ class Batches:
         self._size = images.size
         self._drop_last = drop_last
         self._pixels = images.pixels.to(device).permute(0, 2, 3, 1).contiguous()  # [n, height, width, channels]
-        self._labels = images.labels.to(device)
-        self._ignore_index = ignore_index
+        self._labels = _stored(images.labels, outside).to(device)
+        self._outside = outside
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -84,11 +84,11 @@ class Batches:
         for pixels, labels in zip(
             torch.split(self._pixels, self.batch_size), torch.split(self._labels, self.batch_size), strict=True
         ):
-            yield self._normalised.finished(self._normalised(pixels)), labels
+            yield self._normalised.finished(self._normalised(pixels)), _handed(labels)
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """The first images, in order and not augmented, however many a batch has."""
-        return self._normalised.finished(self._normalised(self._pixels[:count])), self._labels[:count]
+        return self._normalised.finished(self._normalised(self._pixels[:count])), _handed(self._labels[:count])
 
     def _augmented(self, order: Tensor, seeds: list[int], start: int, chance: torch.device) -> Passing:
         for number in range(start, len(seeds)):
@@ -103,4 +103,15 @@ class Batches:
     def _taken(self, index: Tensor, draws: Draws) -> Tensor:
         if self._labels.ndim < 3:
             return self._labels.index_select(0, index)
-        return self.augmentation.take(self._labels[..., None], index, draws, self._ignore_index)[..., 0]
+        return _handed(self.augmentation.take(self._labels[..., None], index, draws, self._outside)[..., 0])
+
+
+def _stored(labels: Tensor, outside: int) -> Tensor:
+    """Masks in 8 bits, where those are enough: an eighth of the memory."""
+    if labels.ndim < 3 or min(int(labels.min()), outside) < 0 or max(int(labels.max()), outside) > 255:
+        return labels
+    return labels.to(torch.uint8)
+
+
+def _handed(labels: Tensor) -> Tensor:
+    return labels.long() if labels.ndim == 3 else labels

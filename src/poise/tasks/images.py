@@ -138,7 +138,7 @@ class ImageMaterial:
             Batches(
                 half, self.settings.search.batch_size, augmentation=augmentation_of(self.settings.search, half),
                 mean=mean, std=std, device=self.place.device, dtype=self.place.dtype,
-                channels_last=self.place.channels_last,
+                channels_last=self.place.channels_last, outside=self.task.labels.outside,
             )
             for half in (training, searching)
         ]  # fmt: skip
@@ -213,7 +213,7 @@ def _data_in_memory(task: Supervised, settings: RunSettings, source: Source, pla
     def training(count: int) -> Batches:
         return Batches(
             images, count, augmentation=augmentation_of(settings.train, images), mean=pixels.mean, std=pixels.std,
-            device=place.device, dtype=place.dtype, channels_last=place.channels_last,
+            device=place.device, dtype=place.dtype, channels_last=place.channels_last, outside=task.labels.outside,
         )  # fmt: skip
 
     testing = None if tested is None else _whole(tested, pixels, place)

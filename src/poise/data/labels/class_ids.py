@@ -23,6 +23,7 @@ class ClassIds:
 
     what: ClassVar[str] = "class ids"
     dense: ClassVar[bool] = False
+    outside: ClassVar[int] = 0
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         return kinds.one_column(self.columns, kinds.LABEL_COLUMNS, table, where)

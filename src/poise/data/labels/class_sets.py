@@ -35,6 +35,7 @@ class ClassSets:
 
     what: ClassVar[str] = "sets of classes"
     dense: ClassVar[bool] = False
+    outside: ClassVar[int] = 0
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         """One column of lists or texts, or all columns of whole numbers: one for each class."""

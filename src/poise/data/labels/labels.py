@@ -54,6 +54,11 @@ class Labels(Protocol):
     """Whether there is a label for every pixel: it then moves and is resized with its image."""
 
     @property
+    def outside(self) -> int:
+        """What there is beyond the border of an image, where the kind is dense."""
+        ...
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Which columns of a table; ``()`` stands for those of the usual names, or all that fit."""
         ...

@@ -37,6 +37,10 @@ class Masks:
         if type(self.ignore_index) is not int or not -MOST_CLASSES < self.ignore_index < MOST_CLASSES:
             raise Refused(f"ignore_index is {self.ignore_index!r}, expected an integer from -255 to 255")
 
+    @property
+    def outside(self) -> int:
+        return self.ignore_index
+
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         return kinds.one_column(self.columns, MASK_COLUMNS, table, where)
 

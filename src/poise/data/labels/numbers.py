@@ -26,6 +26,7 @@ class Numbers:
 
     what: ClassVar[str] = "numbers"
     dense: ClassVar[bool] = False
+    outside: ClassVar[int] = 0
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         """All columns of numbers, if none is asked for; or one of lists."""
