@@ -30,6 +30,8 @@ class DataSettings(Settings):
     """The share of the training split that trains weights; the rest trains alphas."""
     split_file: Path | None = None
     """A JSON file ``{"train": [...], "valid": [...]}`` that gives the two halves instead."""
+    standardise: bool = True
+    """Of samples that are no images: whether floats are standardised, feature by feature."""
     skip_bad_images: bool = False
     """Leave out images that cannot be read, and say which; else the first of them is refused by name."""
 

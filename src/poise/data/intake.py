@@ -29,22 +29,22 @@ from poise.image_files import check_image_files, image_files
 
 @dataclass(frozen=True)
 class Given:
-    """One image that was handed in.
+    """One image, or row, that was handed in.
 
     Args:
         name: what a person calls it: its path, or ``image 3``.
         place: of files made of it, in their folder and without an ending.
-        read: its pixels ``[channels, height, width]``, uint8 or float32. Raises `Refused`.
+        read: its pixels ``[channels, height, width]``, uint8 or float32; of samples, the row. Raises `Refused`.
     """
 
     name: str
     place: PurePath
-    read: Callable[[], Tensor]
+    read: Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images that were handed in one after the other, those that could be read as one tensor.
+    """Images that were handed in one after the other, those that could be read as one tensor (rows, as a tree).
 
     Args:
         given: all of them.
@@ -54,7 +54,7 @@ class Batch:
 
     given: tuple[Given, ...]
     errors: Mapping[int, str]
-    inputs: Tensor | None
+    inputs: Any
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,8 @@ def _dtype_name(dtype: torch.dtype) -> str:
     return "float32" if dtype.is_floating_point else str(dtype).removeprefix("torch.")
 
 
-def check_rows(inputs: Tree, where: str) -> None:
-    """Raise `Refused` unless a tree of inputs has tensors alone, all of as many rows, and no value that is not
-    finite."""
+def check_forms(inputs: Tree, where: str) -> None:
+    """Raise `Refused` unless a tree of inputs has tensors alone, all of as many rows, one or more."""
     found, strange = tensors(inputs), others(inputs)
     if strange or not found:
         what = described(strange[0]) if strange else "nothing"
@@ -80,7 +79,14 @@ def check_rows(inputs: Tree, where: str) -> None:
     counts = sorted({len(values) for values in found})
     if len(counts) > 1:
         raise Refused(f"{where} have tensors of {', '.join(map(str, counts))} rows, expected as many in each")
-    for values in found:
+    if not counts[0]:
+        raise Refused(f"{where} have no rows")
+
+
+def check_rows(inputs: Tree, where: str) -> None:
+    """`check_forms`, and that no value is not finite."""
+    check_forms(inputs, where)
+    for values in tensors(inputs):
         if values.is_floating_point() and not values.isfinite().all():
             bad = (~values.flatten(1).isfinite()).any(dim=1) if values.ndim > 1 else ~values.isfinite()
             raise Refused(

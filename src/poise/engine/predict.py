@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from poise.data.intake import Intake
 from poise.data.normalised import Normalised
 from poise.data.pixels import Pixels
+from poise.data.sample_intake import SampleIntake
+from poise.data.standard import Standard
 from poise.engine.device import Place
 from poise.errors import Refused
+from poise.supernet.trees import Tree, called, mapped
 
 Prediction = dict[str, Any]
 """What a network says of one input, by name; as JSON can hold it, but for masks, which are tensors."""
@@ -53,8 +56,8 @@ class Predictor:
         answers: what the outputs mean, one for each input.
     """
 
-    intake: Intake
-    forward: Callable[[Tensor], Tensor]
+    intake: Intake | SampleIntake
+    forward: Callable[[Any], Tensor]
     answers: Callable[[Tensor], list[Prediction]]
 
     def __call__(self, inputs: Any, batch_size: int) -> Iterator[Predicted]:
@@ -86,5 +89,19 @@ def forward_images(network: nn.Module, pixels: Pixels, place: Place) -> Callable
         with place.autocast():
             outputs: Tensor = network(inputs)
         return place.float(outputs).cpu()
+
+    return forward
+
+
+def forward_samples(network: nn.Module, standard: Standard, place: Place) -> Callable[[Tree], Any]:
+    """The same of samples, from trees of tensors ``[n, ...]`` as they come."""
+    place.put(network.eval())
+
+    @torch.no_grad()
+    def forward(inputs: Tree) -> Any:
+        placed = mapped(lambda values: values.to(place.device), standard(inputs, place.dtype))
+        with place.autocast():
+            outputs = called(network, placed)
+        return mapped(Tensor.cpu, place.float(outputs))
 
     return forward

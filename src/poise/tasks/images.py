@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from poise.config.settings import RunSettings
-from poise.data import Augmentation, Batches, Images, Source, TextSource, fingerprint, open_data, overlap, search_halves
+from poise.data import Augmentation, Batches, Images, Source, TextSource, fingerprint, open_data, overlap
 from poise.data.crops import LEAST_AREA, RandomPart
 from poise.data.labels import Labels, Seen
 from poise.data.pixels import Pixels
@@ -22,10 +22,12 @@ from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
 from poise.engine.objective import Objective
 from poise.engine.settings import AugmentSettings
-from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
+from poise.spaces.custom import ModuleSpace
+from poise.spaces.samples import SampleShape
 from poise.spaces.space import ImageShape
 from poise.tasks.fed import Fed, Feeding, check_names
+from poise.tasks.halves import halves_of
 
 if TYPE_CHECKING:
     from poise.tasks.supervised import Supervised
@@ -39,12 +41,12 @@ def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
     return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
 
 
-def open_images(spec: object, space: str, labels: Labels, skip_bad_images: bool) -> Source:
-    """The images that ``spec`` means. Raises `Refused` if it is text."""
+def open_labelled(spec: object, space: str, labels: Labels, skip_bad_images: bool) -> Source | SampleSource:
+    """The data that ``spec`` means: images, or for a module of your own samples. Raises `Refused` for anything else."""
     source = open_data(spec, labels, skip_bad_images=skip_bad_images)
     if isinstance(source, TextSource):
         raise Refused(f"space {space!r} is for images, but {source.name} is text; a space for text is 'recurrent'")
-    if isinstance(source, SampleSource):
+    if isinstance(source, SampleSource) and space != ModuleSpace.name:
         raise Refused(
             f"space {space!r} is for images, but {source.name} is {source.described}; a module of your own takes them: "
             "poise.search(module, data)"
@@ -52,10 +54,28 @@ def open_images(spec: object, space: str, labels: Labels, skip_bad_images: bool)
     return source
 
 
+def open_images(spec: object, space: str, labels: Labels, skip_bad_images: bool) -> Source:
+    """The images that ``spec`` means, for a network that takes images. Raises `Refused` for anything else."""
+    source = open_labelled(spec, space, labels, skip_bad_images)
+    if isinstance(source, SampleSource):
+        raise Refused(f"the network takes images, but {source.name} is {source.described}")
+    return source
+
+
 def shape_of(source: Source, task: Supervised, size: int | None) -> ImageShape:
     """What a network takes and gives for these images as they are, or resized to ``size``. Reads one of them."""
     images = source.load("train", torch.tensor([0]), size)
     return _shape(images, task, Seen(source.names))
+
+
+def shape_in(spec: Any, settings: RunSettings) -> ImageShape | SampleShape:
+    """What a network of these settings takes and gives for the data that ``spec`` means. Raises `Refused` where they
+    are not for it."""
+    source = open_labelled(spec, settings.space.name, settings.task.labels, settings.data.skip_bad_images)
+    if isinstance(source, SampleSource):
+        seen = Seen(source.names)
+        return source.load("train", torch.tensor([0])).shape(settings.task.outputs(seen))
+    return shape_of(source, settings.task, settings.data.size)
 
 
 def _shape(images: Images, task: Supervised, seen: Seen) -> ImageShape:
@@ -77,21 +97,8 @@ class ImageMaterial:
     def halves(self) -> tuple[Images, Images]:
         """The training half and the search half of the training split. The test split is not touched."""
         data, search = self.settings.data, self.settings.search
-        training, searching = search_halves(
-            self.task.labels.strata(self.source.labels("train")),
-            seed=seed_of(self.settings.seed, "split") % 2**62,
-            fraction=data.search_fraction,
-            split_file=data.split_file,
-            limit=search.images_per_half,
-        )
-        for half, name in ((training, "training"), (searching, "search")):
-            if len(half) < search.batch_size:
-                raise Refused(
-                    f"the {name} half has {len(half)} images, fewer than search.batch_size {search.batch_size}; "
-                    "use a smaller batch"
-                )
-        # What is measured on the search half, in its order, must not meet one class after the other.
-        searching = searching[torch.randperm(len(searching), generator=stream(self.settings.seed, "search half"))]
+        strata = self.task.labels.strata(self.source.labels("train"))
+        training, searching = halves_of(strata, self.settings, self.unit)
         native = self.source.load("train", training[:1], data.size)
         augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
         size = data.size
@@ -167,6 +174,12 @@ def _note_data(source: Source, labels: Labels, listen: Listener) -> None:
         listen(Noted(text))
 
 
+def check_images(settings: RunSettings) -> None:
+    """Raise `Refused` for a setting that only samples have."""
+    if not settings.data.standardise:
+        raise Refused("data.standardise=false is for samples; images are always normalised")
+
+
 def check_streaming(settings: RunSettings) -> None:
     """Raise `Refused` for settings that mean nothing, with images streamed or with images in memory."""
     data, train = settings.data, settings.train
@@ -189,10 +202,8 @@ def check_streaming(settings: RunSettings) -> None:
         raise Refused(f"{name} is for streamed images only; set data.streaming=true with it, or leave it out")
 
 
-def image_data(task: Supervised, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> Fed:
+def image_data(task: Supervised, settings: RunSettings, source: Source, place: Place, listen: Listener) -> Fed:
     """The images that the settings ask for; what is wrong with either split is said now, not after hours."""
-    check_streaming(settings)
-    source = open_images(spec, settings.space.name, task.labels, settings.data.skip_bad_images)
     if source.has("test"):
         source.labels("test")
     make = _streamed_data if settings.data.streaming else _data_in_memory

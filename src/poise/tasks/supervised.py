@@ -16,6 +16,8 @@ from poise.data.batched import Batched
 from poise.data.intake import Intake
 from poise.data.labels import Labels, Seen
 from poise.data.pixels import Pixels
+from poise.data.sample_source import SampleSource
+from poise.data.standard import Standard
 from poise.data.streaming import workers_explained
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
@@ -31,11 +33,20 @@ from poise.export.exports import Export
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.report.summary import Summarised, Summary, drawing, epochs, listed, measured
-from poise.spaces.custom import ModuleSpace
-from poise.spaces.forms import network_of
-from poise.spaces.space import ImageShape, Space, channels_last, has_heads
-from poise.tasks.fed import Fed
-from poise.tasks.images import ImageMaterial, image_data, notes_on_skipped, open_images, testing_of
+from poise.spaces.samples import SampleShape
+from poise.spaces.space import ImageShape, Shape, Space, channels_last, has_heads
+from poise.tasks.fed import Fed, saved_network
+from poise.tasks.images import (
+    ImageMaterial,
+    check_images,
+    check_streaming,
+    image_data,
+    notes_on_skipped,
+    open_images,
+    open_labelled,
+    testing_of,
+)
+from poise.tasks.samples import SampleMaterial, SampleNetwork, load_samples, sample_data
 from poise.tasks.task import task_facts
 
 
@@ -89,15 +100,25 @@ class Supervised(ABC):
         if self.dense and settings.data.streaming:
             raise Refused(f"data.streaming cannot be used for {self.name}: masks would have to move with their images")
 
-    def material(self, settings: RunSettings, spec: Any, place: Place) -> ImageMaterial:
-        source = open_images(spec, settings.space.name, self.labels, settings.data.skip_bad_images)
+    def material(self, settings: RunSettings, spec: Any, place: Place) -> ImageMaterial | SampleMaterial:
+        source = open_labelled(spec, settings.space.name, self.labels, settings.data.skip_bad_images)
+        if isinstance(source, SampleSource):
+            return SampleMaterial(self, settings, source, place)
+        check_images(settings)
         return ImageMaterial(self, settings, source, place)
 
     def supply(self, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> LabelledSupply:
-        return LabelledSupply(self, settings, image_data(self, settings, spec, place, listen), place)
+        check_streaming(settings)
+        source = open_labelled(spec, settings.space.name, self.labels, settings.data.skip_bad_images)
+        if isinstance(source, SampleSource):
+            return LabelledSupply(self, settings, sample_data(self, settings, source, place, listen), place)
+        check_images(settings)
+        return LabelledSupply(self, settings, image_data(self, settings, source, place, listen), place)
 
-    def load(self, folder: RunFolder, space: Space) -> TrainedNetwork:
+    def load(self, folder: RunFolder, space: Space) -> TrainedNetwork | SampleNetwork:
         about, genotype = folder.read_json("network.json"), folder.genotype()
+        if isinstance(about.get("shape"), dict) and "channels" not in about["shape"]:
+            return load_samples(self, folder, space, about)
         try:
             seen, pixels = Seen.of(about["labels"]), Pixels.read(about["inputs"])
             sides = about["shape"]
@@ -109,16 +130,10 @@ class Supervised(ABC):
             named, streamed = about["form"], bool(about["streamed"])
         except (KeyError, TypeError, ValueError, IndexError, OverflowError):
             raise Refused(f"{folder.path / 'network.json'} is damaged: it does not describe a network") from None
-        try:
-            network = network_of(space, genotype, shape, form=named, **form)
-        except Refused as error:
-            if not isinstance(space, ModuleSpace):
-                raise
-            raise Refused(f"module= is not the module of {folder.path}: {error}") from None
-        network.load_state_dict(folder.load_tensors("network.safetensors", network.state_dict()))
+        network = saved_network(folder, space, shape, form=named, **form)
         return TrainedNetwork(
-            network.eval(), genotype, shape, self, seen, pixels, folder.history(), folder.result(), folder.path,
-            streamed, channels_last(space),
+            network, genotype, shape, self, seen, pixels, folder.history(), folder.result(), folder.path, streamed,
+            channels_last(space),
         )  # fmt: skip
 
 
@@ -242,7 +257,7 @@ class LabelledSupply:
     place: Place
 
     @property
-    def shape(self) -> ImageShape:
+    def shape(self) -> Shape:
         return self.data.shape
 
     @property
@@ -268,10 +283,14 @@ class LabelledSupply:
 
     def trained(
         self, network: nn.Module, genotype: Genotype, settings: RunSettings, folder: Path | None
-    ) -> TrainedNetwork:
-        data = self.data
+    ) -> TrainedNetwork | SampleNetwork:
+        shape, seen, inputs = self.data.shape, self.data.seen, self.data.inputs
+        if isinstance(shape, SampleShape):
+            assert isinstance(inputs, Standard)
+            return SampleNetwork(network, genotype, shape, self.task, seen, inputs, [], {}, folder)
+        assert isinstance(inputs, Pixels)
         return TrainedNetwork(
-            network, genotype, data.shape, self.task, data.seen, data.pixels, [], {}, folder, settings.data.streaming,
+            network, genotype, shape, self.task, seen, inputs, [], {}, folder, settings.data.streaming,
             channels_last=self.place.channels_last,
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.everything import Costed
-from poise.spaces.space import ImageShape, Space, kept_of
+from poise.spaces.space import Shape, Space, kept_of
 from poise.workflow.prepare import Preparation
 
 FILE = "cost.json"
@@ -93,7 +93,7 @@ def load_cost(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _measured(
-    table: LatencyTable, space: Space, genotype: Genotype, task: ImageShape, place: Place
+    table: LatencyTable, space: Space, genotype: Genotype, task: Shape, place: Place
 ) -> dict[str, float | None]:
     if {**table.device} != about(place.device):
         return {"true": None, "measured": None}
@@ -101,10 +101,10 @@ def _measured(
     return {"true": seconds / speed, "measured": seconds}
 
 
-def network_macs(space: Space, genotype: Genotype, task: ImageShape, settings: RunSettings) -> dict[str, float]:
-    """``macs`` of a retrained network, for spaces whose networks take images and say what they cost.
+def network_macs(space: Space, genotype: Genotype, task: Shape, settings: RunSettings) -> dict[str, float]:
+    """``macs`` of a retrained network, for spaces that say what their networks cost.
 
-    Nobody asked for them, so where they cannot be counted (a module that takes no single image) there are none.
+    Nobody asked for them, so where they cannot be counted (a module that takes no single image, or row) there are none.
     """
     if not isinstance(space, Costed):
         return {}

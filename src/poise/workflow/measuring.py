@@ -20,8 +20,9 @@ from poise.engine.events import Listener, Noted, ignore
 from poise.errors import Refused, shown
 from poise.report.progress import progress
 from poise.spaces.custom import ModuleSpace
-from poise.spaces.space import ImageShape, Space
-from poise.tasks.images import open_images, shape_of
+from poise.spaces.samples import SampleShape
+from poise.spaces.space import ImageShape, Shape, Space
+from poise.tasks.images import shape_in
 
 SIZE = (32, 32)
 """Height and width of images that nothing is said about."""
@@ -45,7 +46,8 @@ def measure_latency(
 
     Args:
         target: a module with `poise.Choice` layers, or a space or its name.
-        data: what the networks are for: data (one image of it is read), or a `poise.spaces.ImageShape`.
+        data: what the networks are for: data, or a `poise.spaces.ImageShape` or `poise.spaces.SampleShape`. Of image
+            files one is read.
         preset, settings, device: as in `poise.search`; what matters are ``train.channels`` and ``train.cells``.
         rounds: each number is the median of so many runs.
         out: the file to write, which ``poise.CostTarget("latency", seconds, table=out)`` names.
@@ -60,11 +62,7 @@ def measure_latency(
     space = ModuleSpace(target) if isinstance(target, nn.Module) else target
     resolved = resolve(space=space, preset=preset, overrides=list((settings or {}).items()), device=device)
     file = None if out is None else new_file(Path(out), overwrite)
-    if isinstance(data, ImageShape):
-        task = data
-    else:
-        source = open_images(data, resolved.space.name, resolved.task.labels, resolved.data.skip_bad_images)
-        task = shape_of(source, resolved.task, resolved.data.size)
+    task = data if isinstance(data, ImageShape | SampleShape) else shape_in(data, resolved)
     with progress(listen) as hear:
         table = measure_table(resolved, task, rounds=rounds, listen=hear)
     if file is not None:
@@ -114,13 +112,13 @@ def measured_size(settings: RunSettings, given: tuple[int, int] | None) -> tuple
 
 
 def measure_table(
-    settings: RunSettings, task: ImageShape, *, rounds: int = ROUNDS, listen: Listener = ignore
+    settings: RunSettings, task: Shape, *, rounds: int = ROUNDS, listen: Listener = ignore
 ) -> LatencyTable:
     """Measure the networks of the settings' space at their ``train.channels`` and ``train.cells`` on their device.
 
     Args:
         settings: whose space, sizes, device and seed count.
-        task: the images that the networks will take.
+        task: the images, or samples, that the networks will take.
         rounds: each number is the median of so many runs.
     """
     if rounds < 1:

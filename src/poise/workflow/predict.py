@@ -42,7 +42,7 @@ def predict(
         inputs: for images: a path of a file or a folder, a pattern such as ``new/*.jpg``, an image of Pillow, an array
             or a tensor ``[n, channels, height, width]`` or ``[channels, height, width]``, or an iterable of any of
             these. Numbers are in the unit of the training data, see `TrainedNetwork.complete`; ``uint8`` is divided
-            by 255.
+            by 255. For other data: arrays ``[n, ...]`` as the network was trained on.
         module, task: for a folder, if the network is of a module or for a task of your own: see `load_network`.
         device, precision: as in `poise.evaluate`.
 

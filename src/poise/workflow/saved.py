@@ -82,8 +82,8 @@ def with_own(folder: RunFolder, settings: RunSettings, module: object, task: obj
     """The settings of a saved run, ready to build from: where it is one of a module of your own, with ``module``, as it
     was given to `poise.search`, for its space; and likewise with ``task``.
 
-    ``call`` is what a person calls to pass them, such as ``select``. Raises `Refused` for a module or a task that is none
-    of the run's, and for one that the run has no use for.
+    ``call`` is what a person calls to pass them, such as ``select``. Raises `Refused` for a module or a task that is
+    not the run's, and for one that the run has no use for.
     """
     settings = settings.model_copy(update={"task": own_task(folder.path, settings.task, task, call)})
     if not is_own(settings):
