@@ -90,17 +90,15 @@ class Standardised:
         defined = metrics["r2"].total > 1  # a variance needs two
         each = {"r2": _values(metrics["r2"]) if defined else [math.nan] * len(self.names)}
         found = {"r2": mean(each["r2"])}
-        if "mae" in metrics:
-            each["mae"] = [std * value for std, value in zip(self.std, _values(metrics["mae"]), strict=True)]
-            squares = [std**2 * value for std, value in zip(self.std, _values(metrics["mse"]), strict=True)]
-            each["rmse"] = [math.sqrt(value) for value in squares]
-            found |= {"mae": mean(each["mae"]), "rmse": math.sqrt(mean(squares))}
+        if "mae" not in metrics:  # while a network is trained
+            return found
+        each["mae"] = [std * value for std, value in zip(self.std, _values(metrics["mae"]), strict=True)]
+        squares = [std**2 * value for std, value in zip(self.std, _values(metrics["mse"]), strict=True)]
+        each["rmse"] = [math.sqrt(value) for value in squares]
+        found |= {"mae": mean(each["mae"]), "rmse": math.sqrt(mean(squares))}
         if len(self.names) > 1:
-            found |= {
-                f"{what}/{name}": value
-                for what, values in each.items()
-                for name, value in zip(self.names, values, strict=True)
-            }
+            for what, values in each.items():
+                found |= {f"{what}/{name}": value for name, value in zip(self.names, values, strict=True)}
         return found
 
     def check(self, outputs: Any, targets: Tensor) -> None:

@@ -77,10 +77,10 @@ class PixelCrossEntropy:
         return {}
 
     def running(self) -> Meter:
-        return ClassCounts(len(self.names), self._read, self.ignore_index)
+        return ClassCounts(len(self.names), _overlap, self.ignore_index)
 
     def meter(self) -> Meter:
-        return self.running()
+        return ClassCounts(len(self.names), _overlap_and_accuracy, self.ignore_index)
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         expected = [len(targets), len(self.names), *targets.shape[1:]]
@@ -99,10 +99,14 @@ class PixelCrossEntropy:
         overlap = 2 * (shares * there).sum(dim=2) + 1
         return 1 - (overlap / (shares.sum(dim=2) + there.sum(dim=2) + 1)).mean(dim=1)
 
-    def _read(self, counts: Counts) -> dict[str, float]:
-        whole = sum(counts.there)
-        accuracy = sum(counts.hits) / whole if whole else 0.0
-        return {"mean_iou": mean(counts.overlaps.values()), "pixel_accuracy": accuracy}
+
+def _overlap(counts: Counts) -> dict[str, float]:
+    return {"mean_iou": mean(counts.overlaps.values())}
+
+
+def _overlap_and_accuracy(counts: Counts) -> dict[str, float]:
+    whole = sum(counts.there)
+    return _overlap(counts) | {"pixel_accuracy": sum(counts.hits) / whole if whole else 0.0}
 
 
 @TASKS.add("segmentation")
