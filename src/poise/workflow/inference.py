@@ -40,13 +40,14 @@ def _masked(path: Path) -> bool:
 
 def _labels(data: Any) -> Tensor | None:
     """Some labels of data in Python, the first axis being theirs; None where there are none to be had at once."""
-    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], Images | Dataset | tuple):
-        data = data[0]
+    pairs = isinstance(data, tuple) and all(isinstance(each, tuple) and len(each) == 2 for each in data)
+    if isinstance(data, tuple) and len(data) == 2 and (pairs or isinstance(data[0], Images | Dataset)):
+        data = data[0]  # a training split and a test split
     if isinstance(data, Images):
         return data.labels
     try:
         if isinstance(data, Dataset):
-            return torch.as_tensor(np.asarray(data[0][1]))[None]
+            return torch.as_tensor(np.asarray(data[0][-1]))[None]
         return torch.as_tensor(np.asarray(data[1])) if isinstance(data, tuple) and len(data) == 2 else None
     except (TypeError, ValueError, IndexError, KeyError, RuntimeError):
         return None
