@@ -240,6 +240,77 @@ for content, expected in (
     OTHERS.append((written("s.json", content), f"search --data digits {SMALL} --set data.split_file=s.json", expected))
 
 
+# --- data: labels of every kind ---
+
+
+def rows(header: str, *cells: str, files: int = 2) -> Prepare:
+    """data.csv: a row for each, in turn, of 16 images, of which ``files`` exist."""
+
+    def prepare(root: Path) -> None:
+        for index in range(files):
+            picture(root / f"{index}.png")
+        text = "".join(f"{row % 2}.png,{cells[row % len(cells)]}\n" for row in range(16))
+        (root / "data.csv").write_text(f"{header}\n{text}")
+
+    return prepare
+
+
+def masks(spoil: Prepare = nothing) -> Prepare:
+    def prepare(root: Path) -> None:
+        for index in range(16):
+            picture(root / "data" / "images" / f"{index}.png")
+            picture(root / "data" / "masks" / f"{index}.png")
+            Image.fromarray((PIXELS[index, ..., 0] % 3).copy()).save(root / "data" / "masks" / f"{index}.png")
+        spoil(root / "data")
+
+    return prepare
+
+
+CSV, MASKED = f"search --data data.csv {SMALL}", f"search --data data {SMALL}"
+LABELLED = [
+    (nothing, CSV, "no such file or folder: data.csv"),
+    (written("data.csv", b""), CSV, "data.csv has no rows"),
+    (written("data.csv", b"image,label\n\xff.png,1\n"), CSV, "is not UTF-8 text: byte 12"),
+    (written("data.csv", b"image,label\n\0,1\n"), CSV, "which is no image"),
+    (written("data.csv", 'image,label\n"0.png,1\n'), CSV, "line 2 of data.csv is not CSV"),
+    (written("data.csv", "image,label\n0.png,1,2\n"), CSV, "line 2 of data.csv has 3 cells, expected 2 (image, label)"),
+    (written("data.csv", "image,label,label\n0.png,1,2\n"), CSV, "two columns named 'label'"),
+    (written("data.csv", "picture,label\n0.png,1\n"), CSV, "no column of images, expected one of image,"),
+    (rows("image,label", "0", "1", files=1), CSV, "line 3 of data.csv names '1.png', but there is no file"),
+    (rows("image,age", "0", "1"), CSV, "no label column, expected one of label,"),
+    (rows("image,label", "cat"), CSV, "one class only ('cat')"),
+    (rows("image,label", "cat", ""), CSV, "has no label (an empty text)"),
+    (rows("image,label", "0", ""), CSV, "are not integers (found None)"),
+    (rows("image,label", "0.5", "1.5"), CSV, "numbers are for --task regression"),
+    (rows("image,label,split", "a,train", "b,trian"), CSV, "unknown split in line 3 of data.csv 'trian'; did you mean"),
+    (rows("image,label", "cat", "dog"), f"{CSV} --task regression", "has no column of numbers, found image, label"),
+    (rows("image,label", "3"), f"{CSV} --task regression", "'label' of data is 3 for every image"),
+    (rows("image,a,b", "1,nan", "2,1"), f"{CSV} --task regression", "label 0 of data.csv is nan"),
+    (rows("image,a,b", "1,x", "2,1"), f"{CSV} --task regression --set task.columns=[b]", "are not numbers (found 'x')"),
+    (rows("image,a,b", "1,0", "2,1"), f"{CSV} --task regression --set task.columns=[aa]", "did you mean 'a'?"),
+    (rows("image,label", "0", "1"), f"{CSV} --task multilabel", "a column of 0 and 1 for every class"),
+    (rows("image,a,b", "1,0", "2,1"), f"{CSV} --task multilabel", "hold 2, expected 0 or 1 for every class"),
+    (rows("image,tags", "a|b"), f"{CSV} --task multilabel", "have the same set of classes"),
+    (rows("image,label", "0", "1"), f"{CSV} --task segmentation", "which is no image, expected .bmp"),
+    (table(label=[0.5, 1.5] * 8), PARQUET, "numbers are for --task regression"),
+    (table(label=None, tags=[["a"], ["b"]] * 8), PARQUET, "no label column"),
+    (table(label=[["a"], [None]] * 8), f"{PARQUET} --task multilabel", "are names of classes, but one is None"),
+    (table(label=["a", "b"] * 8), f"{PARQUET} --task regression", "has no column of numbers"),
+    (table(mask=[b"no image"] * 16), f"{PARQUET} --task segmentation", "cannot read mask row 0 of 'mask'"),
+    (arrays(images=PIXELS, labels=LABELS), f"{NPZ} --task segmentation", "is for --task classification"),
+    (arrays(images=PIXELS, labels=PIXELS[..., 0]), NPZ, "a class for each pixel is for --task segmentation"),
+    (arrays(images=PIXELS, labels=PIXELS[:, 1:, :, 0]), f"{NPZ} --task segmentation", "masks are 7 x 8, images 8 x 8"),
+    (pets(nothing), f"{MASKED} --task regression", "one class for each image is for --task classification"),
+    (masks(), f"{MASKED} --task classification", "a class for each pixel is for --task segmentation"),
+    (masks(lambda data: (data / "masks" / "3.png").unlink()), MASKED, "3.png has no mask"),
+    (masks(lambda data: (data / "images" / "3.png").unlink()), MASKED, "3.png has no image"),
+    (masks(lambda data: cut(data / "masks" / "3.png", 30)), MASKED, "cannot read mask"),
+    (masks(lambda data: picture(data / "masks" / "3.png")), MASKED, "is of mode RGB, expected one channel"),
+    (masks(lambda data: (data / "classes.txt").write_text("a\nb\n")), MASKED, "is of class 2, expected 0..1, or 255"),
+    (masks(), f"{MASKED} --set data.streaming=true --set data.size=8", "stream"),
+]  # fmt: skip
+
+
 # --- settings ---
 
 SETTINGS = [
@@ -514,7 +585,7 @@ def listing(root: Path) -> dict[str, str]:
 
 def rows() -> list[Any]:
     made = []
-    for table_, saved in ((FOLDERS + OTHERS + SETTINGS + OUT + GENOTYPES, False), (RUNS, True)):
+    for table_, saved in ((FOLDERS + OTHERS + SETTINGS + OUT + GENOTYPES + LABELLED, False), (RUNS, True)):
         for row in table_:
             given, marks = (row.values, row.marks) if hasattr(row, "values") else (row, ())
             made.append(pytest.param(*given, saved, marks=marks, id=f"{len(made)}: {given[1]:.70}"))

@@ -72,17 +72,17 @@ def read_csv(path: Path) -> CsvTable:
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise Refused(f"line {reader.line_num} of {path} is not CSV: {error}") from None
+        raise Refused(f"line {reader.line_num} of {path.name} is not CSV: {error}") from None
     if len(rows) < 2:
-        raise Refused(f"{path} has no rows, expected the names of the columns and a row for each image")
+        raise Refused(f"{path.name} has no rows, expected the names of the columns and a row for each image")
     columns = tuple(name.strip() for name in rows[0])
     twice = next((name for name in columns if not name or columns.count(name) > 1), None)
     if twice is not None:
-        raise Refused(f"{path} has {'a column without a name' if not twice else f'two columns named {twice!r}'}")
+        raise Refused(f"{path.name} has {'a column without a name' if not twice else f'two columns named {twice!r}'}")
     wrong = next((row for row, cells in enumerate(rows) if len(cells) != len(columns)), None)
     if wrong is not None:
         raise Refused(
-            f"line {lines[wrong]} of {path} has {len(rows[wrong])} cells, expected {len(columns)} "
+            f"line {lines[wrong]} of {path.name} has {len(rows[wrong])} cells, expected {len(columns)} "
             f"({', '.join(columns)})"
         )
     return CsvTable(path, columns, rows[1:], lines[1:])

@@ -44,13 +44,13 @@ class Csv:
         image = next((name for name in IMAGE_COLUMNS if name in table.columns), None)
         if image is None:
             raise Refused(
-                f"{path} has no column of images, expected one of {', '.join(IMAGE_COLUMNS)}, found "
+                f"{path.name} has no column of images, expected one of {', '.join(IMAGE_COLUMNS)}, found "
                 f"{', '.join(table.columns)}"
             )
         splits = _splits(table)
         train = table.chosen(splits["train"])
-        kinds = {name: train.kind(name) for name in table.columns if name not in (image, SPLIT)}
-        columns = {name: kinds[name] for name in labels.choose(kinds, str(path))}
+        kinds = {name: train.kind(name) for name in table.columns if name != SPLIT} | {image: "image"}
+        columns = {name: kinds[name] for name in labels.choose(kinds, path.name)}
         part, names = _part(train, image, columns, labels)
         if "test" not in splits:
             return held_out(path.stem, labels, names, part)
@@ -67,10 +67,10 @@ def _splits(table: CsvTable) -> dict[str, list[int]]:
     said: dict[str, list[int]] = {}
     for row, name in enumerate(table.texts(SPLIT)):
         if name not in ("train", *TEST_NAMES):
-            raise unknown(f"split in line {table.lines[row]} of {table.path}", name, ("train", *TEST_NAMES))
+            raise unknown(f"split in line {table.lines[row]} of {table.path.name}", name, ("train", *TEST_NAMES))
         said.setdefault(name, []).append(row)
     if "train" not in said:
-        raise Refused(f"{table.path} has no row whose {SPLIT} is train")
+        raise Refused(f"{table.path.name} has no row whose {SPLIT} is train")
     test = next((said[name] for name in TEST_NAMES if name in said), None)
     return {"train": said["train"]} | ({} if test is None else {"test": test})
 
@@ -95,7 +95,7 @@ def _paths(table: CsvTable, column: str) -> list[Path]:
     inside, found = folder.resolve(), []
     for line, name in zip(table.lines, table.texts(column), strict=True):
         path = folder / name
-        where = f"line {line} of {table.path}"
+        where = f"line {line} of {table.path.name}"
         if Path(name).suffix.lower() not in SUFFIXES:
             raise Refused(f"{where} names {name!r}, which is no image, expected {', '.join(sorted(SUFFIXES))}")
         try:
