@@ -4,7 +4,7 @@ from poise.data.augmentation import Augmentation
 from poise.data.batches import Batches
 from poise.data.fingerprint import fingerprint
 from poise.data.images import Images
-from poise.data.labels import ClassIds, Labels, Seen
+from poise.data.labels import ClassIds, ClassSets, Labels, Masks, Numbers, Seen
 from poise.data.overlap import overlap
 from poise.data.source import SOURCES, Source, open_data, open_source, source_name
 from poise.data.splits import search_halves, stratified_holdout
@@ -16,8 +16,11 @@ __all__ = [
     "Augmentation",
     "Batches",
     "ClassIds",
+    "ClassSets",
     "Images",
     "Labels",
+    "Masks",
+    "Numbers",
     "Seen",
     "Source",
     "Text",

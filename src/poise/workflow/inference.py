@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from poise.data import Images
+from poise.data.mask_folders import mask_folders
 from poise.named import path_of
 
 
@@ -33,7 +34,7 @@ def inferred(data: Any) -> str | None:
 
 def _masked(path: Path) -> bool:
     try:
-        return any((folder / "masks").is_dir() for folder in (path, path / "train"))
+        return bool(mask_folders(path))
     except (OSError, ValueError):  # no file can have that name
         return False
 
