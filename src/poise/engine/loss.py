@@ -15,6 +15,7 @@ from poise.engine.streams import seeded
 from poise.methods.slots import Loss
 from poise.supernet.groups import Mixture
 from poise.supernet.inputs import Answer, Carries
+from poise.supernet.trees import mapped
 
 
 class BatchLoss:
@@ -72,7 +73,7 @@ class BatchLoss:
         outputs = self._place.float(answer.outputs)
         loss = self._objective.loss(outputs, self.targets)
         if track or self.outputs is None:
-            self.outputs = outputs.detach()
+            self.outputs = mapped(Tensor.detach, outputs)
             self.plain = loss.detach()
             self._state = answer.state
         return loss if answer.extra is None else loss + self._place.float(answer.extra)

@@ -24,7 +24,7 @@ from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, s
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
-from poise.supernet.trees import called
+from poise.supernet.trees import called, mapped
 
 
 class Forward(nn.Module):
@@ -131,7 +131,7 @@ class NetworkTrainer:
         gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}
         descent.step(number, total, gradients)
         sums.add(loss=loss)
-        sums.meter("train", self._forward.objective.running).update(outputs.detach(), targets)
+        sums.meter("train", self._forward.objective.running).update(mapped(Tensor.detach, outputs), targets)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         loss, objective = float(sums.steps("loss").mean()), self._forward.objective
