@@ -65,7 +65,7 @@ def test_what_is_left_must_still_train(tmp_path: Path) -> None:
     class_folders(tmp_path / "gone" / "test")
     for path in root.rglob("*.png"):
         path.write_bytes(b"broken")
-    with pytest.raises(Refused, match="holds no images"):
+    with pytest.raises(Refused, match="holds no examples"):
         open_source(tmp_path / "gone", skip_bad_images=True)
 
 

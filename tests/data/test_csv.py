@@ -119,7 +119,7 @@ def test_one_column_for_each_class(root: Path) -> None:
     assert source.labels("train").unique(dim=0).tolist() == [[0, 1], [1, 1]]
     path = table(root, "image,cat,age", [",0,1", ",1,7"] * 4)
     assert "hold 7, expected 0 or 1 for every class" in line(lambda: open_source(path, ClassSets()))
-    assert "one class for each image is for --task classification" in line(
+    assert "one class for each example is for --task classification" in line(
         lambda: open_source(path, ClassSets(("cat",)))
     )
 

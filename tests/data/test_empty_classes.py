@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 import poise
 from poise.config.resolve import resolve
 from poise.data import TextSource, open_data
-from poise.data.labels import empty_classes
+from poise.data.labels import ClassIds, empty_classes
 from poise.engine.events import Event, Noted
 from poise.tasks.images import notes_on
 from poise.workflow.prepare import Preparation
@@ -82,13 +82,14 @@ SOURCES: dict[str, Callable[[Path, int], Any]] = {
 
 
 def notes(data: Any) -> list[str]:
-    return list(notes_on(open_data(data)))
+    source: Any = open_data(data)
+    return list(notes_on(source, ClassIds()))
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_labels_from_1_are_said_to_leave_class_0_empty(source: str, tmp_path: Path) -> None:
     (text,) = notes(SOURCES[source](tmp_path, 1))
-    assert "run from 1 to 3, but class ids count from 0, so class 0 has no image" in text
+    assert "run from 1 to 3, but class ids count from 0, so class 0 has no example" in text
     assert "the network has 4 outputs all the same: subtract 1 from the labels" in text
     assert "\n" not in text
 
@@ -106,12 +107,12 @@ def test_other_gaps_and_names() -> None:
     three = said([3, 4, 3, 4], "0", "1", "2", "3", "4")
     assert three is not None
     assert "run from 3 to 4" in three
-    assert "classes 0 to 2 have no image" in three
+    assert "classes 0 to 2 have no example" in three
     assert "5 outputs" in three
     assert "subtract 3" in three
     gap = said([0, 2, 0, 2], "0", "1", "2")
     assert gap is not None
-    assert "1 of the 3 classes of x have no image to train on ('1')" in gap
+    assert "1 of the 3 classes of x have no example to train on ('1')" in gap
     assert "subtract" not in gap
     named = said([1, 2, 1, 2], "cat", "dog", "eel")
     assert named is not None
@@ -145,7 +146,7 @@ def test_a_search_and_a_training_say_it(tmp_path: Path) -> None:
         found = poise.search(
             data, space=space, method="darts", preset="demo", settings=settings, out=out, listen=listen
         )  # fmt: skip
-        assert sum("class 0 has no image" in text for text in heard) == 1
+        assert sum("class 0 has no example" in text for text in heard) == 1
         heard.clear()
     poise.train(found, data, listen=listen)
-    assert sum("class 0 has no image" in text for text in heard) == 1
+    assert sum("class 0 has no example" in text for text in heard) == 1

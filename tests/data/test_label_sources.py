@@ -103,8 +103,8 @@ def test_digits_are_classes_or_a_number() -> None:
     assert source.names == ("digit",)
     train = source.load("train")
     assert (train.labels.shape, train.labels.unique().tolist()) == ((1438, 1), list(range(10)))
-    assert "one class for each image is for --task classification" in line(lambda: open_source("digits", ClassSets()))
-    assert "one class for each image is for --task classification" in line(lambda: open_source("digits", Masks()))
+    assert "one class for each example is for --task classification" in line(lambda: open_source("digits", ClassSets()))
+    assert "one class for each example is for --task classification" in line(lambda: open_source("digits", Masks()))
 
 
 def test_the_test_split_has_the_names_of_the_training_split() -> None:

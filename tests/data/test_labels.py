@@ -84,12 +84,13 @@ def test_what_is_known_of_sets() -> None:
     assert labels.seen(read, tuple("abcd")) == Seen(tuple("abcd"), {"count": (2, 0, 2, 3), "rest": (1, 3, 1, 0)})
     note = labels.note(read, tuple("abcd"), "x")
     assert (
-        note == "no image of x has class 'b'; every image of x has class 'd': a network learns nothing of such a class"
+        note
+        == "no example of x has class 'b'; every example of x has class 'd': a network learns nothing of such a class"
     )
     assert labels.note(read[:, [0, 2]], ("a", "c"), "x") is None
     labels.check_training(read, tuple("abcd"), "x")
     labels.check_test(read[:1], read, tuple("abcd"), "x")
-    assert "has images of class 'b'" in line(lambda: labels.check_test(torch.ones(1, 4), read, tuple("abcd"), "x"))
+    assert "has examples of class 'b'" in line(lambda: labels.check_test(torch.ones(1, 4), read, tuple("abcd"), "x"))
     assert "the same set" in line(lambda: labels.check_training(read[:1].expand(3, 4), tuple("abcd"), "x"))
 
 
@@ -122,13 +123,13 @@ def test_what_is_known_of_numbers() -> None:
     assert seen.statistics["std"] == pytest.approx(((8 / 3) ** 0.5, (200 / 3) ** 0.5), rel=1e-12)
     assert (labels.names(read, (), "x"), labels.names(read[:, :1], (), "x")) == (("y0", "y1"), ("y",))
     assert labels.note(read, ("a", "b"), "x") is None
-    assert "'b' of x is 7 for every image" in line(
+    assert "'b' of x is 7 for every example" in line(
         lambda: labels.check_training(torch.tensor([[1.0, 7], [2, 7]]), ("a", "b"), "x")
     )
-    assert "1 numbers per image" in line(lambda: labels.check_test(read[:, :1], read, ("a", "b"), "x"))
+    assert "1 numbers per example" in line(lambda: labels.check_test(read[:, :1], read, ("a", "b"), "x"))
     assert "label 1 of x is nan" in line(lambda: labels.read([0.0, float("nan")], "x"))
     assert "label 0 of x is inf" in line(lambda: labels.read([1e39, 0.0], "x"))
-    assert "3 names (a, b, c) for 2 numbers per image; one class for each" in line(
+    assert "3 names (a, b, c) for 2 numbers per example; one class for each" in line(
         lambda: labels.names(read, ("a", "b", "c"), "x")
     )
 

@@ -184,7 +184,7 @@ def test_bad_mask_folders_are_refused(tmp_path: Path) -> None:
     assert "a class for each pixel is for --task segmentation" in line(lambda: open_source(root, ClassIds()))
     (root / "images").rename(root / "cats")
     (root / "masks").rename(root / "dogs")
-    assert "one class for each image is for --task classification" in line(lambda: open_source(root, Masks()))
+    assert "one class for each example is for --task classification" in line(lambda: open_source(root, Masks()))
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path: Path) -> None:

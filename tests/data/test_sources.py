@@ -126,7 +126,7 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     root = class_folders(tmp_path / "single")
     for index in range(1, 5):
         (root / "dog" / f"{index}.png").unlink()
-    refused(root, "class 'dog' of single has a single image")
+    refused(root, "class 'dog' of single has a single example")
     (root / "dog" / "0.png").unlink()
     refused(root, "class folder .*dog holds no images")
     (root / "dog" / "notes.txt").write_text("x")

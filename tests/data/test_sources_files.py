@@ -73,7 +73,7 @@ def test_bad_parquet_files_are_refused(tmp_path: Path) -> None:
     refused(write_parquet(tmp_path / "f.parquet", names=["cat"]), r"label 1 of f is out of range, expected 0..0")
     refused(write_parquet(tmp_path / "g.parquet", label=pa.array([0, 10**12] * 5)), "is not a class id from 0")
     no_images = pa.array([], pa.struct([("bytes", pa.binary())]))
-    refused(write_parquet(tmp_path / "h.parquet", count=0, img=no_images), "h holds no images")
+    refused(write_parquet(tmp_path / "h.parquet", count=0, img=no_images), "h holds no examples")
     refused(write_parquet(tmp_path / "i.parquet", img=pa.array([1] * 10)), "is int64, expected the bytes")
     broken = pa.array([{"bytes": b"no image"}] * 10)
     refused(write_parquet(tmp_path / "j.parquet", img=broken), "j.parquet has no image that can be read", "train")
@@ -82,7 +82,7 @@ def test_bad_parquet_files_are_refused(tmp_path: Path) -> None:
     refused(write_parquet(tmp_path / "l" / "other.parquet").parent, r"holds other.parquet, expected files named train")
     write_parquet(tmp_path / "m" / "train.parquet")
     write_parquet(tmp_path / "m" / "test.parquet", label=pa.array([2] * 10))
-    refused(tmp_path / "m", "the test split of m has images of class 2, which the training split does not", "test")
+    refused(tmp_path / "m", "the test split of m has examples of class 2, which the training split does not", "test")
 
 
 @needs_cifar10

@@ -33,7 +33,7 @@ def search_halves(
     else:
         valid, train = stratified_holdout(labels, fraction, seed)
         if not len(train) or not len(valid):
-            raise Refused(f"{len(labels)} images cannot be split at fraction {fraction}: one half would be empty")
+            raise Refused(f"{len(labels)} examples cannot be split at fraction {fraction}: one half would be empty")
     return _limited(labels, train, limit, seed), _limited(labels, valid, limit, seed)
 
 
@@ -53,7 +53,7 @@ def stratified_holdout(labels: Tensor, fraction: float, seed: int, *, keep: int 
 
 def _limited(labels: Tensor, half: Tensor, limit: int | None, seed: int) -> Tensor:
     if limit is not None and limit < 1:
-        raise Refused(f"the limit of images per half is {limit}, expected at least 1")
+        raise Refused(f"the limit of examples per half is {limit}, expected at least 1")
     if limit is None or limit >= len(half):
         return half
     return half[_draw(labels[half.to(labels.device)], limit, seed, keep=0)]

@@ -37,7 +37,7 @@ class ClassIds:
             array = array[:, 0]
         if array.ndim != 1:
             shape = list(array.shape)
-            raise Refused(f"labels of {where} have shape {shape}, expected one label per image{kinds.advice(array)}")
+            raise Refused(f"labels of {where} have shape {shape}, expected one label per example{kinds.advice(array)}")
         if array.size == 0:
             return torch.empty(0, dtype=torch.int64)
         if names and any(isinstance(value, str) for value in array):
@@ -55,7 +55,7 @@ class ClassIds:
         if not given:
             top = int(labels.max()) if len(labels) else -1
             if top >= max(len(labels), 1):
-                raise Refused(f"label {top} of {where} is not a class id from 0: there are {len(labels)} images in all")
+                raise Refused(f"label {top} of {where} is not a class id from 0: there are {len(labels)} labels in all")
             return tuple(str(index) for index in range(top + 1))
         kinds.check_names(given, where)
         return tuple(given)
@@ -71,7 +71,7 @@ class ClassIds:
         single = next((name for name, count in zip(names, counts, strict=True) if count == 1), None)
         if single is not None:
             raise Refused(
-                f"class {single!r} of {where} has a single image, expected two or more to train and validate on"
+                f"class {single!r} of {where} has a single example, expected two or more to train and validate on"
             )
 
     def check_test(self, labels: Tensor, training: Tensor, names: Sequence[str], where: str) -> None:
@@ -80,7 +80,7 @@ class ClassIds:
         extra = sorted(set(labels.tolist()) - set(training.tolist()))
         if extra:
             shown = repr(names[extra[0]]) if 0 <= extra[0] < len(names) else str(extra[0])
-            raise Refused(f"{where} has images of class {shown}, which the training split does not have")
+            raise Refused(f"{where} has examples of class {shown}, which the training split does not have")
 
     def strata(self, labels: Tensor) -> Tensor:
         return labels
@@ -105,12 +105,12 @@ def empty_classes(labels: Tensor, classes: Sequence[str], where: str) -> str | N
     if low == len(empty) and list(classes) == [str(index) for index in range(len(classes))]:
         none = "class 0 has" if low == 1 else f"classes 0 to {low - 1} have"
         return (
-            f"the labels of {where} run from {low} to {high}, but class ids count from 0, so {none} no image, and "
+            f"the labels of {where} run from {low} to {high}, but class ids count from 0, so {none} no example, and "
             f"{outputs}: subtract {low} from the labels, unless you mean it"
         )
     return (
-        f"{len(empty)} of the {len(classes)} classes of {where} have no image to train on ({kinds.listed(empty)}), and "
-        f"{outputs}: leave them out and number the labels without gaps, unless you mean it"
+        f"{len(empty)} of the {len(classes)} classes of {where} have no example to train on ({kinds.listed(empty)}), "
+        f"and {outputs}: leave them out and number the labels without gaps, unless you mean it"
     )
 
 

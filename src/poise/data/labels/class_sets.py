@@ -85,7 +85,7 @@ class ClassSets:
         if not labels.shape[1]:
             raise Refused(f"{where} has no class in any set")
         if (labels == labels[0]).all():
-            raise Refused(f"all images of {where} have the same set of classes, expected two sets or more")
+            raise Refused(f"all examples of {where} have the same set of classes, expected two sets or more")
 
     def check_test(self, labels: Tensor, training: Tensor, names: Sequence[str], where: str) -> None:
         """Every class of the test split occurs in the training split."""
@@ -94,7 +94,7 @@ class ClassSets:
             raise Refused(f"{where} has {labels.shape[1]} classes, the training split {training.shape[1]}")
         extra = ((labels.sum(0) > 0) & (training.sum(0) == 0)).nonzero().flatten().tolist()
         if extra:
-            raise Refused(f"{where} has images of class {names[extra[0]]!r}, which the training split does not have")
+            raise Refused(f"{where} has examples of class {names[extra[0]]!r}, which the training split does not have")
 
     def strata(self, labels: Tensor) -> Tensor:
         """The pattern of classes; those of fewer than `RARE` images together."""
@@ -110,8 +110,8 @@ class ClassSets:
         counts = labels.sum(0).tolist()
         empty = [name for name, count in zip(names, counts, strict=True) if not count]
         full = [name for name, count in zip(names, counts, strict=True) if count == len(labels)]
-        said = [f"no image of {where} has class {kinds.listed(empty)}"] if empty else []
-        said += [f"every image of {where} has class {kinds.listed(full)}"] if full else []
+        said = [f"no example of {where} has class {kinds.listed(empty)}"] if empty else []
+        said += [f"every example of {where} has class {kinds.listed(full)}"] if full else []
         return f"{'; '.join(said)}: a network learns nothing of such a class" if said else None
 
 
@@ -142,7 +142,7 @@ def _flags(rows: Sequence[Any], classes: int) -> bool:
 
 def _matrix(array: NDArray[Any], where: str) -> Tensor:
     if array.ndim != 2 or array.dtype.kind not in "biuf":
-        expected = "expected 0 or 1 for every class [n, classes], or a list of classes per image"
+        expected = "expected 0 or 1 for every class [n, classes], or a list of classes per example"
         raise Refused(f"labels of {where} are {array.dtype} {list(array.shape)}, {expected}{kinds.advice(array)}")
     other = array[(array != 0) & (array != 1)]
     if len(other):
@@ -155,7 +155,7 @@ def _matrix(array: NDArray[Any], where: str) -> Tensor:
 def _one_each(rows: Sequence[Any]) -> str:
     meant = "classification" if all(type(row) is int for row in rows) else "regression"
     advice = f"; {kinds.ADVICE[meant]}" if isinstance(rows[0], int | float) else ""
-    return f", expected a list of classes per image{advice}"
+    return f", expected a list of classes per example{advice}"
 
 
 def _id(member: Any, where: str) -> int:

@@ -15,8 +15,8 @@ LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class")
 """What a column of labels is usually called."""
 
 ADVICE = {
-    "classification": "one class for each image is for --task classification",
-    "multilabel": "several classes for each image are for --task multilabel",
+    "classification": "one class for each example is for --task classification",
+    "multilabel": "several classes for each example are for --task multilabel",
     "regression": "numbers are for --task regression",
     "segmentation": "a class for each pixel is for --task segmentation",
 }
@@ -32,10 +32,10 @@ def array_of(values: Any, where: str) -> NDArray[Any]:
         array = np.asarray(values)
     except ValueError:
         raise Refused(
-            f"labels of {where} differ in length, expected one label per image; {ADVICE['multilabel']}"
+            f"labels of {where} differ in length, expected one label per example; {ADVICE['multilabel']}"
         ) from None
     if not array.ndim:
-        raise Refused(f"labels of {where} are {shown(values, 40)}, expected one label per image")
+        raise Refused(f"labels of {where} are {shown(values, 40)}, expected one label per example")
     return array
 
 
@@ -61,7 +61,7 @@ def index_of(name: Any, index: dict[str, int], where: str) -> int:
     if not isinstance(name, str):
         raise Refused(f"labels of {where} are names of classes, but one is {shown(name, 40)}")
     if not name:
-        raise Refused(f"an image of {where} has no label (an empty text), expected the name of a class")
+        raise Refused(f"an example of {where} has no label (an empty text), expected the name of a class")
     if name not in index:
         raise unknown(f"class of {where}", name, index)
     return index[name]
@@ -77,7 +77,7 @@ def check_names(names: Sequence[str], where: str) -> None:
 def check_count(labels: Tensor, where: str) -> None:
     """Raises `Refused` if there are none."""
     if not len(labels):
-        raise Refused(f"{where} holds no images")
+        raise Refused(f"{where} holds no examples")
 
 
 def asked_for(columns: Sequence[str], table: Iterable[str], where: str) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class Numbers:
             texts = f"; {kinds.ADVICE['classification']}" if isinstance(other, str) else ""
             raise Refused(f"labels of {where} are not numbers (found {shown(other, 40)}){texts}")
         if array.ndim not in (1, 2):
-            expected = "expected one number per image, or a row of them"
+            expected = "expected one number per example, or a row of them"
             raise Refused(f"labels of {where} have shape {list(array.shape)}, {expected}{kinds.advice(array)}")
         with np.errstate(over="ignore"):
             numbers = torch.from_numpy(array.astype(np.float32))
@@ -64,7 +64,7 @@ class Numbers:
         if len(names) != count:
             raise Refused(
                 f"{where} has {len(names)} names ({', '.join(names)[:60]}) for {count} "
-                f"number{'s' if count > 1 else ''} per image; {kinds.ADVICE['classification']}"
+                f"number{'s' if count > 1 else ''} per example; {kinds.ADVICE['classification']}"
             )
         kinds.check_names(names, where)
         return names
@@ -78,13 +78,13 @@ class Numbers:
         same = (labels == labels[0]).all(0).nonzero().flatten().tolist()
         if same:
             value = float(labels[0, same[0]])
-            raise Refused(f"{names[same[0]]!r} of {where} is {value:g} for every image, expected numbers that differ")
+            raise Refused(f"{names[same[0]]!r} of {where} is {value:g} for every example, expected numbers that differ")
 
     def check_test(self, labels: Tensor, training: Tensor, names: Sequence[str], where: str) -> None:
         """The same quantities as in the training split."""
         kinds.check_count(labels, where)
         if labels.shape[1] != training.shape[1]:
-            raise Refused(f"{where} has {labels.shape[1]} numbers per image, the training split {training.shape[1]}")
+            raise Refused(f"{where} has {labels.shape[1]} numbers per example, the training split {training.shape[1]}")
         _check_finite(labels, where)
 
     def strata(self, labels: Tensor) -> Tensor:
