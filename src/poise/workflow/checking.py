@@ -142,7 +142,7 @@ class Trial:
             self.objective.check(found, targets)
         except Refused as refusal:
             raise Refused(f"{puts_out}, {refusal}") from None
-        count = self.shape.outputs
+        count = self.shape.outputs or None  # 0: whatever the module puts out
         if isinstance(outputs, Tensor) and outputs.ndim > 1 and count not in (None, outputs.shape[1]):
             raise Refused(f"{puts_out}, expected {[len(outputs), count, *outputs.shape[2:]]}")
         return found
