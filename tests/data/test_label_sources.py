@@ -6,7 +6,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from label_helpers import CASES, COUNT, FORMS, HOLD_OUT, KINDS, MASKS, NAMED, NAMES, PIXELS, Items, folder, line
+from label_helpers import (
+    CASES,
+    COUNT,
+    FORMS,
+    HOLD_OUT,
+    KINDS,
+    MASKS,
+    NAMED,
+    NAMES,
+    NUMBERS,
+    PIXELS,
+    SETS,
+    Items,
+    folder,
+    line,
+)
+from PIL import Image
 
 from poise.data import Images, fingerprint, open_data, open_source, overlap
 from poise.data.labels import ClassIds, ClassSets, Masks, Numbers
@@ -75,11 +91,17 @@ def test_data_is_known_again_by_pixels_and_labels(kind: str, tmp_path: Path) -> 
     assert overlap(images, images.subset(torch.tensor([2, 3]))) == 2
 
 
-def test_numbers_and_sets_of_the_same_bytes_are_other_data() -> None:
-    pixels, labels = torch.zeros(4, 1, 2, 2), torch.arange(8.0).view(4, 2) % 2
-    one = Images(pixels, labels, ("a", "b"))
-    other = Images(torch.zeros(2, 1, 2, 4), labels.view(2, 4), ("a", "b", "c", "d"))
-    assert fingerprint(one) != fingerprint(other)
+def test_labels_of_the_same_bytes_but_of_another_kind_are_other_data() -> None:
+    pixels = torch.zeros(4, 1, 1, 1)
+    masks = Images(pixels, torch.zeros(4, 1, 1, dtype=torch.int64), ("a", "b"))
+    sets = Images(pixels, torch.zeros(4, 2), ("a", "b"))
+    assert fingerprint(masks) != fingerprint(sets)
+
+
+def test_a_source_is_for_the_labels_that_it_was_opened_for(tmp_path: Path) -> None:
+    source = open_source(FORMS["npz"](tmp_path, "numbers"), Numbers())
+    assert open_source(source, Numbers(("a",))) is source
+    assert line(lambda: open_source(source)) == "data was opened for numbers, expected class ids: pass its task"
 
 
 @pytest.mark.parametrize(("form", "kind"), CASES)
@@ -145,3 +167,31 @@ def test_a_search_reads_no_test_split(tmp_path: Path) -> None:
 def test_what_has_no_names_is_numbered(tmp_path: Path) -> None:
     assert open_data(FORMS["npz"](tmp_path, "numbers"), Numbers()).names == ("y0", "y1")
     assert open_data(FORMS["npz"](tmp_path, "sets"), ClassSets()).names == ("0", "1", "2")
+
+
+def test_the_hub_has_every_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    image = datasets.Image()
+    pictures = [Image.fromarray(each) for each in PIXELS]
+    columns = {
+        "image": (image, pictures),
+        "mask": (image, [Image.fromarray(each.numpy().astype("uint8")) for each in MASKS]),
+        "tags": (
+            datasets.Sequence(datasets.ClassLabel(names=list(NAMES["sets"]))),
+            [row.nonzero()[:, 0].tolist() for row in SETS],
+        ),
+        "brightness": (datasets.Value("float32"), NUMBERS[:, 0].tolist()),
+        "weight": (datasets.Value("float64"), NUMBERS[:, 1].tolist()),
+    }
+    split = datasets.Dataset.from_dict(
+        {name: values for name, (_, values) in columns.items()},
+        features=datasets.Features({name: feature for name, (feature, _) in columns.items()}),
+    )
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: {"train": split})
+    for kind, (labels, expected) in KINDS.items():
+        source = open_source("hf:owner/all", labels)
+        train = source.load("train")
+        assert source.names == NAMES[kind]
+        assert torch.equal(train.labels, expected[rows_of(train)])
+    assert "has no ClassLabel column" in line(lambda: open_source("hf:owner/all"))

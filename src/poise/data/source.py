@@ -27,14 +27,14 @@ class Source(Protocol):
     """
 
     name: str
-    names: tuple[str, ...]  # of the classes
+    names: tuple[str, ...]  # of the classes, or of the quantities
 
     def has(self, split: str) -> bool:
         """Whether there is a split of this name. Opens nothing."""
         ...
 
     def labels(self, split: str) -> Tensor:
-        """The labels of a split: int64 ``[n]``. Raises `Refused` if there is no such split."""
+        """The labels of a split, ``[n, ...]``; see `poise.data.labels`. Raises `Refused` if there is no such split."""
         ...
 
     def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
@@ -104,6 +104,8 @@ def open_data(
 
 
 def _opened(spec: object, labels: Labels) -> Source | SampleSource | TextSource:
+    if isinstance(spec, SplitSource | SampleSource) and type(spec.reading) is not type(labels):
+        raise Refused(f"{spec.name} was opened for {spec.reading.what}, expected {labels.what}: pass its task")
     if isinstance(spec, Source | SampleSource | TextSource):
         return spec
     kind = _kind_of(spec)
