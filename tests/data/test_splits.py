@@ -102,7 +102,7 @@ def test_unreadable_split_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="images per half is 0"):
+    with pytest.raises(Refused, match="examples per half is 0"):
         search_halves(LABELS, seed=0, limit=0)
     with pytest.raises(Refused, match=r"fraction is 1.0"):
         search_halves(LABELS, seed=0, fraction=1.0)
