@@ -59,6 +59,11 @@ class Problem:
     def network(self) -> Planted:
         return Planted(self.weights, dense=self.data.labels.ndim == 3)
 
+    def ignorant(self) -> Planted:
+        """One that has everything to learn, so that its metrics differ from step to step."""
+        drawn = torch.randn(len(self.weights), 3, generator=torch.Generator().manual_seed(0))
+        return Planted(drawn.tolist(), dense=self.data.labels.ndim == 3)
+
 
 @cache
 def problem(name: str) -> Problem:
@@ -139,18 +144,18 @@ def test_a_run_that_is_stopped_ends_as_one_that_is_not(name: str, tmp_path: Path
 
     def search(out: Path, watch: Watch) -> Any:
         return poise.search(
-            planted.network(), data, task=planted.task, settings=RUN, device="cpu", out=out, watch=watch
+            planted.ignorant(), data, task=planted.task, settings=RUN, device="cpu", out=out, watch=watch
         )
 
     def train(run: Path, watch: Watch) -> Any:
-        return poise.train(run, data, module=planted.network(), **own, out=run / "net", watch=watch)
+        return poise.train(run, data, module=planted.ignorant(), **own, out=run / "net", watch=watch)
 
     def until_done(begin: Callable[[Watch], Any], folder: Path) -> int:
         for stops in range(100):
             watch = Watch(every=1e9, asked=StopAfter(2))
             try:
                 if stops:
-                    poise.resume(folder, data=data, module=planted.network(), **own, watch=watch)
+                    poise.resume(folder, data=data, module=planted.ignorant(), **own, watch=watch)
                 else:
                     begin(watch)
             except poise.Stopped:
