@@ -15,13 +15,16 @@ from torchmetrics.regression import MeanAbsoluteError
 from poise.diagnostics.diagnostic import Subject
 from poise.diagnostics.discretisation import Discretisation
 from poise.engine.keeper import Keeper
-from poise.engine.search import Searcher
+from poise.engine.loop import Sums
+from poise.engine.search import Epoch, Searcher, SearchTrainer
 from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
+from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.rule import Score
 from poise.spaces.custom import ModuleSpace
 from poise.supernet.groups import expand
+from poise.tasks.classification import OneClass
 from poise.tasks.own import OwnObjective
 
 
@@ -121,3 +124,22 @@ def test_what_discretisation_costs_is_how_much_worse_it_gets() -> None:
     assert score is not None
     assert before == -score.quality
     assert numbers["discretisation/loss"] == pytest.approx(score.loss, rel=1e-6)
+
+
+def test_the_loss_of_an_epoch_is_that_of_all_it_saw_and_no_mean_of_means() -> None:
+    """Batches weigh 1 and 3 here: with weights of classes, or pixels without one, they differ."""
+    sums = Sums()
+    for loss, weight in ((1.0, 1.0), (5.0, 3.0)):
+        sums.add(loss=torch.tensor(loss), loss_weight=torch.tensor(weight), plain=torch.tensor(loss))
+    assert (sums.mean("loss"), sums.mean("plain"), sums.mean("nothing")) == (4.0, 3.0, None)
+    weights = torch.tensor([8.0, 1.0, 0.25])
+    found = opened(OneClass(("a", "b", "c"), class_weights=tuple(weights.tolist())))
+    trainer = SearchTrainer(found, lambda number: Epoch(Progress(0, 1), 0.01, ("search", number)))
+    sums, seen = Sums(), []
+    for number, batch in enumerate(trainer.begin(0, 0)):
+        trainer.step(number, batch, sums)
+        seen.append(float(weights[batch[1]].sum()))
+    assert sums.steps("train_loss_weight").tolist() == seen
+    assert len(set(seen)) > 1
+    expected = sum(loss * weight for loss, weight in zip(sums.steps("train_loss").tolist(), seen, strict=True))
+    assert trainer.record(sums, [])["train_loss"] == pytest.approx(expected / sum(seen))

@@ -70,8 +70,14 @@ class Sums:
         return torch.stack([value.to(found[-1].device) for value in found])  # those of a checkpoint lie on the CPU
 
     def mean(self, name: str) -> float | None:
-        """The mean over the steps; None if there is none."""
-        return float(self.steps(name).cpu().double().mean()) if name in self.values else None
+        """The mean over the steps, each as heavy as its ``NAME_weight``, if there is one; None if there is no step."""
+        if name not in self.values:
+            return None
+        found = self.steps(name).cpu().double()
+        if f"{name}_weight" not in self.values:
+            return float(found.mean())
+        weights = self.steps(f"{name}_weight").cpu().double()
+        return float((found * weights).sum() / weights.sum()) if weights.any() else 0.0
 
     def state(self) -> State:
         """Nested dicts of tensors; `of` takes them up."""

@@ -110,6 +110,12 @@ def metric_of(objective: Objective, name: str) -> Metric:
     raise unknown("metric", name, [metric.name for metric in objective.metrics])
 
 
+def uneven(objective: Objective, targets: Any) -> Tensor | None:
+    """How much a batch counts beside others of its size; None where all count the same."""
+    count = objective.count(targets)
+    return count if isinstance(count, Tensor) else None
+
+
 ACCURACY = Metric("accuracy", share=True)
 
 

@@ -18,7 +18,7 @@ from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.loss import BatchLoss, ChangedLoss
-from poise.engine.objective import CLASSES, Objective
+from poise.engine.objective import CLASSES, Objective, uneven
 from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
 from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
@@ -190,6 +190,7 @@ class Searcher:
         self.alpha_optimizer.step()
         step.sums.add(
             search_loss=found.loss,
+            search_loss_weight=uneven(self.objective, step.search.targets),
             search_alignment=mean_alignment(found.layers, self.groups),
             penalty=penalty,
         )
@@ -229,6 +230,7 @@ class Searcher:
         clipped_step(self.weight_optimizer, self.weights, found.weights, norm, clip, step.learning_rate)
         step.sums.add(
             train_loss=training.plain,
+            train_loss_weight=uneven(self.objective, training.targets),
             train_alignment=mean_alignment(found.layers, self.groups),
         )
         training.count(step.sums.meter("train", self.objective.running))

@@ -17,7 +17,7 @@ from poise.engine.divergence import check_finite
 from poise.engine.events import Listener, ignore
 from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
-from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured
+from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured, uneven
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
@@ -130,11 +130,11 @@ class NetworkTrainer:
         cast(Any, total).backward()
         gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}
         descent.step(number, total, gradients)
-        sums.add(loss=loss)
+        sums.add(loss=loss, loss_weight=uneven(self._forward.objective, targets))
         sums.meter("train", self._forward.objective.running).update(mapped(Tensor.detach, outputs), targets)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
-        loss, objective = float(sums.steps("loss").mean()), self._forward.objective
+        loss, objective = float(sums.mean("loss") or 0.0), self._forward.objective
         return {
             "train_loss": loss,
             **sums.metrics("train", objective.running),
