@@ -26,6 +26,7 @@ from PIL import Image
 
 from poise.data import Images, fingerprint, open_data, open_source, overlap
 from poise.data.labels import ClassIds, ClassSets, Masks, Numbers
+from poise.data.labels.anything import Anything
 from poise.data.streaming import streamed_fingerprint
 
 
@@ -139,6 +140,16 @@ def test_the_test_split_has_the_names_of_the_training_split() -> None:
     assert "label 3 of the test dataset is out of range" in line(
         lambda: open_source((train, more), ClassSets()).labels("test")
     )
+
+
+def test_images_have_targets_of_any_form_for_a_task_of_ones_own() -> None:
+    inputs = list(torch.from_numpy(PIXELS[:4]).permute(0, 3, 1, 2))
+    found = open_source(Items(inputs, [0.5, 1.5, 2.5, 3.5]), Anything()).load("train", size=2)
+    assert (found.labels.tolist(), found.names) == ([0.5, 1.5, 2.5, 3.5], ())
+    boxes = open_source(Items(inputs, list(torch.rand(4, 2, 3))), Anything()).load("train", size=2)
+    assert boxes.labels.shape == (4, 2, 3)
+    trees = Items(inputs, [{"a": torch.zeros(1)}] * 4)
+    assert "are dicts, expected one tensor" in line(lambda: open_source(trees, Anything()))
 
 
 def test_items_that_change_are_refused() -> None:

@@ -203,3 +203,14 @@ def test_images_and_masks_of_other_sizes_are_refused() -> None:
     pixels, masks = torch.zeros(2, 1, 3, 4), torch.zeros(2, 4, 3, dtype=torch.int64)
     said = line(lambda: Images(pixels, masks, ("a", "b")))
     assert said == "masks are 4 x 3, images 3 x 4 (height x width), expected the same size"
+
+
+@pytest.mark.parametrize(
+    "target", [torch.arange(12.0), torch.rand(12, 2, 8, 8), torch.rand(12, 8, 8), torch.rand(12, 3)]
+)
+def test_targets_of_any_form_stay_with_their_images(target: torch.Tensor) -> None:
+    images = Images(torch.arange(12.0).view(12, 1, 1, 1).expand(12, 1, 8, 8).contiguous(), target, ())
+    augmentation = Augmentation(flip=True)
+    made = Batches(images, 4, augmentation=augmentation, mean=(0.0,), std=(1.0,), device="cpu")
+    for batch, found in made.epoch(torch.Generator().manual_seed(0)):
+        assert torch.equal(found, target[batch[:, 0, 0, 0].long()])

@@ -58,7 +58,8 @@ class Batches:
         self._size = images.size
         self._drop_last = drop_last
         self._pixels = images.pixels.to(device).permute(0, 2, 3, 1).contiguous()  # [n, height, width, channels]
-        self._labels = _stored(images.labels, outside).to(device)
+        self._masked = images.masked
+        self._labels = (_stored(images.labels, outside) if images.masked else images.labels).to(device)
         self._outside = outside
 
     def __len__(self) -> int:
@@ -84,11 +85,11 @@ class Batches:
         for pixels, labels in zip(
             torch.split(self._pixels, self.batch_size), torch.split(self._labels, self.batch_size), strict=True
         ):
-            yield self._normalised.finished(self._normalised(pixels)), _handed(labels)
+            yield self._normalised.finished(self._normalised(pixels)), self._handed(labels)
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """The first images, in order and not augmented, however many a batch has."""
-        return self._normalised.finished(self._normalised(self._pixels[:count])), _handed(self._labels[:count])
+        return self._normalised.finished(self._normalised(self._pixels[:count])), self._handed(self._labels[:count])
 
     def _augmented(self, order: Tensor, seeds: list[int], start: int, chance: torch.device) -> Passing:
         for number in range(start, len(seeds)):
@@ -101,17 +102,16 @@ class Batches:
             yield self._normalised.finished(self.augmentation.cut_out(images, draws)), self._taken(index, draws)
 
     def _taken(self, index: Tensor, draws: Draws) -> Tensor:
-        if self._labels.ndim < 3:
+        if not self._masked:
             return self._labels.index_select(0, index)
-        return _handed(self.augmentation.take(self._labels[..., None], index, draws, self._outside)[..., 0])
+        return self._handed(self.augmentation.take(self._labels[..., None], index, draws, self._outside)[..., 0])
+
+    def _handed(self, labels: Tensor) -> Tensor:
+        return labels.long() if self._masked else labels
 
 
 def _stored(labels: Tensor, outside: int) -> Tensor:
     """Masks in 8 bits, where those are enough: an eighth of the memory."""
-    if labels.ndim < 3 or min(int(labels.min()), outside) < 0 or max(int(labels.max()), outside) > 255:
+    if not len(labels) or min(int(labels.min()), outside) < 0 or max(int(labels.max()), outside) > 255:
         return labels
     return labels.to(torch.uint8)
-
-
-def _handed(labels: Tensor) -> Tensor:
-    return labels.long() if labels.ndim == 3 else labels

@@ -24,6 +24,8 @@ class Images:
     - sets of classes, or numbers: float32 ``[n, k]``, one for each of ``names``
     - masks: int64 ``[n, height, width]``, a class for every pixel; which values there may be is known to `Masks`.
 
+    Without names they may be of any shape ``[n, ...]``, for a task of your own.
+
     Raises `Refused` if shapes, dtypes or labels do not fit together.
     """
 
@@ -36,13 +38,16 @@ class Images:
             raise Refused(f"pixels have shape {list(self.pixels.shape)}, expected [n, channels, height, width]")
         if self.pixels.dtype not in (torch.uint8, torch.float32):
             raise Refused(f"pixels are {self.pixels.dtype}, expected torch.uint8 (0..255) or torch.float32")
-        if (self.labels.dtype, self.labels.ndim) not in FORMS:
+        form = (self.labels.dtype, self.labels.ndim)
+        if form not in FORMS and (self.names or form[0] not in (torch.int64, torch.float32) or not form[1]):
             raise Refused(
                 f"labels are {self.labels.dtype} {list(self.labels.shape)}, expected torch.int64 [n] (class ids), "
                 "torch.float32 [n, k] (sets of classes, numbers) or torch.int64 [n, height, width] (masks)"
             )
         if len(self.pixels) != len(self.labels):
             raise Refused(f"{len(self.pixels)} images but {len(self.labels)} labels")
+        if not self.names:
+            return
         if self.labels.ndim == 2 and self.labels.shape[1] != len(self.names):
             raise Refused(f"labels have {self.labels.shape[1]} numbers per image, but {len(self.names)} names")
         if self.labels.ndim == 3 and self.labels.shape[1:] != self.pixels.shape[2:]:
@@ -59,7 +64,7 @@ class Images:
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.pixels.shape[1:]))
         names = ", ".join(self.names[:5]) + (", …" if len(self.names) > 5 else "")
-        kind = {1: "classes", 2: "labels per image", 3: "classes of pixels"}[self.labels.ndim]
+        kind = {1: "classes", 3: "classes of pixels"}.get(self.labels.ndim, "labels per image")
         return f"Images({len(self):,} of {shape}, {self.pixels.dtype}; {len(self.names)} {kind}: {names:.200})"
 
     @property
@@ -70,6 +75,11 @@ class Images:
     def size(self) -> tuple[int, int]:
         """``(height, width)``."""
         return self.pixels.shape[2], self.pixels.shape[3]
+
+    @property
+    def masked(self) -> bool:
+        """Whether the labels are masks, which move with their images."""
+        return self.labels.dtype == torch.int64 and self.labels.shape[1:] == self.pixels.shape[2:]
 
     def subset(self, indices: Tensor) -> Images:
         """The images at ``indices: [k]`` (int64), in that order."""

@@ -40,4 +40,4 @@ def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
 def labels_of(labels: Tensor, rows: Tensor, size: int | None) -> Tensor:
     """The labels at ``rows: [k]``; masks ``[n, height, width]`` resized as their images are."""
     chosen = labels[rows]
-    return resize_masks(chosen, (size, size)) if size and labels.ndim == 3 else chosen
+    return resize_masks(chosen, (size, size)) if size and labels.ndim == 3 and labels.dtype == torch.int64 else chosen

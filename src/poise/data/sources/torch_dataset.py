@@ -81,6 +81,8 @@ def _part(dataset: Any, where: str, labels: Labels, names: tuple[str, ...]) -> P
         images = EncodedPart(where, torch.zeros(len(dataset), dtype=torch.int64), _Pictures(dataset, where))
         return MaskedPart(images, _Masks(dataset, where), labels, len(names) or MOST_CLASSES)
     known = _labels(dataset, where, labels, names)
+    if not isinstance(known, Tensor):
+        raise Refused(f"targets of {where} are {type(known).__name__}s, expected one tensor or number for each image")
     same = names or labels.names(known, (), where)
 
     def check(row: int, label: Any) -> None:
