@@ -10,9 +10,11 @@ import pytest
 import torch
 from sample_modules import Tabular
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 import poise
+from poise.supernet.trees import count_of
 from poise.workflow.inference import inferred
 
 COUNT = 200
@@ -107,3 +109,43 @@ def test_the_task_is_told_by_labels_and_not_by_inputs() -> None:
     assert inferred(TensorDataset(x, floats, ids)) is None
     assert inferred(TensorDataset(x, ids, floats)) == "regression"
     assert inferred((TensorDataset(x, floats), TensorDataset(x, floats))) == "regression"
+
+
+class Heads(nn.Module):
+    """Rows to a dict of outputs; of targets there is one in a dict of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Tabular(6, 2)
+
+    def forward(self, rows: Tensor) -> dict[str, Tensor]:
+        found = self.inner(rows)
+        return {"mean": found[:, 0], "spread": found[:, 1]}
+
+
+class Targets(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, index: int) -> Any:
+        return ROWS[index], {"only": float(NUMBERS[index])}
+
+
+def likelihood(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+    return F.gaussian_nll_loss(outputs["mean"], targets["only"] / 50, outputs["spread"].exp())
+
+
+def test_a_dict_of_one_tensor_has_as_many_rows_as_that() -> None:
+    assert count_of({"only": torch.zeros(32)}) == 32
+
+
+def test_outputs_and_targets_of_any_form_are_trained_selected_and_diagnosed(tmp_path: Path) -> None:
+    task, data, run = poise.tasks.Own(loss=likelihood), (Targets(), Targets()), tmp_path / "run"
+    settings = SETTINGS | {"selection": "perturbation", "selection.tune_epochs": 1, "train.epochs": 3}
+    found = poise.search(Heads(), data, task=task, method="darts", preset="demo", settings=settings, out=run)
+    assert found.history[-1]["search_loss"] < found.history[0]["search_loss"]
+    given: dict[str, Any] = {"data": data, "module": Heads(), "task": task}
+    told = poise.diagnose(run, ["discretisation"], **given).numbers["discretisation/loss"]
+    net = poise.train(found, data)
+    assert poise.evaluate(net, data)["loss"] == pytest.approx(net.result["test_loss"], rel=1e-5)
+    assert told < found.history[0]["search_loss"]

@@ -16,7 +16,7 @@ from poise.data.intake import Batch, Given
 from poise.data.samples import check_forms, rows, shape_of
 from poise.errors import Refused
 from poise.spaces.samples import SampleShape
-from poise.supernet.trees import Tree, alike, in_order_of, tensors
+from poise.supernet.trees import Tree, alike, count_of, in_order_of, tensors
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class SampleIntake:
         return self._batches(found, size)
 
     def _batches(self, inputs: Tree, size: int) -> Iterator[Batch]:
-        count = len(tensors(inputs)[0])
+        count = count_of(inputs)
         for indices in torch.split(torch.arange(count), size):
             some = rows(inputs, indices)
             good = _finite(some)

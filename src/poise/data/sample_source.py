@@ -16,7 +16,7 @@ from poise.data.split_source import HOLDOUT, HOLDOUT_SEED
 from poise.data.splits import stratified_holdout
 from poise.errors import Refused, unknown
 from poise.supernet.choice import described
-from poise.supernet.trees import Tree, alike, in_order_of, tensors
+from poise.supernet.trees import Tree, alike, count_of, in_order_of
 
 
 class Split(NamedTuple):
@@ -114,7 +114,7 @@ def read_split(inputs: Tree, labels: Any, kind: Labels, names: Sequence[str], wh
     found = as_tensors(inputs, f"inputs of {where}")
     check_rows(found, f"inputs of {where}")
     read = kind.read(labels, where, names)
-    count, other = len(tensors(found)[0]), len(tensors(read)[0])
+    count, other = count_of(found), count_of(read)
     if count != other:
         raise Refused(f"{where} have {count} rows of inputs but {other} labels")
     return Split(f"inputs of {where}", found, read)

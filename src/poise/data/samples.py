@@ -10,7 +10,7 @@ from torch import Tensor
 from poise.errors import Refused
 from poise.spaces.samples import Input, SampleShape
 from poise.supernet.choice import described
-from poise.supernet.trees import Tree, mapped, others, tensors
+from poise.supernet.trees import Tree, count_of, mapped, others, tensors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +34,7 @@ class Samples:
             raise Refused(f"{count} rows of inputs but {found} labels")
 
     def __len__(self) -> int:
-        return len(tensors(self.inputs)[0])
+        return count_of(self.inputs)
 
     def __repr__(self) -> str:
         names = ", ".join(self.names[:5]) + (", …" if len(self.names) > 5 else "")

@@ -12,6 +12,7 @@ from poise.data.batched import Batched
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
 from poise.engine.streams import seed_of
 from poise.methods.alignment import aligned_groups, mean_alignment
+from poise.supernet.trees import count_of
 
 
 @diagnoses()
@@ -46,7 +47,7 @@ class Alignment:
         found = []
         for number, (images, labels) in enumerate(islice(data.ordered(), subject.batches)):
             subject.tick(3)
-            if len(labels) == 1 and number > 0:
+            if count_of(labels) == 1 and number > 0:
                 continue  # batch statistics need more than one image
             loss = searcher.loss(images, labels, seed_of(searcher.seed, "alignment", half, number))
             # A leaf of its own for every layer, not a view of shared alphas.

@@ -11,6 +11,7 @@ from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
 from poise.engine.streams import seed_of
 from poise.selection.magnitude import by_magnitude
 from poise.supernet.groups import expand, one_hot
+from poise.supernet.trees import count_of
 
 
 @diagnoses()
@@ -43,7 +44,7 @@ class Discretisation:
         objective = searcher.objective
         meters, losses, count = [objective.running() for _ in mixtures], [0.0, 0.0], 0.0
         for number, (batch, labels) in enumerate(searcher.searching.ordered()):
-            if len(labels) == 1 and number > 0:
+            if count_of(labels) == 1 and number > 0:
                 continue  # batch statistics need more than one image
             weight = float(objective.count(labels))
             count += weight

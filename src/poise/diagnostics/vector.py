@@ -13,6 +13,7 @@ from poise.engine.search import Searcher
 from poise.engine.streams import seed_of
 from poise.errors import Refused
 from poise.supernet.groups import Mixture, expand
+from poise.supernet.trees import count_of
 
 
 class SearchLoss:
@@ -33,7 +34,7 @@ class SearchLoss:
         self._losses = [
             searcher.loss(images, labels, seed_of(searcher.seed, "eigenvalue", number))
             for number, (images, labels) in enumerate(islice(searcher.searching.ordered(), batches))
-            if len(labels) > 1 or number == 0  # batch statistics need more than one image
+            if count_of(labels) > 1 or number == 0  # batch statistics need more than one image
         ]
         self._weights = {name: weight.detach() for name, weight in searcher.weights.items()}
         self.sizes = {name: alphas.numel() for name, alphas in searcher.alphas.items()}

@@ -259,7 +259,8 @@ class Searcher:
         """What the objective says of a half of the data, ``train`` or ``search``."""
         metric, loss = self.objective.metric.name, sums.mean(f"{half}_loss")
         derived = {} if loss is None else self.objective.derived(loss)
-        found = {f"{half}_loss": loss, f"{half}_{metric}": None}
+        # The loss may itself be the metric that counts.
+        found = {f"{half}_loss": loss} | ({f"{half}_{metric}": None} if metric != "loss" else {})
         metrics = sums.metrics(half, self.objective.running)
         return found | metrics | {f"{half}_{name}": value for name, value in derived.items()}
 

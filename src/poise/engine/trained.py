@@ -26,6 +26,7 @@ from poise.selection.race import Standing, Survivors
 from poise.selection.rule import Score, TuneSchedule
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.groups import ChoiceGroup, Kept, expand
+from poise.supernet.trees import count_of
 
 TUNING_SHARE = 0.1
 """Tuning takes this share of the search's learning rate, as in DARTS-PT."""
@@ -96,7 +97,7 @@ class TrainedSupernet:
     @cached_property
     def _sizes(self) -> list[int]:
         """The images of each batch that is measured on: batch statistics need more than one, if there are any more."""
-        sizes = [len(labels) for _, labels in self._searcher.searching.ordered()]
+        sizes = [count_of(labels) for _, labels in self._searcher.searching.ordered()]
         return [size for step, size in enumerate(sizes) if size > 1 or step == 0]
 
     def probabilities(self) -> Mapping[str, Tensor]:

@@ -36,6 +36,11 @@ def tensors(tree: Tree) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
+def count_of(tree: Tree) -> int:
+    """How many rows the tensors of a tree have: a dict of one tensor has as many as that."""
+    return len(tensors(tree)[0])
+
+
 def others(tree: Tree) -> list[Any]:
     """What is in a tree and should not be: all that is no tensor."""
     return [leaf for leaf in tree_leaves(tree) if not isinstance(leaf, Tensor)]
