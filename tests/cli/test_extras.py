@@ -65,6 +65,17 @@ def test_onnx(without: None, poise: Poise, tmp_path: Path) -> None:
     assert {path.name for path in net.iterdir()} == {"run.json", "config.yaml"}
 
 
+@pytest.mark.parametrize("without", [["predict"]], indirect=True)
+def test_predict(without: None, poise: Poise, tmp_path: Path) -> None:
+    for name in ("model.onnx", "image.png"):
+        (tmp_path / name).touch()
+    refused = poise("predict", "model.onnx", "image.png")
+    line = "poise: predicting with model.onnx needs onnxruntime; to install: pip install 'poise[predict]'\n"
+    assert (refused.code, refused.err) == (2, line)
+    other = poise("predict", trained(tmp_path / "net"), "image.png")
+    assert "pip" not in other.err, "a folder does not ask for it"
+
+
 @pytest.mark.parametrize("without", [["hub"]], indirect=True)
 def test_hub(without: None, poise: Poise, tmp_path: Path) -> None:
     reason = "hf:owner/name needs datasets; to install: pip install 'poise[hub]'"

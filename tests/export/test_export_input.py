@@ -123,10 +123,11 @@ def test_the_network_s_file_and_complete(made: Made) -> None:
     trained = poise.load_network(out, module=module(own))
     said = json.loads((out / "network.json").read_text())
     expected, low, high = UNITS[unit][1]
-    assert (said["unit"], said["channel_order"], said["image_size"]) == (expected, "data", [8, 8])
-    assert said["range"] == pytest.approx([low, high])
-    assert said["classes"] == ["dark", "bright"]
-    assert trained.pixels == Pixels.read(said)
+    inputs = said["inputs"]
+    assert (inputs["unit"], inputs["channel_order"], said["shape"]["size"]) == (expected, "data", [8, 8])
+    assert inputs["range"] == pytest.approx([low, high])
+    assert said["labels"]["names"] == ["dark", "bright"]
+    assert trained.pixels == Pixels.read(inputs)
     _, test = data(unit)
     logits = trained.complete(test.pixels.float() / trained.pixels.unit)
     assert accuracy(logits, test, list(trained.names)) == 1.0
@@ -140,8 +141,8 @@ def test_onnx(made: Made, tmp_path: Path) -> None:
     about = {prop.key: json.loads(prop.value) for prop in model.metadata_props}
     _, test = data(unit)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    logits = torch.from_numpy(session.run(["logits"], {"images": fed(about["input"], test).numpy()})[0])
-    assert accuracy(logits, test, about["classes"]) == 1.0
+    logits = torch.from_numpy(session.run(["outputs"], {"images": fed(about["input"], test).numpy()})[0])
+    assert accuracy(logits, test, about["labels"]["names"]) == 1.0
     check_said(about["input"], unit, poise.load_network(out, module=module(own)).pixels)
     check_text(model.doc_string, unit)
 
@@ -161,7 +162,7 @@ def test_python(made: Made, tmp_path: Path) -> None:
     _, test = data(unit)
     with torch.no_grad():
         logits = exported.load()(fed(exported.INPUT, test))
-    assert accuracy(logits, test, exported.CLASSES) == 1.0
+    assert accuracy(logits, test, exported.LABELS["names"]) == 1.0
     check_said(exported.INPUT, unit, poise.load_network(out).pixels)
     assert exported.__doc__ is not None
     check_text(exported.__doc__, unit)
@@ -193,7 +194,7 @@ def test_safetensors(made: Made, tmp_path: Path) -> None:
     assert torch.equal(std, weights["0.std"])
     with torch.no_grad():
         logits = network.eval()((fed(said, test) - mean) / std)
-    assert accuracy(logits, test, about["classes"]) == 1.0
+    assert accuracy(logits, test, about["labels"]["names"]) == 1.0
     check_said(said, unit, trained.pixels)
 
 
@@ -252,6 +253,6 @@ def test_a_damaged_description_is_refused_by_name(tmp_path: Path, made: Made) ->
     out, _, own = made
     copied = shutil.copytree(out, tmp_path / "net")
     about = json.loads((copied / "network.json").read_text())
-    RunFolder(copied).write("network.json", json.dumps(about | {"unit": "many"}))
+    RunFolder(copied).write("network.json", json.dumps(about | {"inputs": about["inputs"] | {"unit": "many"}}))
     with pytest.raises(Refused, match=r"network\.json is damaged"):
         poise.load_network(copied, module=module(own))

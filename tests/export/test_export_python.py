@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from export_networks import BENCH, DARTS, DENSE, FAIR, NASTY, PIXELS, TASK, images, network
+from export_networks import BENCH, DARTS, DENSE, FAIR, NASTY, Marks, card, images, network
 from safetensors.torch import load_file, save_file
 
 from poise.errors import Refused
@@ -33,38 +33,53 @@ spec.loader.exec_module(exported)
 network = exported.load()
 assert not network.training
 with torch.no_grad():
-    save_file({"logits": network(load_file(sys.argv[2])["images"])}, sys.argv[3])
+    save_file({"outputs": network(load_file(sys.argv[2])["images"])}, sys.argv[3])
+found = exported.predict(load_file(sys.argv[2])["bytes"])
+for one in found:
+    one.update({name: value.tolist() for name, value in one.items() if isinstance(value, torch.Tensor)})
 assert not [name for name in sys.modules if name.partition(".")[0] == "poise"]
-print(json.dumps([exported.CLASSES, exported.GENOTYPE, exported.IMAGE]))
+print(json.dumps([exported.LABELS, exported.GENOTYPE, exported.IMAGE, found]))
 """
 
 
-def exported_alone(model, genotype, shape, folder):
-    """Export a network, compare its outputs in a process without poise; what the file says of itself."""
-    files = EXPORTS["python"](model, folder / "net", shape=shape, genotype=genotype, classes=NASTY, pixels=PIXELS)
+def exported_alone(model, genotype, folder, **given):
+    """Export a network, compare its outputs in a process without poise; what it says of itself, and its predictions."""
+    told = card(genotype, **given)
+    files = EXPORTS["python"](model, folder / "net", told)
     assert [file.name for file in files] == ["net.py", "net.safetensors"]
-    save_file({"images": images(3)}, folder / "images")
-    command = [sys.executable, "-c", ALONE, files[0], folder / "images", folder / "logits"]
+    pixels = (images(3) * 255).to(torch.uint8)
+    save_file({"images": images(3), "bytes": pixels}, folder / "images")
+    command = [sys.executable, "-c", ALONE, files[0], folder / "images", folder / "outputs"]
     run = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     assert run.returncode == 0, run.stderr
     with torch.no_grad():
         expected = model(images(3))
-    logits = load_file(folder / "logits")["logits"]
-    assert logits.shape == expected.shape == (3, *shape.answer)
-    assert (logits - expected).abs().max() < 1e-6
-    return json.loads(run.stdout)
+        predicted = told.task.predictions(model(pixels / 255), told.seen)
+    outputs = load_file(folder / "outputs")["outputs"]
+    assert outputs.shape == expected.shape == (3, *told.shape.answer)
+    assert (outputs - expected).abs().max() < 1e-6
+    labels, notation, image, found = json.loads(run.stdout)
+    assert (tuple(labels["names"]), labels["statistics"]) == (NASTY, {"count": [5.0] * 4})
+    assert [one.keys() for one in found] == [one.keys() for one in predicted]
+    return notation, image, found, predicted
 
 
 @pytest.mark.parametrize("genotype", [FAIR, BENCH], ids=["fair", "nasbench201"])
 def test_dense_outputs_without_poise(genotype, tmp_path):
-    classes, _, _ = exported_alone(network(genotype, shape=DENSE), genotype, DENSE, tmp_path)
-    assert tuple(classes) == NASTY
+    model = network(genotype, shape=DENSE)
+    _, _, found, predicted = exported_alone(model, genotype, tmp_path, shape=DENSE, task=Marks(offset=1))
+    for one, other in zip(found, predicted, strict=True):
+        assert one["mask"] == other["mask"].tolist()
+        assert one["shares"] == pytest.approx(other["shares"])
+        assert len({value for row in one["mask"] for value in row}) > 1, "a constant mask would prove nothing"
 
 
 def test_outputs_without_poise(trained, tmp_path):
     model, genotype = trained
-    classes, notation, image = exported_alone(model, genotype, TASK, tmp_path)
-    assert tuple(classes) == NASTY
+    notation, image, found, predicted = exported_alone(model, genotype, tmp_path)
+    assert [one["class"] for one in found] == [one["class"] for one in predicted]
+    for one, other in zip(found, predicted, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
     heads = {
         "nasbench201": "|nor_conv_3x3~0|", "nasbench1shot1-2": "010110001101", "mobile": '{"format": "poise.genotype"',
     }  # fmt: skip
@@ -74,13 +89,13 @@ def test_outputs_without_poise(trained, tmp_path):
 
 def test_it_runs_as_a_script(tmp_path):
     model = network(BENCH)
-    file, _ = EXPORTS["python"](model, tmp_path / "net.py", shape=TASK, genotype=BENCH, classes=NASTY, pixels=PIXELS)
+    file, _ = EXPORTS["python"](model, tmp_path / "net.py", card(BENCH))
     run = subprocess.run([sys.executable, file], capture_output=True, text=True, check=True)
-    assert f"{sum(p.numel() for p in model.parameters()):,} parameters, 4 classes" in run.stdout
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters, classification of 4" in run.stdout
 
 
 def test_the_source_imports_torch_safetensors_and_the_standard_library(trained):
-    text = source_text(trained[0], TASK, trained[1], NASTY, PIXELS)
+    text = source_text(trained[0], card(trained[1]))
     compile(text, "net.py", "exec")
     imported = set()
     for node in ast.walk(ast.parse(text)):
@@ -94,12 +109,12 @@ def test_the_source_imports_torch_safetensors_and_the_standard_library(trained):
 
 
 def test_only_operations_in_use_come_along():
-    text = source_text(network(BENCH), TASK, BENCH, NASTY, PIXELS)
+    text = source_text(network(BENCH), card(BENCH))
     names = {node.name for node in ast.parse(text).body if isinstance(node, ast.ClassDef)}
     assert {"Conv", "Skip", "NasBench201Network", "Normalise"} <= names
     assert not names & {"SepConv", "Noise", "Zero", "CellNetwork"}
     assert '"nor_conv_3x3": partial(Conv, kernel=3),' in text
-    assert "auxiliary=False" in source_text(network(DARTS), TASK, DARTS, NASTY, PIXELS)
+    assert "auxiliary=False" in source_text(network(DARTS), card(DARTS))
 
 
 def test_a_class_of_ones_own_around_it_is_refused():
@@ -108,7 +123,28 @@ def test_a_class_of_ones_own_around_it_is_refused():
 
     mine = Mine({"0->1": ["skip_connect"]}, 3, 4, 4, 1)
     with pytest.raises(Refused, match="Mine"):
-        source_text(mine, TASK, BENCH, NASTY, PIXELS)
+        source_text(mine, card(BENCH))
+
+
+def test_a_task_is_carried_along_only_with_what_the_file_holds():
+    class Mean(Marks):
+        def predictions(self, outputs, seen):
+            return [{"value": self.mean(row)} for row in outputs]
+
+    class Annotated(Marks):
+        def predictions(
+            self,
+            outputs: "torch.Tensor",  # of a file that would not know this name
+            seen: object,
+        ) -> list[dict[str, object]]:
+            """Said."""
+            return [{"value": self.offset}] * len(outputs)
+
+    model = network(BENCH)
+    with pytest.raises(Refused, match=r"cannot carry the source of Mean\.predictions along: it uses self\.mean"):
+        source_text(model, card(BENCH, task=Mean()))
+    text = source_text(model, card(BENCH, task=Annotated()))
+    assert 'def predictions(self, outputs, seen):\n    """Said."""\n    return [{"value": self.offset}]' in text
 
 
 @pytest.mark.parametrize(

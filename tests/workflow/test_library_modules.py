@@ -51,7 +51,7 @@ def test_from_search_to_export(name: str, tmp_path: Path) -> None:
 
     (onnx,) = poise.export(net, "onnx", tmp_path / "model", module=make())
     session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    logits = session.run(["logits"], {"images": images.numpy()})[0]
+    logits = session.run(["outputs"], {"images": images.numpy()})[0]
     assert (torch.from_numpy(logits) - expected).abs().max() < 1e-4
     (weights,) = poise.export(net, "safetensors", tmp_path / "model", module=make())
     assert load_file(weights).keys() == loaded.complete.state_dict().keys()

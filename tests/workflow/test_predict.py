@@ -81,7 +81,7 @@ def test_files_arrays_and_the_complete_network_agree(made: tuple[Path, Path]) ->
     pixels = source.load("test", size=8).pixels
     with torch.no_grad():
         expected = network.complete(pixels / 255).softmax(1)
-    names = list(network.classes)
+    names = list(network.names)
     for inputs in (pixels, pixels.numpy(), pixels / 255, sorted((data / "test").rglob("*.png"))):
         found = torch.tensor([[one["probabilities"][name] for name in names] for one in network.predict(inputs)])
         assert torch.allclose(found.float(), expected, atol=1e-6)

@@ -6,7 +6,10 @@ the same package. Names from elsewhere are imported.
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
+import textwrap
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
@@ -47,7 +50,34 @@ class Bundle:
                 f"cannot carry the source of {module}.{name} along: it is not defined at the top of its module"
             )
         self.used[module].add(name)
-        for needed in names_in(source.definitions[name], self.wanted):
+        self._need(module, names_in(source.definitions[name], self.wanted))
+
+    def add_method(self, of: object, name: str, fields: Collection[str]) -> str:
+        """Collect what a method needs, and return its source as a function without annotations, whose ``self`` needs no
+        more than ``fields``. Raises `Refused` if it uses anything else of its object."""
+        kind = next(each for each in type(of).__mro__ if name in vars(each))
+        try:
+            lines = textwrap.dedent(inspect.getsource(vars(kind)[name])).rstrip().split("\n")
+        except (OSError, TypeError):
+            raise Refused(f"cannot carry the source of {kind.__name__}.{name} along: it stands in no file") from None
+        (function,) = ast.parse("\n".join(lines)).body
+        assert isinstance(function, ast.FunctionDef)
+        arguments = [argument.arg for argument in function.args.args]
+        nodes = [node for statement in function.body for node in ast.walk(statement)]
+        used = {
+            node.attr
+            for node in nodes
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == arguments[0]
+        }
+        if more := sorted(used - set(fields)):
+            raise Refused(f"cannot carry the source of {kind.__name__}.{name} along: it uses {arguments[0]}.{more[0]}")
+        self._need(kind.__module__, {node.id for node in nodes if isinstance(node, ast.Name)} - {*arguments})
+        return "\n".join([f"def {name}({', '.join(arguments)}):", *lines[function.body[0].lineno - 1 :]])
+
+    def _need(self, module: str, names: Iterable[str]) -> None:
+        source = self.sources.setdefault(module, Source(importlib.import_module(module)))
+        self.used.setdefault(module, set())
+        for needed in names:
             if needed in source.definitions:
                 self.add(module, needed)
             elif needed in source.imports:
@@ -79,6 +109,7 @@ class Bundle:
                 ],
             )
             for module in self._ordered()
+            if self.used[module]
         ]
 
     def _ordered(self) -> list[str]:

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from poise import registries
-from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.bundle import ours
-from poise.genotype import Genotype
+from poise.export.card import Card
 from poise.registry import Registry
-from poise.spaces.space import ImageShape
 
 
 class Export(Protocol):
     """Writes a trained network to files and returns them.
 
-    ``network`` maps images, float ``[batch, channels, height, width]``, to logits ``[batch, classes]``, where the shape
-    is dense to ``[batch, classes, height, width]``; ``pixels`` says what their values are, and so must every file.
+    ``network`` maps images, float ``[batch, channels, height, width]``, to outputs ``[batch, ...]`` such as the card's
+    shape gives them; every file says what the card does.
     ``path`` gets the format's ending unless it has it; folders are made, and only files of these names are replaced.
     """
 
-    def __call__(
-        self,
-        network: nn.Module,
-        path: Path,
-        *,
-        shape: ImageShape,
-        genotype: Genotype,
-        classes: tuple[str, ...],
-        pixels: Pixels,
-    ) -> list[Path]: ...
+    def __call__(self, network: nn.Module, path: Path, card: Card) -> list[Path]: ...
 
 
 EXPORTS: Registry[Export] = registries.EXPORTS
@@ -53,38 +42,24 @@ def inference_arguments(module: Rebuildable) -> dict[str, object]:
     return {name: False if name == "auxiliary" else value for name, value in module.arguments.items()}
 
 
-def input_facts(shape: ImageShape, pixels: Pixels) -> dict[str, Any]:
-    """What an exported network takes, as JSON can hold it."""
-    facts = {"layout": "NCHW", "dtype": "float32", "channels": shape.channels, "size": list(shape.size)}
-    return facts | pixels.facts | {"text": input_text(shape, pixels)}
-
-
-def input_text(shape: ImageShape, pixels: Pixels) -> str:
-    """The same for a person, in one line."""
-    height, width = shape.size
-    return (
-        f"[batch, {shape.channels}, {height}, {width}], channels first, float32: {pixels}; the network itself "
-        "subtracts the mean and divides by the standard deviation"
-    )
-
-
-def lean(network: nn.Module, shape: ImageShape, classes: tuple[str, ...]) -> nn.Module:
+def lean(network: nn.Module, card: Card) -> nn.Module:
     """A copy for inference: on the CPU, in float32, in eval mode, without an auxiliary head.
 
     Raises:
-        Refused: the class names or the network's output do not fit the shape.
+        Refused: the names or the network's output do not fit the shape.
     """
-    if any(type(name) is not str for name in classes):
-        raise Refused(f"an export's class names must be texts, got {str(classes)[:80]}")
-    if len(classes) != shape.outputs:
-        raise Refused(f"an export needs one name for each of the {shape.outputs} classes, got {len(classes)}")
+    names, shape = card.seen.names, card.shape
+    if any(type(name) is not str for name in names):
+        raise Refused(f"an export's names must be texts, got {str(names)[:80]}")
+    if len(names) != shape.outputs:
+        raise Refused(f"an export needs one name for each of the {shape.outputs} outputs, got {len(names)}")
     result = _without_auxiliary(network).cpu().float().eval()
     with torch.no_grad():
-        logits = result(torch.zeros(2, shape.channels, *shape.size))
+        outputs = result(shape.zeros(2))
     expected = (2, *shape.answer)
-    if not isinstance(logits, Tensor) or logits.shape != expected:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise Refused(f"the network must map 2 images to logits {expected}, got {got}")
+    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise Refused(f"the network must map 2 images to outputs {expected}, got {got}")
     return result
 
 

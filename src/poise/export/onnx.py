@@ -12,41 +12,35 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from poise.data.pixels import Pixels
 from poise.errors import Refused
-from poise.export.exports import EXPORTS, input_text, lean, target
-from poise.export.safetensors import metadata
+from poise.export.card import Card
+from poise.export.exports import EXPORTS, lean, target
 from poise.extras import check_extra
-from poise.genotype import Genotype
-from poise.spaces.space import ImageShape
 
 if TYPE_CHECKING:
     from onnx import GraphProto
 
 
 @EXPORTS.add("onnx")
-def export_onnx(
-    network: nn.Module, path: Path, *, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
-) -> list[Path]:
-    """Input ``images [batch, channels, height, width]``, output ``logits [batch, classes]``, where the shape is dense
-    ``[batch, classes, height, width]``; any batch size.
+def export_onnx(network: nn.Module, path: Path, card: Card) -> list[Path]:
+    """Input ``images [batch, channels, height, width]``, output ``outputs [batch, ...]``, any batch size.
 
-    The model's metadata holds ``genotype``, ``classes``, ``shape`` and ``input``, all JSON; its documentation says the
+    The model's metadata holds ``genotype``, ``task``, ``labels`` and ``input``, all JSON; its documentation says the
     last in words.
     """
     check_extra("onnx", "an export to onnx")
     import onnx
 
-    network = lean(network, shape, classes)
+    network = lean(network, card)
     file = target(path, ".onnx")
-    images = torch.zeros(2, shape.channels, *shape.size)
+    images = card.shape.zeros(2)
     shapes = ({0: torch.export.Dim("batch")},)
     with _quiet():
         program = torch.onnx.export(
             network,
             (images,),
             input_names=["images"],
-            output_names=["logits"],
+            output_names=["outputs"],
             dynamic_shapes=shapes,
             dynamo=True,
             verbose=False,
@@ -60,9 +54,8 @@ def export_onnx(
             "batch's size, as len(x) does; x.shape[0] stays free"
         )
     _anonymise(model.graph)
-    onnx.helper.set_model_props(model, metadata(shape, genotype, classes, pixels))
-    answer = f"[batch, {', '.join(map(str, shape.answer))}]"
-    model.doc_string = f"Takes images {input_text(shape, pixels)}. Gives logits {answer}."
+    onnx.helper.set_model_props(model, card.metadata)
+    model.doc_string = f"Takes images {card.input_text}. Gives {card.output_text}."
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(file))
     return [file]

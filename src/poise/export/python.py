@@ -8,27 +8,31 @@ from pathlib import Path
 
 from torch import nn
 
-from poise.data.pixels import Pixels
 from poise.errors import Refused
 from poise.export.bundle import Bundle, import_lines, ours
-from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, input_facts, input_text, lean, target
+from poise.export.card import Card
+from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, lean, target
 from poise.export.literals import literal, texts
 from poise.export.safetensors import export_safetensors
 from poise.genotype import Genotype
-from poise.spaces.space import SPACES, ImageShape
+from poise.spaces.space import SPACES
 
 TEMPLATE = '''\
-"""An image classifier found by differentiable neural architecture search, as plain PyTorch.
+"""A network for {task}, found by differentiable neural architecture search, as plain PyTorch.
 
 Needs torch and safetensors; the weights are in the .safetensors file of the same name beside this file.
 
-    network = load()
-    probabilities = network(images).softmax(dim=1)
+    for found in predict(images):
+        print(found)
+    outputs = load()(images)
 
 {takes}
 
-`GENOTYPE` says which operations the search chose, `CLASSES` what the outputs mean, `IMAGE` the shape of an image,
-`INPUT` what its values are: `unit` is what those of the training data were divided by, `range` what they then spanned.
+{gives}
+
+`GENOTYPE` says which operations the search chose, `TASK` what the network is for, `LABELS` what its outputs are called
+and what is known of the labels that it was trained on, `IMAGE` the shape of an image, `INPUT` what its values are:
+`unit` is what those of the training data were divided by, `range` what they then spanned.
 """
 
 from __future__ import annotations
@@ -54,49 +58,63 @@ def load(path: str | Path = Path(__file__).with_suffix(".safetensors")) -> nn.Mo
     return network.eval()
 
 
+def predict(images: torch.Tensor, network: nn.Module | None = None) -> list[dict[str, Any]]:
+    """What the network, by default the trained one, says of each image. 8-bit values are divided by 255 first."""
+    network = load() if network is None else network
+    task, seen = SimpleNamespace(**TASK), SimpleNamespace(**LABELS)
+    found = []
+    with torch.no_grad():
+        for part in images.split(256):
+            found += predictions(task, network(part / 255 if part.dtype == torch.uint8 else part), seen)
+    return found
+
+
+{predictions}
+
+
 if __name__ == "__main__":
     parameters = sum(weight.numel() for weight in load().parameters())
     print(GENOTYPE)
-    print(f"{{parameters:,}} parameters, {{len(CLASSES)}} classes, images {{IMAGE}}")
+    print(f"{{parameters:,}} parameters, {{TASK['name']}} of {{len(LABELS['names'])}}, images {{IMAGE}}")
 '''
 
 IMPORTS: set[tuple[str, str | None, str]] = {
     ("pathlib", "Path", "Path"),
+    ("types", "SimpleNamespace", "SimpleNamespace"),
+    ("typing", "Any", "Any"),
+    ("torch", None, "torch"),
     ("torch", "nn", "nn"),
     ("safetensors.torch", "load_file", "load_file"),
 }
 """What the template itself uses."""
 
-RESERVED = {"GENOTYPE", "CLASSES", "IMAGE", "INPUT", "build", "load", "Path", "nn", "load_file"}
+CONSTANTS = ("GENOTYPE", "TASK", "LABELS", "IMAGE", "INPUT")
+RESERVED = {*CONSTANTS, "build", "load", "predict", "predictions", *(local for _, _, local in IMPORTS)}
 
 
 @EXPORTS.add("python")
-def export_python(
-    network: nn.Module, path: Path, *, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
-) -> list[Path]:
-    """``NAME.py`` with ``build()`` and ``load()``, and ``NAME.safetensors``.
+def export_python(network: nn.Module, path: Path, card: Card) -> list[Path]:
+    """``NAME.py`` with ``build()``, ``load()`` and ``predict()``, and ``NAME.safetensors``.
 
     The classes of the network are carried along verbatim with all that they need, and nothing else: a table of
-    operations holds those that the network uses. Raises `Refused` for a module of your own: you have its source.
+    operations holds those that the network uses. So is what the task makes of the outputs. Raises `Refused` for a
+    module of your own: you have its source.
     """
-    network = lean(network, shape, classes)
-    text = source_text(network, shape, genotype, classes, pixels)
+    network = lean(network, card)
+    text = source_text(network, card)
     file = target(path, ".py")
-    weights = export_safetensors(
-        network, file.with_suffix(".safetensors"), shape=shape, genotype=genotype, classes=classes, pixels=pixels
-    )
+    weights = export_safetensors(network, file.with_suffix(".safetensors"), card)
     file.write_text(text, encoding="utf-8")
     return [file, *weights]
 
 
-def source_text(
-    network: nn.Module, shape: ImageShape, genotype: Genotype, classes: tuple[str, ...], pixels: Pixels
-) -> str:
+def source_text(network: nn.Module, card: Card) -> str:
     """The whole Python file."""
     parts = [module for module in _parts(network) if isinstance(module, Rebuildable)]
     bundle = Bundle(wanted={text for part in parts for text in texts(part.arguments)})
     for part in parts:
         bundle.add(type(part).__module__, type(part).__name__)
+    answers = bundle.add_method(card.task, "predictions", card.facts)
     definitions = "\n".join(
         "\n\n# From " + module.replace(".", "/") + ".py\n\n\n" + "\n\n\n".join(found)
         for module, found in bundle.definitions()
@@ -104,17 +122,22 @@ def source_text(
     clash = sorted(RESERVED & {name for names in bundle.used.values() for name in names})
     if clash:
         raise Refused(f"cannot carry {clash[0]!r} along: the exported file uses this name itself")
-    image = (shape.channels, *shape.size)
-    constants: list[tuple[str, object]] = [
-        ("GENOTYPE", notation(genotype)),
-        ("CLASSES", tuple(classes)),
-        ("IMAGE", image),
-    ]
-    constants += [("INPUT", input_facts(shape, pixels))]
+    labels = {"names": card.seen.names, "statistics": dict(card.seen.statistics)}
+    values = (
+        notation(card.genotype),
+        dict(card.facts),
+        labels,
+        (card.shape.channels, *card.shape.size),
+        card.input_facts,
+    )
+    constants = dict(zip(CONSTANTS, values, strict=True))
     return TEMPLATE.format(
-        takes=textwrap.fill(f"images: {input_text(shape, pixels)}.", 116),
+        task=card.facts["name"],
+        takes=textwrap.fill(f"images: {card.input_text}.", 116),
+        gives=textwrap.fill(f"{card.output_text}.", 116),
         imports="\n".join(import_lines(bundle.imports | IMPORTS, sys.stdlib_module_names)),
-        constants="\n".join(f"{name} = {literal(value, used=len(name) + 3)}" for name, value in constants),
+        constants="\n".join(f"{name} = {literal(value, used=len(name) + 3)}" for name, value in constants.items()),
+        predictions=answers,
         definitions=definitions,
         construction=construction(network, 4),
     )

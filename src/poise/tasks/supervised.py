@@ -29,6 +29,7 @@ from poise.engine.run import RunFolder
 from poise.engine.train import evaluate
 from poise.engine.train import train as run_training
 from poise.errors import Refused
+from poise.export.card import Card
 from poise.export.exports import Export
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
@@ -242,9 +243,8 @@ class TrainedNetwork(Summarised):
         return self.predictor(device, precision)(inputs, batch_size)
 
     def export(self, write: Export, path: Path) -> list[Path]:
-        return write(
-            self.complete, path, shape=self.shape, genotype=self.genotype, classes=self.names, pixels=self.pixels
-        )
+        card = Card(self.task, task_facts(self.task), self.seen, self.shape, self.pixels, self.genotype, self.streamed)
+        return write(self.complete, path, card)
 
 
 @dataclass(frozen=True)

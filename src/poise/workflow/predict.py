@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from poise.engine.events import Listener, Noted, Started, Stepped, ignore
 from poise.engine.predict import Predicted, Prediction, Predictor
 from poise.errors import Refused
+from poise.export.session import Session
 from poise.report.predictions import Row, csv_rows, json_rows, mask_files, replacing, terminal_rows, unwritten
-from poise.tasks.task import Task
+from poise.tasks.supervised import Supervised
+from poise.tasks.task import Task, task_from
 from poise.workflow.network import network_in
+from poise.workflow.saved import check_unused
 
 BATCH_SIZE = 256
 """Inputs that are held at a time, unless asked otherwise."""
@@ -44,7 +47,7 @@ def predict(
             these. Numbers are in the unit of the training data, see `TrainedNetwork.complete`; ``uint8`` is divided
             by 255. For other data: arrays ``[n, ...]`` as the network was trained on.
         module, task: for a folder, if the network is of a module or for a task of your own: see `load_network`.
-        device, precision: as in `poise.evaluate`.
+        device, precision: as in `poise.evaluate`; an ``.onnx`` file runs on the CPU, in its own precision.
 
     Raises:
         Refused: there is no such network, or it cannot predict of such data.
@@ -56,7 +59,17 @@ def predictor(
     what: Any, *, module: nn.Module | None = None, task: Task | None = None, device: str = "auto", precision: str = "32"
 ) -> Predictor:
     """The network of `predict`, ready to predict."""
+    if isinstance(what, str | Path) and Path(what).suffix == ".onnx" and not Path(what).is_dir():
+        check_unused(module, f"{what} has all that it needs")
+        return _exported(Session.open(Path(what)), task)
     return network_in(what, module, task, "predict").predictor(device, precision)
+
+
+def _exported(session: Session, task: Task | None) -> Predictor:
+    task, seen = task or task_from(session.about.get("task"), session.path), session.seen
+    if not isinstance(task, Supervised):
+        raise Refused(f"{session.path} is of the task {task.name}, which predicts nothing of files")
+    return Predictor(session.intake, session.forward, lambda outputs: task.predictions(outputs, seen))
 
 
 @dataclass(frozen=True)
