@@ -284,7 +284,7 @@ LABELLED = [
     (rows("image,label", "0.5", "1.5"), CSV, "numbers are for --task regression"),
     (rows("image,label,split", "a,train", "b,trian"), CSV, "unknown split in line 3 of data.csv 'trian'; did you mean"),
     (rows("image,label", "cat", "dog"), f"{CSV} --task regression", "has no column of numbers, found image, label"),
-    (rows("image,label", "3"), f"{CSV} --task regression", "'label' of data is 3 for every image"),
+    (rows("image,label", "3"), f"{CSV} --task regression", "'label' of data is 3 for every example"),
     (rows("image,a,b", "1,nan", "2,1"), f"{CSV} --task regression", "label 0 of data.csv is nan"),
     (rows("image,a,b", "1,x", "2,1"), f"{CSV} --task regression --set task.columns=[b]", "are not numbers (found 'x')"),
     (rows("image,a,b", "1,0", "2,1"), f"{CSV} --task regression --set task.columns=[aa]", "did you mean 'a'?"),
