@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import poise
+from poise.data.intake import Intake
+from poise.data.pixels import Pixels
+from poise.engine.predict import Predictor
 from poise.errors import Refused
+from poise.export.answers import mask_answers
+from poise.workflow.predict import write_predictions
 
 CLASSES = ("dark", "middle", "=bright")
 SETTINGS = {
@@ -138,3 +144,22 @@ def test_what_cannot_predict_is_refused(made: tuple[Path, Path], tmp_path: Path)
         poise.predict(net, data, module=torch.nn.Linear(1, 1))
     with pytest.raises(Refused, match="unknown device"):
         poise.predict(net, data, device="gpu")
+
+
+def test_masks_go_into_a_folder_under_the_names_of_their_images(tmp_path: Path) -> None:
+    pixels = Pixels("RGB", 255.0, 0.0, 1.0, (0.5,) * 3, (0.25,) * 3)
+    ready = Predictor(Intake(3, (16, 16), pixels), Tensor.float, lambda outputs: mask_answers(outputs, ("r", "g", "b")))
+    write(tmp_path / "data", 4, 0)
+    (tmp_path / "data" / "bad.png").touch()
+    notes: list[str] = []
+    count = write_predictions(
+        ready, tmp_path / "data", tmp_path / "masks", listen=lambda event: notes.append(getattr(event, "message", ""))
+    )
+    assert (count.inputs, count.failed, len(notes)) == (5, 1, 1)
+    images = sorted(path.relative_to(tmp_path / "data") for path in (tmp_path / "data").rglob("0*.png"))
+    assert sorted(path.relative_to(tmp_path / "masks") for path in (tmp_path / "masks").rglob("*.*")) == images
+    for name in images:
+        with Image.open(tmp_path / "data" / name, formats=("PNG",)) as image:
+            expected = np.asarray(image).argmax(axis=2)
+        with Image.open(tmp_path / "masks" / name, formats=("PNG",)) as mask:
+            assert np.array_equal(np.asarray(mask), expected)
