@@ -18,6 +18,7 @@ from poise.costs.target import CostTarget
 from poise.errors import Refused
 from poise.methods.preset import METHODS
 from poise.spaces.space import SPACES
+from poise.supernet.narrowing import without
 from poise.workflow.prepare import Preparation
 
 PUBLISHED = list(itertools.product(SPACES, METHODS, ["paper"]))
@@ -36,7 +37,7 @@ def test_names_resolve_together_and_round_trip(space: str, method: str, preset: 
     assert resolve(file=tmp_path / "config.yaml") == found
     value = found.method
     assert build_method(plain(value)) == value
-    groups = found.space.without(value.without).groups
+    groups = without(found.space.groups, value.without)
     if getattr(value.alignment, "required", False) and all(group.layers == 1 for group in groups):
         with pytest.raises(Refused, match="layers that play the same part"):
             value.check(groups, found.search.epochs)
@@ -268,3 +269,12 @@ def test_what_goes_by_a_target_is_refused_without_one() -> None:
             match=r"^(expected-cost|budget) goes by what the network .* pass --target-macs",
         ):
             Preparation.of(settings)
+
+
+def test_runs_of_an_earlier_poise_say_that_nothing_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("space: {name: darts, cells: 4, excluded: [], kept: []}\n")
+    assert resolve(file=file).space == resolve(space="darts", overrides=[("space.cells", 4)]).space
+    file.write_text("space: {name: darts, excluded: [none]}\n")
+    with pytest.raises(Refused, match=r"unknown setting of space 'excluded'"):
+        resolve(file=file)

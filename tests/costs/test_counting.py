@@ -17,6 +17,7 @@ from poise.spaces import SPACES, ImageShape
 from poise.spaces.everything import costed
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import Kept, decided, one_hot
+from poise.supernet.narrowing import without
 
 TASK = ImageShape(3, (12, 9), 4)
 SIZES: dict[str, dict[str, int]] = {
@@ -67,10 +68,12 @@ def test_one_hot_mixtures_cost_what_the_network_does(name: str) -> None:
 def test_groups_without_some_candidates_keep_their_places() -> None:
     for name in ("darts", "nasbench201"):
         space: Any = SPACES[name]()
-        smaller = space.without(("none", "skip_connect"))
-        costs, fewer = (counted(s, name) for s in (space, smaller))
+        costs = counted(space, name)
+        smaller = without(space.groups, ("none", "skip_connect"))
+        fewer = costs.left(smaller)
         assert costs.fixed == fewer.fixed
-        for group in smaller.groups:
+        assert fewer.groups == smaller
+        for group in smaller:
             whole = next(g for g in space.groups if g.name == group.name)
             for row in range(len(group.rows)):
                 columns = [whole.rows[row].candidates.index(c) for c in group.rows[row].candidates]
@@ -79,7 +82,7 @@ def test_groups_without_some_candidates_keep_their_places() -> None:
 
 def test_partial_channels_change_no_network() -> None:
     space: Any = SPACES["darts"]()
-    whole, part = (counted(s, "darts") for s in (space, space.partially(4)))
+    whole, part = (counted(s, "darts") for s in (space, SPACES["darts"](partial=4)))
     assert [group.name for group in part.groups] == ["normal", "reduce"]
     assert all(torch.equal(whole.candidates[name], part.candidates[name]) for name in ("normal", "reduce"))
 

@@ -158,7 +158,7 @@ def test_none_is_a_rival_only_where_it_can_be_chosen() -> None:
 @pytest.mark.parametrize("partial", [1, 2])
 @pytest.mark.parametrize("relaxation", [Softmax(), Sigmoid()])
 def test_edges_compete_by_their_strength_at_every_node(partial: int, relaxation: Any) -> None:
-    groups = Darts(channels=4, cells=3).partially(partial).groups
+    groups = Darts(channels=4, cells=3, partial=partial).groups
     values = {g.name: walk(7, *g.shape, seed=number) for number, g in enumerate(groups)}
     leads = found(groups, values, relaxation).leads
     edges = [lead for lead in leads if lead.of == "edge"]

@@ -93,7 +93,7 @@ def runs(method: str, space: Any) -> bool:
         settings = resolve(space=space, method=method, preset="small")
         value = settings.method
         built = settings.space if isinstance(space, str) else space
-        value.check(value.curriculum.space(value.space(built), 0, {}).groups, settings.search.epochs)
+        value.check(value.searched(built)[1], settings.search.epochs)
     except poise.Refused:
         return False
     return True

@@ -107,7 +107,7 @@ def test_commands_exist_and_their_settings_too(page: Path, words: list[str]) -> 
         given = {key: values[key] for key in ("space", "method", "preset", "data", "seed", "device", "precision")}
         settings = resolve(file=values["config"], overrides=overrides, **given)
         method = settings.method
-        method.check(method.space(settings.space).groups, settings.search.epochs)
+        method.check(method.searched(settings.space)[1], settings.search.epochs)
     elif words[0] == "select":
         rule = values["rule"]
         assert rule is None or rule in SELECTIONS

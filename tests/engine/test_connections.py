@@ -18,7 +18,7 @@ from poise.spaces import Darts, NasBench201
 from poise.spaces.space import genotype_of, kept_of
 from poise.supernet.groups import decided, one_hot, row_weights
 
-PARTIAL = Darts(4, 3).partially(2)
+PARTIAL = Darts(4, 3, partial=2)
 
 
 def test_every_node_that_several_edges_enter_has_weights() -> None:
@@ -29,7 +29,7 @@ def test_every_node_that_several_edges_enter_has_weights() -> None:
     assert third.rows[0].candidates == ("0->3", "1->3", "2->3")
     assert third.scales == ("normal", (2, 3, 4))
     assert [group.layers for group in PARTIAL.groups] == [1, 2] + [1] * 4 + [2] * 4
-    assert [group.name for group in NasBench201(4, 1).partially(4).groups] == ["cell", "cell.2", "cell.3"]
+    assert [group.name for group in NasBench201(4, 1, partial=4).groups] == ["cell", "cell.2", "cell.3"]
     assert [group.name for group in decided(PARTIAL.groups)] == ["normal", "reduce"]
 
 
@@ -39,7 +39,7 @@ def test_one_part_is_darts_to_the_last_bit() -> None:
     ends = []
     for method in (Method(), Method(connections=PartialConnections(1))):
         torch.manual_seed(0)
-        found = searcher(method, supernet=method.space(space).supernet(TASK), count=6, size=6, epochs=2)
+        found = searcher(method, supernet=method.connections(space).supernet(TASK), count=6, size=6, epochs=2)
         search(found)
         ends.append(state_of(found))
     assert ends[0].keys() == ends[1].keys()
@@ -52,7 +52,7 @@ def test_row_weights_by_hand() -> None:
     found = row_weights(reduce, PARTIAL.groups, values)
     assert found is not None
     assert torch.equal(found, torch.cat([values[f"reduce.{node}"][:, 0] for node in (2, 3, 4, 5)], dim=1))
-    cell = NasBench201(4, 1).partially(2)
+    cell = NasBench201(4, 1, partial=2)
     betas = {"cell": torch.zeros(6, 5), "cell.2": torch.tensor([[0.2, 0.8]]), "cell.3": torch.tensor([[0.5, 0.4, 0.1]])}
     expected = torch.tensor([1.0, 0.2, 0.8, 0.5, 0.4, 0.1])
     scaled = row_weights(cell.groups[0], cell.groups, betas)
@@ -110,7 +110,7 @@ class Watching:
 
 def test_perturbations_and_penalties_see_operations_only() -> None:
     seen: list[Any] = []
-    space = NasBench201(4, 1).partially(2)
+    space = NasBench201(4, 1, partial=2)
     torch.manual_seed(0)
     found = searcher(Method(perturbation=Watching(seen)), supernet=space.supernet(TASK), count=6, size=6)
     mixtures: list[Any] = []
@@ -128,7 +128,7 @@ def test_perturbations_and_penalties_see_operations_only() -> None:
 
 
 def test_smoothing_runs_on_partial_channels() -> None:
-    space = Darts(4, 3).partially(4)
+    space = Darts(4, 3, partial=4)
     torch.manual_seed(0)
     found = searcher(Method(perturbation=RandomSmoothing()), supernet=space.supernet(TASK), count=6, size=6, epochs=2)
     before = {name: values.detach().clone() for name, values in found.alphas.items()}

@@ -41,13 +41,13 @@ class Opened:
         self.alphas: list[dict[str, Tensor]] = []
 
     def __call__(self, stage: Stage) -> Searcher:
-        space = self.method.curriculum.space(self.space, stage.number, stage.narrowing)
+        space, groups = self.method.searched(self.space, stage.number, stage.narrowing)
         torch.manual_seed(stage.number)
-        supernet = space.supernet(TASK)
+        supernet = space.supernet(TASK, groups)
         given = SearchSettings(epochs=self.method.curriculum.stages(self.epochs)[stage.number], batch_size=6)
         made = Searcher(
             supernet,
-            space.groups,
+            groups,
             self.method,
             given,
             batches(6, 6, 1),
@@ -114,11 +114,11 @@ def test_alphas_and_streams_are_anew() -> None:
 def test_one_stage_is_a_plain_search() -> None:
     space = NasBench201(4, 1)
     for method in (Method(), METHODS["poise"].build()):
-        used = method.space(space)
-        found, opened = run(method, space=used, epochs=2)
+        used, groups = method.searched(space)
+        found, opened = run(method, space=space, epochs=2)
         torch.manual_seed(0)
         plain = Searcher(
-            used.supernet(TASK), used.groups, method, SearchSettings(epochs=2, batch_size=6), batches(6, 6, 1),
+            used.supernet(TASK, groups), groups, method, SearchSettings(epochs=2, batch_size=6), batches(6, 6, 1),
             batches(6, 6, 2), SINGLE, 0,
         )  # fmt: skip
         history = search(plain)

@@ -76,7 +76,7 @@ def test_selection_by_perturbation(tmp_path: Path) -> None:
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
     again = poise.resume(tmp_path / "whole")
     assert isinstance(again, poise.SearchResult)
-    assert again.space.groups[0].shape == (6, 3), "a finished search comes back at its last stage"
+    assert again.groups[0].shape == (6, 3), "a finished search comes back at its last stage"
 
 
 def test_a_stage_that_cannot_be_read_is_refused(whole: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_a_slot_is_asked_about_what_each_stage_has_left() -> None:
     for least in (3, 4, 6):
         wanting = replace(method, penalty=Wants(least))
         if least == 3:
-            assert first_of(space, wanting, 30).groups == space.groups
+            assert first_of(space, wanting, 30) == (space, space.groups)
         else:
             with pytest.raises(Refused, match=rf"penalty=wants: {5 if least == 6 else 3} candidates are too few"):
                 first_of(space, wanting, 30)

@@ -16,6 +16,7 @@ from poise.selection import Budget, Magnitude
 from poise.spaces import SPACES, ImageShape
 from poise.spaces.space import genotype_of
 from poise.supernet.groups import ChoiceGroup, Kept, Row
+from poise.supernet.narrowing import without
 from selection.selection_fakes import Fake, free
 
 NODE = ChoiceGroup("cell", 3, tuple(Row(f"{s}->2", ("none", "a", "b")) for s in range(3)), nodes=((0, 1, 2),), inputs=2)
@@ -124,16 +125,17 @@ def test_where_the_window_is_empty_none_of_all_choices_is_nearer() -> None:
 
 @pytest.mark.parametrize(("name", "sizes"), [("mobile", {}), ("darts", {"cells": 4}), ("nasbench201", {})])
 def test_targets_are_met_by_the_networks_themselves(name: str, sizes: dict[str, int]) -> None:
-    space: Any = SPACES[name]().without(("none",))
+    space: Any = SPACES[name]()
+    groups = without(space.groups, ("none",))
     task = ImageShape(3, (32, 32), 10)
-    costs = count(space, task, "macs", channels=16, **sizes)
+    costs = count(space, task, "macs", channels=16, **sizes).left(groups)
     low, high = costs.range()
     draw = torch.Generator().manual_seed(0)
     for share in (0.2, 0.6):
         target = low + share * (high - low)
-        values = {g.name: torch.rand(g.shape, generator=draw) for g in space.groups}
-        kept, notes = chosen(target, values, costs, space.groups)
-        genotype = genotype_of(name, kept, space.groups)
+        values = {g.name: torch.rand(g.shape, generator=draw) for g in groups}
+        kept, notes = chosen(target, values, costs, groups)
+        genotype = genotype_of(name, kept, groups)
         space.check(genotype)
         true = cost_of(space, genotype, task, "macs", channels=16, **sizes)
         assert 0.9 * target <= true <= target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,8 +15,9 @@ from poise.spaces import Noise, Recurrent, TextShape
 from poise.spaces.language import Words, kept
 from poise.spaces.recurrent_cell import MixedCell
 from poise.spaces.space import genotype_of
-from poise.supernet.groups import Kept, expand, one_hot
+from poise.supernet.groups import ChoiceGroup, Kept, expand, one_hot
 from poise.supernet.inputs import SEARCH, TRAINING, TextBatch
+from poise.supernet.narrowing import without
 from textbook.recurrent import unroll
 
 UNITS, NODES, TEXTS, TIME, WORDS = 5, 3, 4, 6, 11
@@ -48,14 +50,16 @@ def tokens(time: int = TIME, texts: int = TEXTS, seed: int = 2) -> Tensor:
     return torch.randint(0, WORDS, (time, texts), generator=torch.Generator().manual_seed(seed))
 
 
-def mixture_of(found: Recurrent) -> dict[str, Tensor]:
-    (group,) = found.groups
+def mixture_of(groups: Sequence[ChoiceGroup]) -> dict[str, Tensor]:
+    (group,) = groups
     values = torch.rand(group.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    return expand({group.name: values}, found.groups)
+    return expand({group.name: values}, groups)
 
 
-def by_edge(found: Recurrent, mixture: Tensor) -> dict[tuple[int, int, str], Tensor]:
-    (group,) = found.groups
+def by_edge(
+    found: Recurrent, mixture: Tensor, groups: Sequence[ChoiceGroup] = ()
+) -> dict[tuple[int, int, str], Tensor]:
+    (group,) = groups or found.groups
     return {
         (*edge, name): mixture[0, row, column]
         for row, edge in enumerate(found.edges)
@@ -69,9 +73,10 @@ def by_edge(found: Recurrent, mixture: Tensor) -> dict[tuple[int, int, str], Ten
 def test_mixed_cell_is_the_textbook_s_in_value_and_gradient(
     noise: Noise, normalise: bool, excluded: tuple[str, ...]
 ) -> None:
-    chosen = space(noise, excluded=excluded)
-    cell: Any = grown(MixedCell(chosen.groups[0].rows[0].candidates, UNITS, NODES, noise, normalise))
-    mixture = mixture_of(chosen)["recurrent"].clone().requires_grad_()
+    chosen = space(noise)
+    groups = without(chosen.groups, excluded)
+    cell: Any = grown(MixedCell(groups[0].rows[0].candidates, UNITS, NODES, noise, normalise))
+    mixture = mixture_of(groups)["recurrent"].clone().requires_grad_()
     inputs, hidden = random(TIME, TEXTS, UNITS).requires_grad_(), random(TEXTS, UNITS, seed=4).requires_grad_()
     with seeded(7, CPU):
         states = cell(inputs, hidden, mixture[0])
@@ -81,7 +86,7 @@ def test_mixed_cell_is_the_textbook_s_in_value_and_gradient(
             masks = tuple(kept(inputs, drop, TEXTS, UNITS) for drop in (noise.input, noise.hidden))
         assert set(masks[0].unique().tolist()) == {0.0, 2.0}
     first, *matrices = cell.weights.first, *cell.weights.matrices
-    plain = unroll(inputs, hidden, first, matrices, by_edge(chosen, mixture), masks, normalise)
+    plain = unroll(inputs, hidden, first, matrices, by_edge(chosen, mixture, groups), masks, normalise)
     torch.testing.assert_close(states, plain, rtol=1e-10, atol=1e-12)
     upstream, moved = random(TIME, TEXTS, UNITS, seed=5), [mixture, inputs, hidden, first, *matrices]
     for fast, slow in zip(
@@ -128,7 +133,7 @@ def test_one_hot_mixture_is_the_discrete_network(seed: int) -> None:
 def test_pieces_with_the_state_carried_are_one_long_pass() -> None:
     chosen = space()
     supernet: Any = grown(chosen.supernet(TASK)).train()
-    mixture, text = mixture_of(chosen), tokens(9)
+    mixture, text = mixture_of(chosen.groups), tokens(9)
     whole = supernet(TextBatch(text), mixture).outputs
     parts = []
     for begin, end in ((0, 2), (2, 7), (7, 9)):
@@ -166,7 +171,7 @@ def test_the_discrete_network_reads_on_from_a_hidden_state() -> None:
 def test_streams_do_not_mix_and_a_forward_pass_changes_no_state() -> None:
     chosen = space()
     supernet: Any = grown(chosen.supernet(TASK)).train()
-    mixture, text = mixture_of(chosen), tokens()
+    mixture, text = mixture_of(chosen.groups), tokens()
     before = supernet.hidden.clone()
     answer = supernet(TextBatch(text, SEARCH, fresh=False), mixture)
     assert torch.equal(supernet.hidden, before)
@@ -195,7 +200,7 @@ def test_regularisers_by_hand_and_for_the_training_text_alone() -> None:
     assert words.decode(hidden[:1])[1].isfinite(), "a single time has no change"
     assert words.eval().decode(hidden)[1] is None
     supernet: Any = grown(space(noise).supernet(TASK)).train()
-    mixture = mixture_of(space(noise))
+    mixture = mixture_of(space(noise).groups)
     assert supernet(TextBatch(tokens(), TRAINING), mixture).extra is not None
     assert supernet(TextBatch(tokens(), SEARCH), mixture).extra is None
 
@@ -224,10 +229,10 @@ def test_normalisation_has_running_statistics_for_evaluation() -> None:
     supernet: Any = grown(space().supernet(TASK)).train()
     norm = supernet.cell.norm
     assert (norm.running_var == 1).all()
-    supernet(TextBatch(tokens()), mixture_of(space()))
+    supernet(TextBatch(tokens()), mixture_of(space().groups))
     assert (norm.running_var != 1).any()
-    one = supernet.eval()(TextBatch(tokens()[:, :1]), mixture_of(space())).logits
-    torch.testing.assert_close(one, supernet(TextBatch(tokens()), mixture_of(space())).logits[::TEXTS])
+    one = supernet.eval()(TextBatch(tokens()[:, :1]), mixture_of(space().groups)).outputs
+    torch.testing.assert_close(one, supernet(TextBatch(tokens()), mixture_of(space().groups)).outputs[::TEXTS])
 
 
 def test_published_notation() -> None:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from poise.spaces import Darts, ImageShape, NasBench201
 from poise.supernet import depthwise, products
+from poise.supernet.groups import ChoiceGroup
+from poise.supernet.narrowing import without
 from textbook.supernets import state_of, textbook
 from textbook.weights import randomise
 
@@ -33,14 +35,13 @@ def mixture_of(kind: str, shape: tuple[int, ...]) -> Tensor:
 
 
 @st.composite
-def spaces(draw: Any) -> Darts | NasBench201:
-    """A small space with some of its candidates."""
+def searched(draw: Any) -> tuple[Darts | NasBench201, tuple[ChoiceGroup, ...]]:
+    """A small space, and groups with some of its candidates."""
     channels = draw(st.integers(1, 3))
     space = Darts(channels, draw(st.integers(3, 4))) if draw(st.booleans()) else NasBench201(channels, 1)
     names = space.groups[0].rows[0].candidates
     left_out = draw(st.lists(st.sampled_from(names), max_size=len(names) - 2, unique=True))
-    smaller: Darts | NasBench201 = space.without(tuple(left_out))
-    return smaller
+    return space, without(space.groups, left_out)
 
 
 def laid_out(module: nn.Module, images: Tensor, last: bool) -> tuple[nn.Module, Tensor]:
@@ -49,7 +50,7 @@ def laid_out(module: nn.Module, images: Tensor, last: bool) -> tuple[nn.Module, 
 
 
 CASE = {
-    "space": spaces(),
+    "searched": searched(),
     "batch": st.integers(3, 5),
     "size": st.tuples(st.integers(8, 13), st.integers(8, 13)),
     "kind": st.sampled_from(KINDS),
@@ -61,7 +62,7 @@ CASE = {
 @settings(max_examples=25, deadline=None)
 @given(**CASE, training=st.booleans())
 def test_float64_equals_the_textbook(
-    space: Darts | NasBench201,
+    searched: tuple[Darts | NasBench201, tuple[ChoiceGroup, ...]],
     batch: int,
     size: tuple[int, int],
     kind: str,
@@ -70,13 +71,14 @@ def test_float64_equals_the_textbook(
     training: bool,
 ) -> None:
     torch.manual_seed(seed)
-    supernet = randomise(space.supernet(ImageShape(2, size, 3))).train(training)
+    space, groups = searched
+    supernet = randomise(space.supernet(ImageShape(2, size, 3), groups)).train(training)
     state = state_of(supernet)
     images = torch.randn(batch, 2, *size, dtype=torch.float64)
     supernet, images = laid_out(supernet, images, last)
-    mixture = {g.name: mixture_of(kind, (g.layers, *g.shape)).requires_grad_() for g in space.groups}
+    mixture = {g.name: mixture_of(kind, (g.layers, *g.shape)).requires_grad_() for g in groups}
     copies = {name: value.detach().clone().requires_grad_() for name, value in mixture.items()}
-    found, expected = supernet(images, mixture), textbook(space, state, images, copies, training)
+    found, expected = supernet(images, mixture), textbook(space, state, images, copies, training, groups)
     assert relative(found, expected) < 1e-9
     found.square().sum().backward()
     expected.square().sum().backward()

@@ -14,6 +14,7 @@ from poise.spaces import ImageShape, ModuleSpace
 from poise.spaces.space import genotype_of
 from poise.supernet.choice import Choice, mixed_sum
 from poise.supernet.groups import ChoiceGroup, Row
+from poise.supernet.narrowing import without
 from poise.supernet.observed import observed
 from poise.supernet.supernet import ModuleSupernet
 
@@ -340,9 +341,9 @@ def test_refusals_of_the_module_space() -> None:
         space.check(chosen(other="relu"))
     with pytest.raises(Refused, match="belongs to space 'darts'"):
         space.check(Genotype("darts", {"act": {"choice": ("relu",)}}))
-    assert space.without(("none",)) is space
-    with pytest.raises(Refused, match="relu"):
-        space.without(("relu",))
+    assert without(space.groups, ("none",)) == space.groups
+    with pytest.raises(Refused, match="candidates of your own module are left out in the module, got relu"):
+        without(space.groups, ("none", "relu"))
     assert genotype_of("custom", {"act": ((2,),)}, space.groups) == chosen(act="minus")
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from poise.spaces import S1, S2, S3, Darts, ImageShape, NasBench201
 from poise.spaces.operations import NASBENCH201_OPERATIONS, OPERATIONS
+from poise.supernet.narrowing import without
 from textbook.operations import avg_pool, darts_operation, factorized_reduce, max_pool, nasbench201_operation
 from textbook.supernets import ceil_mean_2x2, state_of, textbook
 from textbook.weights import randomise
@@ -72,8 +73,8 @@ CASES = {
     "darts softmax even": (Darts(2, 3), (3, 1, 8, 8), softmaxed),
     "darts zeros": (Darts(2, 4), (2, 3, 5, 8), with_zeros),
     "darts one-hot": (Darts(2, 4), (2, 3, 9, 7), one_hots),
-    "darts without none": (Darts(2, 3).without(("none", "max_pool_3x3")), (2, 3, 7, 9), dense),
-    "darts eight cells": (Darts(2, 8).without(("sep_conv_5x5", "dil_conv_5x5")), (2, 3, 7, 9), softmaxed),
+    "darts without none": (Darts(2, 3), (2, 3, 7, 9), dense, ("none", "max_pool_3x3")),
+    "darts eight cells": (Darts(2, 8), (2, 3, 7, 9), softmaxed, ("sep_conv_5x5", "dil_conv_5x5")),
     "darts partial": (Darts(4, 4, 2), (2, 3, 7, 9), dense),
     "darts partial softmax": (Darts(4, 5, 4), (2, 3, 8, 8), softmaxed),
     "darts partial zeros": (Darts(6, 3, 3), (2, 3, 6, 5), with_zeros),
@@ -87,24 +88,25 @@ CASES = {
     "nasbench201 softmax even": (NasBench201(3, 1), (3, 1, 8, 8), softmaxed),
     "nasbench201 zeros": (NasBench201(2, 1), (2, 3, 5, 6), with_zeros),
     "nasbench201 one-hot": (NasBench201(2, 2), (2, 3, 9, 7), one_hots),
-    "nasbench201 without none": (NasBench201(2, 1).without(("none",)), (2, 3, 6, 5), dense),
+    "nasbench201 without none": (NasBench201(2, 1), (2, 3, 6, 5), dense, ("none",)),
 }
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("case", CASES)
 def test_supernet(case: str, training: bool) -> None:
-    space, shape, draw = CASES[case]
+    space, shape, draw, *left_out = CASES[case]
+    groups = without(space.groups, *left_out or [()])
     torch.manual_seed(1)
-    supernet = randomise(space.supernet(ImageShape(shape[1], shape[2:], 5))).train(training)
+    supernet = randomise(space.supernet(ImageShape(shape[1], shape[2:], 5), groups)).train(training)
     images = torch.randn(shape, dtype=torch.float64)
-    mixture = {g.name: draw((g.layers, *g.shape)).requires_grad_() for g in space.groups}
+    mixture = {g.name: draw((g.layers, *g.shape)).requires_grad_() for g in groups}
     copies = {name: value.detach().clone().requires_grad_() for name, value in mixture.items()}
     state = state_of(supernet)
     upstream = torch.randn(shape[0], 5, dtype=torch.float64)
 
     actual = supernet(images, mixture)
-    expected = textbook(space, state, images, copies, training)
+    expected = textbook(space, state, images, copies, training, groups)
     close(actual, expected, "logits")
     (actual * upstream).sum().backward()
     (expected * upstream).sum().backward()

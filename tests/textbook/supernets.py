@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise.spaces import Darts, NasBench201
+from poise.supernet.groups import ChoiceGroup
 from textbook.operations import (
     State,
     batch_norm,
@@ -225,9 +226,15 @@ def state_of(module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def textbook(
-    space: Darts | NasBench201, state: dict[str, Tensor], x: Tensor, mixture: object, training: bool
+    space: Darts | NasBench201,
+    state: dict[str, Tensor],
+    x: Tensor,
+    mixture: object,
+    training: bool,
+    groups: Sequence[ChoiceGroup] = (),
 ) -> Tensor:
-    names = {group.name: [row.candidates for row in group.rows] for group in space.groups}
+    """``groups``: what is left of the space's, if not all."""
+    names = {group.name: [row.candidates for row in group.rows] for group in groups or space.groups}
     if isinstance(space, NasBench201):
         return nasbench201_supernet(
             state,

@@ -50,11 +50,11 @@ def search(target: Any = None, **given: Any) -> tuple[poise.SearchResult, list[s
 def test_a_module_of_your_own_has_one_choice_per_group(method: str) -> None:
     result, notes = search(module(), method=poise.methods.darts() if method == "darts" else method)
     found = result.decidedness
-    assert [lead.group for lead in found.leads] == [group.name for group in result.space.groups]
+    assert [lead.group for lead in found.leads] == [group.name for group in result.groups]
     assert len(found.leads) == 2
-    kept = kept_of(result.genotype, result.space.groups)
+    kept = kept_of(result.genotype, result.groups)
     relaxation = result.settings.method.relaxation
-    assert found == decidedness(result.history, result.alphas, result.space.groups, relaxation, kept)
+    assert found == decidedness(result.history, result.alphas, result.groups, relaxation, kept)
     said = [note for note in notes if note.startswith(str(found))]
     assert len(said) == (1 if found.barely else 0)
 
@@ -98,7 +98,7 @@ def test_a_run_that_was_stopped_is_as_decided(tmp_path: Path) -> None:
 def test_of_a_search_in_stages_the_last_one_counts() -> None:
     settings = {**CELL, "curriculum.deeper": [0, 0, 0], "search.epochs": 15, "search.images_per_half": 20}
     result, _ = search(space="nasbench201", method="p-darts", settings=settings)
-    left = {g.name: {row.name: row.candidates for row in g.rows} for g in result.space.groups}
+    left = {g.name: {row.name: row.candidates for row in g.rows} for g in result.groups}
     assert result.decidedness.epochs == 4, "of 5 the first two train no alphas: one of them is where they start"
     assert len(result.decidedness.leads) == 6
     assert all({lead.kept, lead.rival} <= set(left["cell"][lead.row]) for lead in result.decidedness.leads)

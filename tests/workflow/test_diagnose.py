@@ -85,7 +85,7 @@ def test_the_chosen_architecture_is_what_is_measured(result: poise.SearchResult,
     names = ["discretisation", "skips"]
     before = poise.diagnose(result.folder, names).numbers
     own = (result.folder / "genotype.json").read_text()
-    choices = {"cell": {row.name: ["skip_connect"] for row in result.space.groups[0].rows}}
+    choices = {"cell": {row.name: ["skip_connect"] for row in result.groups[0].rows}}
     other = {"format": "poise.genotype", "version": 1, "space": "nasbench201", "choices": choices}
     (result.folder / "genotype.json").write_text(json.dumps(other))
     after = poise.diagnose(result.folder, names).numbers
@@ -117,7 +117,7 @@ def test_weights_of_edges_are_groups_too(tmp_path: Path) -> None:
     settings = {**TINY, "search.diagnostics": ["discretisation", "saturation"]}
     result = poise.search("digits", space="nasbench201", method="pc-darts", settings=settings, out=tmp_path / "run")
     found = poise.diagnose(tmp_path / "run", ["spectrum", "discretisation"])
-    groups = [group.name for group in result.space.partially(4).groups]
+    groups = [group.name for group in result.groups]
     assert len(groups) > 1
     assert {f"spectrum/largest/{name}" for name in groups} <= set(found.numbers)
     assert {f"saturation/{name}/entropy" for name in groups} <= set(result.history[0])

@@ -136,7 +136,7 @@ def test_latency(tmp_path: Path) -> None:
     found = search(module, target, out=tmp_path / "run", device="cpu")
     assert found.cost is not None
     kept = {name: ((row.candidates.index(found.genotype.choices[name]["choice"][0]),),)
-            for name, row in ((group.name, group.rows[0]) for group in found.space.groups)}  # fmt: skip
+            for name, row in ((group.name, group.rows[0]) for group in found.groups)}  # fmt: skip
     assert found.cost["summed"] == pytest.approx(table.costs(found.space, TASK, None, None).of(kept))
     assert found.cost["true"] > 0
     assert found.cost["macs"] == cost_of(found.space, found.genotype, TASK, "macs")

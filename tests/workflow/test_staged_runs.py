@@ -47,7 +47,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> poise.SearchResult:
 def test_a_run(found: poise.SearchResult) -> None:
     space: Any = found.space
     assert space.cells == 4
-    assert [group.shape for group in space.groups] == [(14, 3), (14, 3)]
+    assert [group.shape for group in found.groups] == [(14, 3), (14, 3)]
     assert {name: tuple(values.shape) for name, values in found.alphas.items()} == {
         "normal": (14, 3),
         "reduce": (14, 3),
@@ -55,16 +55,16 @@ def test_a_run(found: poise.SearchResult) -> None:
     SPACES["darts"]().check(found.genotype)
     for kind, rows in found.genotype.choices.items():
         for row, names in rows.items():
-            left = next(r.candidates for g in space.groups if g.name == kind for r in g.rows if r.name == row)
+            left = next(r.candidates for g in found.groups if g.name == kind for r in g.rows if r.name == row)
             assert set(names) <= set(left), "only what was left can be chosen"
     skips = sum("skip_connect" in names for names in found.genotype.choices["normal"].values())
     assert skips <= 2
     assert found.folder is not None
     stage = json.loads((found.folder / "stage.json").read_text())
     assert (stage["format"], stage["stage"]) == ("poise.stage", 2)
-    assert stage["narrowing"]["reduce"] == {row.name: list(row.candidates) for row in space.groups[1].rows}
+    assert stage["narrowing"]["reduce"] == {row.name: list(row.candidates) for row in found.groups[1].rows}
     assert [record["stage"] for record in RunFolder(found.folder).history()] == [0, 1, 2]
-    assert cell_figure(found.genotype, space.groups)
+    assert cell_figure(found.genotype, found.groups)
     table = history_table(RunFolder(found.folder).history())
     assert [column.header for column in table.columns][:2] == ["epoch", "stage"]
     assert [str(cell) for cell in table.columns[1].cells] == ["1", "2", "3"]
@@ -129,7 +129,7 @@ def test_diagnostics_see_the_last_stage(found: poise.SearchResult) -> None:
     saved, at_hand = (poise.diagnose(run, ["discretisation"]).numbers for run in (found.folder, found))
     assert saved["discretisation/loss"] == at_hand["discretisation/loss"] > 0
     searcher = _of_result(found, None, None)
-    assert (searcher.stage, searcher.groups) == (2, found.space.groups)
+    assert (searcher.stage, searcher.groups) == (2, found.groups)
     assert clone(searcher).stage == 2, "what a selection tunes is of the same stage"
 
 

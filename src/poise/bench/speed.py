@@ -31,6 +31,7 @@ from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.rule import eligible
 from poise.spaces.space import ImageShape, Space, check_positive, shape_kind
+from poise.supernet.narrowing import without
 
 CLASSES = 10
 DECISION_BATCHES = 2
@@ -92,14 +93,15 @@ class _Bench:
     def __init__(self, space: Space, method: Method, images: Images, place: Place, plain: bool = False) -> None:
         self._batch_size = len(images)
         self._place, self._plain = place, plain
-        space = method.space(space)
+        space = method.connections(space)
+        groups = without(space.groups, method.without)
         with seeded(0, place.device):
-            supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES))
+            supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES), groups)
         if plain:
             supernet = Textbook(supernet)
         self.batches = batches = self.batches_of(images)
         settings = SearchSettings(epochs=50, batch_size=self._batch_size)
-        self.searcher = Searcher(supernet, space.groups, method, settings, batches, batches, place, 0)
+        self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
         if plain:
             supernet.to(memory_format=torch.contiguous_format)
         self.place = place

@@ -106,8 +106,9 @@ def _overridden(
 
 def _built(registry: Mapping[str, Any], values: Plain, section: str) -> Any:
     """The value of a section, from its name and its fields; of what no file can build, what stands in for it."""
-    fields = {name: value for name, value in values[section].items() if name != "name"}
-    return from_facts(registry[values[section]["name"]], fields, section)
+    # Runs of an earlier poise say of a space what is ``excluded`` and ``kept``: nothing.
+    said = {n: v for n, v in values[section].items() if n != "name" and (v or n not in ("excluded", "kept"))}
+    return from_facts(registry[values[section]["name"]], said, section)
 
 
 def plain_form(settings: RunSettings) -> Plain:

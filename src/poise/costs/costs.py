@@ -11,8 +11,8 @@ costs, and no expectation exceeds what can be kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from poise.costs.target import METRICS, CostTarget, readable
 from poise.errors import Refused
-from poise.supernet.groups import ChoiceGroup, Kept
+from poise.supernet.groups import ChoiceGroup, Kept, decided
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Costs:
         fixed: what every network costs.
         groups: the groups that genotypes decide.
         candidates: group -> ``[rows, candidates]`` float64, what each candidate costs in all layers of its group.
-        narrowed: whether these are what a stage of a search has left of the space's candidates.
+        narrowed: whether an earlier stage of a search has dropped some of the space's candidates.
     """
 
     metric: str
@@ -40,6 +40,18 @@ class Costs:
     groups: tuple[ChoiceGroup, ...]
     candidates: Mapping[str, Tensor]
     narrowed: bool = False
+
+    def left(self, groups: Sequence[ChoiceGroup]) -> Costs:
+        """The same where so much is left of the groups."""
+        found = {}
+        for group in decided(groups):
+            whole = next(other for other in self.groups if other.name == group.name)
+            columns = [
+                [before.candidates.index(name) for name in row.candidates]
+                for before, row in zip(whole.rows, group.rows, strict=True)
+            ]
+            found[group.name] = self.candidates[group.name].gather(1, torch.tensor(columns))
+        return replace(self, groups=decided(groups), candidates=found)
 
     def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """``E[cost]`` of relaxed alphas, group -> ``[rows, candidates]``; see the top of this file."""

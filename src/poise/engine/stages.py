@@ -58,18 +58,18 @@ class Stage:
         return Stage(self.number + 1, method.curriculum.keeps(probabilities, groups, self.number + 1))
 
 
-def first_of(whole: Any, method: Method, epochs: int) -> Any:
-    """What the first stage searches of the space. Raises `Refused` if the slots make no sense on what any stage
-    searches; of what a later one has left, a guess stands in: what equal alphas keep."""
+def first_of(space: Any, method: Method, epochs: int) -> tuple[Any, tuple[ChoiceGroup, ...]]:
+    """What the first stage searches of a space, see `Method.searched`. Raises `Refused` if the slots make no sense on
+    what any stage searches; of what a later one has left, a guess stands in: what equal alphas keep."""
     stage = Stage()
-    first = searched = method.curriculum.space(whole, stage.number, stage.narrowing)
-    method.check(first.groups, epochs)
+    first, groups = method.searched(space)
+    left = groups
+    method.check(left, epochs)
     while stage.number + 1 < len(method.curriculum.stages(epochs)):
-        equal = {group.name: torch.zeros(group.shape) for group in searched.groups}
-        stage = stage.next(method, searched.groups, equal)
-        searched = method.curriculum.space(whole, stage.number, stage.narrowing)
-        method.check(searched.groups, epochs)
-    return first
+        stage = stage.next(method, left, {group.name: torch.zeros(group.shape) for group in left})
+        _, left = method.searched(space, stage.number, stage.narrowing)
+        method.check(left, epochs)
+    return first, groups
 
 
 @dataclass(frozen=True)

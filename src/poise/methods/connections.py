@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from poise.errors import Refused
@@ -45,7 +45,6 @@ class PartialConnections:
             raise Refused(f"partial connections need at least 1 part, got {self.parts}")
 
     def __call__(self, space: Any) -> Any:
-        partially = getattr(space, "partially", None)
-        if partially is None:
+        if not hasattr(space, "partial"):
             raise Refused(f"space {space.name!r} has no cells with edges, so connections=partial means nothing there")
-        return partially(self.parts)
+        return replace(space, partial=self.parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -33,7 +34,8 @@ from poise.methods.slots import (
 )
 from poise.selection.magnitude import Magnitude
 from poise.selection.rule import Selection
-from poise.supernet.groups import ChoiceGroup
+from poise.supernet.groups import ChoiceGroup, Narrowing
+from poise.supernet.narrowing import narrowed, without
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Method:
         guard: ``records of the epochs -> which epoch counts``, and whether to stop.
         averaging: ``records of the epochs that count -> alphas`` for the selection.
         connections: ``space -> space`` with its supernet in another form.
-        without: candidates that the method leaves out of the space, where the space has them.
+        without: candidates that the method leaves out of the groups that have them.
 
     Example:
         >>> from dataclasses import replace
@@ -85,9 +87,13 @@ class Method:
         group -> ``[rows, candidates]``."""
         return self.averaging(history[: self.guard(history).keep + 1])
 
-    def space(self, space: Any) -> Any:
-        """The space as this method searches it. Raises `Refused` where it cannot."""
-        return self.connections(space.without(self.without))
+    def searched(
+        self, space: Any, stage: int = 0, narrowing: Narrowing = MappingProxyType({})
+    ) -> tuple[Any, tuple[ChoiceGroup, ...]]:
+        """The space as a stage of this method searches it, and what is left of its groups, where an earlier stage left
+        ``narrowing``. Raises `Refused` where it cannot."""
+        found = self.curriculum.space(self.connections(space), stage)
+        return found, narrowed(without(found.groups, self.without), narrowing)
 
     def check(self, groups: Sequence[ChoiceGroup], epochs: int) -> None:
         """Raise `Refused`, with the reason, if the slots make no sense together or on these groups."""

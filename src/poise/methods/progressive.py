@@ -93,14 +93,13 @@ class Progressive:
         least, more = divmod(epochs, len(self.deeper))
         return tuple(least + (stage < more) for stage in range(len(self.deeper)))
 
-    def space(self, space: Any, stage: int, narrowing: Narrowing) -> Any:
-        """What is left of the space, deeper."""
-        narrowed = getattr(space, "narrowed", None)
-        if narrowed is None:
+    def space(self, space: Any, stage: int) -> Any:
+        """The space with more cells."""
+        if not hasattr(space, "deeper"):
             raise Refused(
                 f"curriculum={self.kind}: space {space.name!r} has no number of cells that stages could add to"
             )
-        return narrowed(narrowing, self.deeper[stage])
+        return space.deeper(self.deeper[stage])
 
     def keeps(self, probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup], stage: int) -> Narrowing:
         """The candidates of the largest ``p``, in the order that they had."""

@@ -202,9 +202,8 @@ class Curriculum(Protocol):
         """The epochs of every stage. A stage has a supernet, alphas and optimizers of its own."""
         ...
 
-    def space(self, space: Any, stage: int, narrowing: Narrowing) -> Any:
-        """What a stage searches of a space, where ``narrowing`` is left of it. Raises `Refused` where the space cannot
-        be changed so."""
+    def space(self, space: Any, stage: int) -> Any:
+        """The space in the size that a stage searches. Raises `Refused` where it has no such size."""
         ...
 
     def keeps(self, probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup], stage: int) -> Narrowing:
@@ -227,7 +226,7 @@ class OneStage:
         """One."""
         return (epochs,)
 
-    def space(self, space: Any, stage: int, narrowing: Narrowing) -> Any:
+    def space(self, space: Any, stage: int) -> Any:
         """The space as it is."""
         return space
 

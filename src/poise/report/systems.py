@@ -54,8 +54,7 @@ class System:
         given = [parse_override(text) for text in self.overrides]
         try:
             settings = resolve(space=space, method=self.base, preset="small", overrides=given)
-            method = settings.method
-            first_of(method.space(settings.space), method, settings.search.epochs)
+            first_of(settings.space, settings.method, settings.search.epochs)
         except Refused as refused:
             return str(refused)
         return None

@@ -6,9 +6,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -74,17 +74,9 @@ class ModuleSpace:
         about = repr((type(self.module).__qualname__, layers, values, choice_places(self.module)))
         return hashlib.sha256(about.encode()).hexdigest()[:12]
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """Not defined: leave the candidate out of the `Choice` instead. Candidates that do not occur are no matter."""
-        present = {name for group in self.groups for row in group.rows for name in row.candidates}
-        if present & set(candidates):
-            raise Refused(
-                f"candidates of your own module are left out in the module: {sorted(present & set(candidates))}"
-            )
-        return self
-
-    def supernet(self, shape: Shape) -> ModuleSupernet:
-        """A supernet on a copy of the module, starting from the weights that it has now."""
+    def supernet(self, shape: Shape, groups: tuple[ChoiceGroup, ...] | None = None) -> ModuleSupernet:
+        """A supernet on a copy of the module, starting from the weights that it has now. Of its groups nothing can be
+        left out."""
         return ModuleSupernet(copy.deepcopy(self.module))
 
     def check(self, genotype: Genotype) -> None:

@@ -14,8 +14,8 @@ from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_row
 from poise.spaces.everything import Everything
 from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
-from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, names_of, rows_kept, rows_without
-from poise.supernet.groups import ChoiceGroup, Narrowing, Row, decided
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
+from poise.supernet.groups import ChoiceGroup, decided
 
 CANDIDATES = (
     "none",
@@ -90,16 +90,12 @@ class CellSpace:
     Args:
         channels: channels of the supernet's first cells.
         cells: cells of the supernet; two of them reduce.
-        partial: K, of partial channels, see `partially`; 1: none.
-        excluded: candidates left out, see `without`.
-        kept: for each row of both cells what an earlier stage of a search kept, see `narrowed`; empty: everything.
+        partial: K, of partial channels (PC-DARTS), see `poise.spaces.partial`; 1: none.
     """
 
     channels: int = 16
     cells: int = 8
     partial: int = 1
-    excluded: tuple[str, ...] = ()
-    kept: tuple[tuple[str, ...], ...] = ()
 
     name: ClassVar[str]
     dense: ClassVar[bool] = True
@@ -111,7 +107,6 @@ class CellSpace:
         check_partial(self.channels, self.partial)
         if self.cells < 3:
             raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {self.cells}")
-        rows_kept(self._rows(), self.kept)
 
     def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
         """For normal and for reduction cells: the candidates of each of the 14 edges."""
@@ -121,34 +116,20 @@ class CellSpace:
     def groups(self) -> tuple[ChoiceGroup, ...]:
         """``normal`` and ``reduce``, with 14 rows each; with partial channels also ``normal.2`` to ``reduce.5``, the
         weights of the edges into each node."""
-        rows = rows_without(rows_kept(self._rows(), self.kept), self.excluded)
-        return cell_groups(rows[: len(EDGES)], rows[len(EDGES) :], self.cells, self.partial)
-
-    def _rows(self) -> tuple[Row, ...]:
         normal, reduce = (edge_rows(kind) for kind in self.edge_candidates())
-        return normal + reduce
+        return cell_groups(normal, reduce, self.cells, self.partial)
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """This space without these candidates."""
-        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
+    def deeper(self, more: int) -> Self:
+        """This space with so many cells more, for a later stage of a search (P-DARTS)."""
+        return replace(self, cells=self.cells + more)
 
-    def partially(self, parts: int) -> Self:
-        """This space with a supernet of partial channels (PC-DARTS)."""
-        return replace(self, partial=parts)
-
-    def narrowed(self, narrowing: Narrowing, more: int) -> Self:
-        """A later stage of a search (P-DARTS): ``more`` cells, and what is left of the candidates."""
-        return replace(self, cells=self.cells + more, kept=names_of(self.groups, narrowing) or self.kept)
-
-    def supernet(self, shape: ImageShape) -> CellSupernet:
+    def supernet(self, shape: ImageShape, groups: tuple[ChoiceGroup, ...] | None = None) -> CellSupernet:
         """The supernet of `channels` and `cells`."""
-        return CellSupernet(self.groups, shape, self.channels, self.cells, self.partial)
+        return CellSupernet(groups or self.groups, shape, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """Any operations on any edges, as long as each cell computes something from its inputs."""
-        normal, reduce = (edge_rows(kind) for kind in self.edge_candidates())
-        groups = cell_groups(normal, reduce, self.cells)
-        check_choices(genotype, self.name, groups)
+        check_choices(genotype, self.name, self.groups)
         for kind, rows in genotype.choices.items():
             if not live_edges(_lists(rows), NODES):
                 raise Refused(f"the {kind} cell of the genotype computes nothing: no operation reads its inputs")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from poise.spaces.mobile_network import (
     strides,
     widths,
 )
-from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive
 from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
 
@@ -81,16 +81,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def mobile_groups(excluded: Sequence[str]) -> tuple[ChoiceGroup, ...]:
-    """``first`` and ``rest``; only the rows of ``rest`` have ``skip_connect``."""
-    found = []
-    for name, layers in ROWS.items():
-        candidates = CANDIDATES if name == "rest" else tuple(c for c in CANDIDATES if c != "skip_connect")
-        rows = rows_without([Row(str(layer), candidates) for layer in layers], excluded)
-        found.append(ChoiceGroup(name, 1, rows, least=1, most=1))
-    return tuple(found)
-
-
 class MobileSupernet(nn.Module):
     """Every layer computes ``Σ_o p[o]·o(x)``; a bottleneck that keeps the shape adds its input itself, so that what is
     left out counts as much as what is there."""
@@ -135,11 +125,9 @@ class Mobile:
 
     Args:
         channels: of the supernet's stem; all widths go with it. Published: 32.
-        excluded: candidates left out, see `without`.
     """
 
     channels: int = 32
-    excluded: tuple[str, ...] = ()
 
     name: ClassVar[str] = "mobile"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -149,21 +137,22 @@ class Mobile:
 
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
-        """``first``: the 6 layers that begin a stage; ``rest``: the other 13. The rows are the layers' numbers."""
-        return mobile_groups(self.excluded)
+        """``first``: the 6 layers that begin a stage; ``rest``: the other 13, which alone have ``skip_connect``. The
+        rows are the layers' numbers."""
+        kinds = {"first": tuple(name for name in CANDIDATES if name != "skip_connect"), "rest": CANDIDATES}
+        return tuple(
+            ChoiceGroup(name, 1, tuple(Row(str(layer), kinds[name]) for layer in layers), least=1, most=1)
+            for name, layers in ROWS.items()
+        )
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """This space without these candidates."""
-        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
-
-    def supernet(self, shape: ImageShape) -> MobileSupernet:
+    def supernet(self, shape: ImageShape, groups: tuple[ChoiceGroup, ...] | None = None) -> MobileSupernet:
         """The supernet of `channels`."""
         check_dense(self, shape)
-        return MobileSupernet(self.groups, shape, self.channels)
+        return MobileSupernet(groups or self.groups, shape, self.channels)
 
     def check(self, genotype: Genotype) -> None:
         """Every layer keeps exactly one candidate."""
-        check_choices(genotype, self.name, mobile_groups(()))
+        check_choices(genotype, self.name, self.groups)
 
     def network(
         self,

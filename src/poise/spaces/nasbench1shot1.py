@@ -15,17 +15,17 @@ Source: Zela, Siems, Hutter, NAS-Bench-1Shot1: Benchmarking and Dissecting One-s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations, product
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.nasbench1shot1_supernet import OPERATIONS, OUTPUT, NasBench1Shot1Supernet, input_group
 from poise.spaces.nasbench101 import Cell
 from poise.spaces.nasbench101_network import NasBench101Network
-from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive, rows_without
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
@@ -78,12 +78,10 @@ class NasBench1Shot1:
     Args:
         channels: of the supernet's first cells; they double at 1/3 and 2/3 of the depth.
         cells: of the supernet; the published search uses 16 channels and 9 cells.
-        excluded: operations left out, see `without`.
     """
 
     channels: int = 16
     cells: int = 9
-    excluded: tuple[str, ...] = ()
 
     name: ClassVar[str]
     parents: ClassVar[tuple[int, ...]]
@@ -104,33 +102,26 @@ class NasBench1Shot1:
         """``operations``, a row for every block; ``input.k`` for every block k that has a choice of inputs, and
         ``output``: one row each, whose candidates are the earlier vertices (0 is the cell's input) and which keeps as
         many of them as the space says. All cells share them."""
-        return self._groups(self.excluded)
-
-    def _groups(self, excluded: Sequence[str]) -> tuple[ChoiceGroup, ...]:
-        rows = rows_without([Row(str(block), CANDIDATES) for block in range(1, self.blocks + 1)], excluded)
-        vertices = [name for name in excluded if name.isdecimal()]
-        if vertices:
-            raise Refused(f"the inputs of a block cannot be left out, got {', '.join(vertices)}")
-        groups = [ChoiceGroup(OPERATIONS, self.cells, rows, least=1, most=1)]
+        rows = tuple(Row(str(block), CANDIDATES) for block in range(1, self.blocks + 1))
+        groups, whole = (
+            [ChoiceGroup(OPERATIONS, self.cells, rows, least=1, most=1)],
+            "the inputs of a block cannot be left out",
+        )
         for vertex, count in enumerate(self.parents, start=1):
             if count < vertex:
                 name = OUTPUT if vertex > self.blocks else input_group(vertex)
                 row = Row(ROW, tuple(map(str, range(vertex))))
-                groups.append(ChoiceGroup(name, self.cells, (row,), least=count, most=count))
+                groups.append(ChoiceGroup(name, self.cells, (row,), least=count, most=count, whole=whole))
         return tuple(groups)
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """This space without these operations. Inputs cannot be left out."""
-        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
-
-    def supernet(self, shape: ImageShape) -> NasBench1Shot1Supernet:
+    def supernet(self, shape: ImageShape, groups: tuple[ChoiceGroup, ...] | None = None) -> NasBench1Shot1Supernet:
         """The supernet of `channels` and `cells`."""
         check_dense(self, shape)
-        return NasBench1Shot1Supernet(self.groups, shape, self.channels, self.cells)
+        return NasBench1Shot1Supernet(groups or self.groups, shape, self.channels, self.cells)
 
     def check(self, genotype: Genotype) -> None:
         """One operation per block, and as many inputs as the space says."""
-        check_choices(genotype, self.name, self._groups(()))
+        check_choices(genotype, self.name, self.groups)
 
     def cell(self, genotype: Genotype) -> Cell:
         """The cell of NAS-Bench-101 as it is chosen: with all blocks, those that reach no output too."""

@@ -19,8 +19,8 @@ from poise.spaces.heads import head
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import check_partial, edge_groups, partial_node, seen
-from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive, names_of, rows_kept, rows_without
-from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, Row, decided, row_weights
+from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
+from poise.supernet.groups import ChoiceGroup, Mixture, Row, decided, row_weights
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
 """The 6 edges in the benchmark's order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
@@ -143,16 +143,12 @@ class NasBench201:
     Args:
         channels: channels of the supernet's first stage.
         cells: cells per stage (N); the published search uses 16 channels and N = 5.
-        partial: K, of partial channels, see `partially`; 1: none.
-        excluded: candidates left out, see `without`.
-        kept: for each row what an earlier stage of a search kept, see `narrowed`; empty: everything.
+        partial: K, of partial channels (PC-DARTS), see `poise.spaces.partial`; 1: none.
     """
 
     channels: int = 16
     cells: int = 5
     partial: int = 1
-    excluded: tuple[str, ...] = ()
-    kept: tuple[tuple[str, ...], ...] = ()
 
     name: ClassVar[str] = "nasbench201"
     dense: ClassVar[bool] = True
@@ -161,39 +157,26 @@ class NasBench201:
     def __post_init__(self) -> None:
         check_positive(channels=self.channels, cells=self.cells)
         check_partial(self.channels, self.partial)
-        self._group(self.kept)
 
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
         """One group ``cell`` of 6 rows, shared by all 3·N cells; with partial channels also ``cell.2`` and ``cell.3``,
         the weights of the edges into these nodes."""
-        group = self._group(self.kept, self.excluded)
+        rows = tuple(Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES)
+        group = ChoiceGroup("cell", 3 * self.cells, rows, most=1)
         return (group,) if self.partial == 1 else (group, *edge_groups(group, INCOMING))
 
-    def _group(self, kept: Sequence[Sequence[str]] = (), excluded: Sequence[str] = ()) -> ChoiceGroup:
-        rows = rows_kept([Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES], kept)
-        return ChoiceGroup("cell", 3 * self.cells, rows_without(rows, excluded), most=1)
+    def deeper(self, more: int) -> Self:
+        """This space with so many cells more per stage of the network, for a later stage of a search (P-DARTS)."""
+        return replace(self, cells=self.cells + more)
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """This space without these candidates; an edge can still be empty where a selection keeps nothing."""
-        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
-
-    def partially(self, parts: int) -> Self:
-        """This space with a supernet of partial channels (PC-DARTS)."""
-        return replace(self, partial=parts)
-
-    def narrowed(self, narrowing: Narrowing, more: int) -> Self:
-        """A later stage of a search (P-DARTS): ``more`` cells per stage of the network, and what is left of the
-        candidates."""
-        return replace(self, cells=self.cells + more, kept=names_of(self.groups, narrowing) or self.kept)
-
-    def supernet(self, shape: ImageShape) -> NasBench201Supernet:
+    def supernet(self, shape: ImageShape, groups: tuple[ChoiceGroup, ...] | None = None) -> NasBench201Supernet:
         """The supernet of `channels` and `cells`."""
-        return NasBench201Supernet(self.groups, shape, self.channels, self.cells, self.partial)
+        return NasBench201Supernet(groups or self.groups, shape, self.channels, self.cells, self.partial)
 
     def check(self, genotype: Genotype) -> None:
         """At most one operation per edge; an edge left out is ``none``."""
-        check_choices(genotype, self.name, (self._group(),))
+        check_choices(genotype, self.name, self.groups)
 
     def doubt(self, genotype: Genotype) -> str | None:
         """The benchmark has cells whose output does not depend on their input; methods find them by ``none``."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.language import Noise
 from poise.spaces.recurrent_network import RecurrentNetwork, RecurrentSupernet
-from poise.spaces.space import SPACES, TextShape, check_choices, check_dense, check_positive, rows_without
+from poise.spaces.space import SPACES, TextShape, check_choices, check_dense, check_positive
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("none", "tanh", "relu", "sigmoid", "identity")
@@ -84,13 +84,11 @@ class Recurrent:
         units: of hidden state and embedding, in the supernet.
         nodes: of the cell; published 8.
         noise: dropouts and regularisers, of supernet and network.
-        excluded: candidates left out, see `without`.
     """
 
     units: int = 300
     nodes: int = 8
     noise: Noise = Noise()
-    excluded: tuple[str, ...] = ()
 
     name: ClassVar[str] = "recurrent"
     shape: ClassVar[type] = TextShape
@@ -106,33 +104,26 @@ class Recurrent:
         """(state, node): ``0->1, 0->2, 1->2, …``; state 0 is made of the word and the last hidden state."""
         return tuple((state, node) for node in range(1, self.nodes + 1) for state in range(node))
 
-    def _group(self, excluded: Sequence[str]) -> ChoiceGroup:
-        rows = tuple(Row(f"{state}->{node}", CANDIDATES) for state, node in self.edges)
-        starts = [node * (node - 1) // 2 for node in range(1, self.nodes + 1)]
-        nodes = tuple(tuple(range(start, start + node)) for node, start in enumerate(starts, start=1))
-        return ChoiceGroup(GROUP, 1, rows_without(rows, excluded), nodes, inputs=1, aligned=False, joined="mean")
-
     @property
     def groups(self) -> tuple[ChoiceGroup, ...]:
         """One group ``recurrent``, a row for every two states, used by one layer."""
-        return (self._group(self.excluded),)
+        rows = tuple(Row(f"{state}->{node}", CANDIDATES) for state, node in self.edges)
+        starts = [node * (node - 1) // 2 for node in range(1, self.nodes + 1)]
+        nodes = tuple(tuple(range(start, start + node)) for node, start in enumerate(starts, start=1))
+        return (ChoiceGroup(GROUP, 1, rows, nodes, inputs=1, aligned=False, joined="mean"),)
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """This space without these candidates."""
-        return replace(self, excluded=tuple(sorted({*self.excluded, *candidates})))
-
-    def supernet(self, shape: TextShape) -> RecurrentSupernet:
+    def supernet(self, shape: TextShape, groups: tuple[ChoiceGroup, ...] | None = None) -> RecurrentSupernet:
         """The supernet of `units`. Raises `Refused` for a single text: states are normalised over the texts."""
         check_dense(self, shape)
         if shape.texts < 2:
             raise Refused(
                 "the recurrent supernet normalises over the texts of a batch; use search.batch_size 2 or more"
             )
-        return RecurrentSupernet(self.groups, shape, self.units, self.nodes, self.noise)
+        return RecurrentSupernet(groups or self.groups, shape, self.units, self.nodes, self.noise)
 
     def check(self, genotype: Genotype) -> None:
         """Any activations between any states, as long as the word reaches a node."""
-        check_choices(genotype, self.name, (self._group(()),))
+        check_choices(genotype, self.name, self.groups)
         if not any(start == 0 for start, end in self.edges if genotype.choices[GROUP].get(f"{start}->{end}")):
             raise Refused("the recurrent cell of the genotype computes nothing: no node reads its input")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, Self, TypeAlias, TypeGuard, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeGuard, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
 from poise.named import LARGEST_SIZE
 from poise.registry import Registry
-from poise.supernet.groups import ChoiceGroup, Kept, Narrowing, Row, decided
+from poise.supernet.groups import ChoiceGroup, Kept, decided
 from poise.supernet.inputs import TextBatch
 from poise.supernet.supernet import Supernet
 
@@ -114,12 +114,9 @@ class Space(Protocol):
         """The choices that a genotype of this space makes."""
         ...
 
-    def without(self, candidates: Sequence[str]) -> Self:
-        """This space with these candidates left out wherever they occur."""
-        ...
-
-    def supernet(self, shape: Shape) -> Supernet:
-        """A freshly initialised supernet (an `nn.Module`)."""
+    def supernet(self, shape: Shape, groups: tuple[ChoiceGroup, ...] | None = None) -> Supernet:
+        """A freshly initialised supernet (an `nn.Module`) of what is left of the groups (`poise.supernet.narrowing`);
+        None: of all of them."""
         ...
 
     def check(self, genotype: Genotype) -> None:
@@ -214,55 +211,6 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
                 raise Refused(
                     f"{name} of {group.name!r} keeps {len(kept)} candidates; {space!r} allows {group.least} to {most}"
                 )
-
-
-def rows_without(rows: Sequence[Row], candidates: Sequence[str]) -> tuple[Row, ...]:
-    """The rows with these candidates left out. Raises `Refused` where fewer than two would remain."""
-    smaller = tuple(replace(row, candidates=tuple(c for c in row.candidates if c not in candidates)) for row in rows)
-    for row in smaller:
-        if len(row.candidates) < 2:
-            raise Refused(
-                f"without {', '.join(candidates)} row {row.name} keeps {len(row.candidates)} candidates; 2 are needed"
-            )
-    return smaller
-
-
-def rows_kept(rows: Sequence[Row], kept: Sequence[Sequence[str]]) -> tuple[Row, ...]:
-    """The rows with these candidates only, which an earlier stage of a search kept; ``kept`` empty: with all.
-
-    Raises:
-        Refused: another number of rows, a candidate that is not one of its row's, or fewer than two of a row.
-    """
-    if not kept:
-        return tuple(rows)
-    if len(kept) != len(rows):
-        raise Refused(f"kept has candidates for {len(kept)} rows, expected {len(rows)} (or none at all)")
-    smaller = []
-    for row, names in zip(rows, kept, strict=True):
-        for name in names:
-            if name not in row.candidates:
-                raise unknown(f"candidate of row {row.name!r}", name, row.candidates)
-        left = tuple(name for name in row.candidates if name in names)
-        if len(left) < 2:
-            raise Refused(f"row {row.name} keeps {len(left)} candidates; 2 are needed")
-        smaller.append(Row(row.name, left, tuple(name for name in row.candidates if name not in names)))
-    return tuple(smaller)
-
-
-def names_of(groups: Sequence[ChoiceGroup], narrowing: Narrowing) -> tuple[tuple[str, ...], ...]:
-    """The ``kept`` of `rows_kept` for the rows of all decided groups, one after the other, where ``narrowing`` is left
-    of them; () for everything.
-
-    Raises:
-        Refused: it is a narrowing of other groups or rows.
-    """
-    if not narrowing:
-        return ()
-    chosen = decided(groups)
-    rows = {group.name: tuple(row.name for row in group.rows) for group in chosen}
-    if rows != {name: tuple(found) for name, found in narrowing.items()}:
-        raise Refused("the candidates that are left are of other groups or rows than the space's")
-    return tuple(tuple(narrowing[group.name][row.name]) for group in chosen for row in group.rows)
 
 
 def check_positive(**values: int) -> None:

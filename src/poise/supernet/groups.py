@@ -8,7 +8,7 @@ layers. Architecture parameters have the shape ``[rows, candidates]``; a mixture
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -53,6 +53,7 @@ class ChoiceGroup:
             into a node counts. No genotype names such a group. None: an ordinary group.
         joined: how a cell's output is made of its nodes, such as ``mean``, for drawings. None: a cell of several inputs
             concatenates them, and in one of a single input the last node is the output.
+        whole: why no candidate can be left out, as a person is told who asks for it; None: candidates can.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ChoiceGroup:
     aligned: bool = True
     scales: tuple[str, tuple[int, ...]] | None = None
     joined: str | None = None
+    whole: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         sizes = {len(row.candidates) for row in self.rows}

@@ -77,7 +77,7 @@ class ModuleSupernet(nn.Module):
         self.places = choice_places(module)
         if not self.places:
             raise Refused(f"{type(module).__name__} holds no poise.Choice layer, so there is nothing to search")
-        groups = []
+        groups, whole = [], "candidates of your own module are left out in the module"
         for name, paths in self.places.items():
             layers = [module.get_submodule(path) for path in paths]
             candidates = {tuple(layer.candidates) for layer in layers if isinstance(layer, Choice)}
@@ -87,7 +87,7 @@ class ModuleSupernet(nn.Module):
                 )
             checked_name(name, "the group of a Choice")
             row = Row("choice", next(iter(candidates)))
-            groups.append(ChoiceGroup(name, len(paths), (row,), least=1, most=1))
+            groups.append(ChoiceGroup(name, len(paths), (row,), least=1, most=1, whole=whole))
         self.groups = tuple(groups)
         every = [path for paths in self.places.values() for path in paths]
         inner = [

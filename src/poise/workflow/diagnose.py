@@ -184,9 +184,8 @@ def _of_result(result: SearchResult, data: Any, device: str | None) -> Searcher:
         settings = override(settings, [("device", device)])
     prepared = Preparation.of(settings, data, priced=False)
     last = stage_count(prepared) - 1
-    if last:  # the result's space is what the last stage searched
-        stage = Stage(last, {})
-        prepared = replace(prepared, space=result.space, groups=result.space.groups, stage=stage)
+    if last:  # the result is of what the last stage searched
+        prepared = replace(prepared, space=result.space, groups=result.groups, stage=Stage(last))
     return prepared.searcher(dict(result.alphas), dict(result.supernet.state_dict()))
 
 

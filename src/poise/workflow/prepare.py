@@ -36,9 +36,9 @@ from poise.workflow.tables import Tables
 class Preparation:
     """What the settings of a search mean: values first, data when it is asked for.
 
-    ``space`` is what ``stage`` of the method's curriculum searches of ``whole``, the space of the settings in the form
-    that the method searches; ``groups`` are its groups. ``tables`` are the latency tables that it goes by; not
-    ``priced``, the method does not get to know what networks cost.
+    ``space`` is that of the settings as ``stage`` of the method's curriculum searches it, ``groups`` what is left of
+    its groups there. ``tables`` are the latency tables that it goes by; not ``priced``, the method does not get to know
+    what networks cost.
     """
 
     settings: RunSettings
@@ -47,7 +47,6 @@ class Preparation:
     groups: tuple[ChoiceGroup, ...]
     place: Place
     spec: Any
-    whole: Space
     task: Task
     stage: Stage = Stage()
     tables: Tables = field(default_factory=Tables)
@@ -65,9 +64,8 @@ class Preparation:
         if settings.data.streaming:
             raise Refused("a search holds its images in memory; data.streaming is for poise train, so set it to false")
         method: Method = settings.method
-        whole = method.space(settings.space)
-        first: Space = first_of(whole, method, settings.search.epochs)
-        groups = first.groups
+        first: Space
+        first, groups = first_of(settings.space, method, settings.search.epochs)
         task: Task = settings.task
         check_task(settings)
         check_batch(settings.search.batch_size, "search.batch_size", task.example, first.supernet)
@@ -88,15 +86,15 @@ class Preparation:
                 _ = tables[target.table]
         place = Place.open(settings.device, settings.precision, channels_last(first))
         spec = settings.data.source if data is None else data
-        return Preparation(settings, method, first, groups, place, spec, whole, task, tables=tables, priced=priced)
+        return Preparation(settings, method, first, groups, place, spec, task, tables=tables, priced=priced)
 
     def at(self, stage: Stage) -> Preparation:
         """The same at a stage. Raises `Refused` if the search has none like it."""
         stages = len(self.method.curriculum.stages(self.settings.search.epochs))
         if stage.number >= stages:
             raise Refused(f"the search has {stages} stages, so there is no stage {stage.number + 1}")
-        space: Space = self.method.curriculum.space(self.whole, stage.number, stage.narrowing)
-        return replace(self, space=space, groups=space.groups, stage=stage)
+        space, groups = self.method.searched(self.settings.space, stage.number, stage.narrowing)
+        return replace(self, space=space, groups=groups, stage=stage)
 
     @cached_property
     def material(self) -> Material:
@@ -129,7 +127,7 @@ class Preparation:
             found = count(self.space, self.final_shape, target.metric, form.channels, form.cells, form.form)
         else:
             found = self.tables[str(target.table)].costs(self.space, self.final_shape, form.channels, form.cells)
-        return Aim(target, replace(found, narrowed=self.stage.number > 0))
+        return Aim(target, replace(found.left(self.groups), narrowed=self.stage.number > 0))
 
     def searcher(
         self,
@@ -141,7 +139,7 @@ class Preparation:
         at = self if stage is None else self.at(stage)
         seed, number = self.settings.seed, at.stage.number
         with seeded(seed_of(seed, *at_stage("weights", number)), self.place.device):
-            supernet: Any = at.space.supernet(self.shape)
+            supernet: Any = at.space.supernet(self.shape, at.groups)
         if weights is not None:
             supernet.load_state_dict(weights)
         training, searching = self.material.batches

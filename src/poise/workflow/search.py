@@ -36,6 +36,7 @@ from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
+from poise.supernet.groups import ChoiceGroup
 from poise.supernet.supernet import ModuleSupernet
 from poise.tasks.task import Task
 from poise.workflow.context import RunContext
@@ -90,6 +91,13 @@ class SearchResult(Summarised):
         ]
         title = f"Found by {self.settings.method_name} on {self.space.name} in {epochs(len(self.history))}"
         return Summary(title, rows, cells(self.genotype, self.space.groups))
+
+    @property
+    def groups(self) -> tuple[ChoiceGroup, ...]:
+        """What was left of the space's groups in the end."""
+        supernet: Any = self.supernet
+        groups: tuple[ChoiceGroup, ...] = supernet.groups
+        return groups
 
     @cached_property
     def module(self) -> nn.Module:
@@ -220,7 +228,7 @@ def _trained_in(
 
 
 def _tidy(folder: RunFolder, prepared: Preparation) -> None:
-    draw_run(folder, prepared.space, prepared.method.relaxation)
+    draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
     folder.clear()
 
 

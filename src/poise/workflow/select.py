@@ -110,7 +110,7 @@ def select(
 
     @cache
     def searcher() -> Searcher:
-        supernet: Any = prepared.space.supernet(prepared.shape)
+        supernet: Any = prepared.space.supernet(prepared.shape, prepared.groups)
         weights = folder.load_tensors("supernet.safetensors", supernet.state_dict())
         opened = prepared.searcher(alphas, weights)
         load_alpha_moments(folder, opened)
@@ -133,7 +133,7 @@ def select(
         save_genotype(folder, genotype, kind)
         tell_known(genotype, hear)
         note_trainings(folder, hear)
-        draw_run(folder, prepared.space, prepared.method.relaxation)
+        draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()
     files = (folder.path / "genotype.json", folder.path / f"genotype-{kind}.json")

@@ -40,16 +40,17 @@ class Shown(Protocol):
     def describe(self, genotype: Genotype) -> str: ...
 
 
-def draw_run(folder: RunFolder, space: Shown, relaxation: Relaxation) -> list[Path]:
-    """Draw a search's cells, mixture and curves as SVG and PNG, and write its ``report.html``."""
+def draw_run(folder: RunFolder, space: Shown, groups: tuple[ChoiceGroup, ...], relaxation: Relaxation) -> list[Path]:
+    """Draw a search's cells, mixture and curves as SVG and PNG, and write its ``report.html``; ``groups``: what
+    was left of the space's in the end."""
     figures = folder.path / "figures"
     genotype, history = folder.genotype(), folder.history()
-    alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in space.groups})
+    alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in groups})
     mixture = {name: relaxation(values) for name, values in alphas.items()}
     drawn = {
-        "cells": (cell_figure(genotype, decided(space.groups)), "The architecture that was selected."),
+        "cells": (cell_figure(genotype, decided(groups)), "The architecture that was selected."),
         "mixture": (
-            mixture_figure(mixture, decided(space.groups)),
+            mixture_figure(mixture, decided(groups)),
             "How much of each candidate the supernet uses at the end.",
         ),
         "curves": (curves_figure(history), "The search, epoch by epoch."),
@@ -74,10 +75,10 @@ def show_search(folder: RunFolder) -> Shown:
     settings = settings_of(folder, device="cpu")
     if is_own(settings):
         own = settings.space
-        draw_run(folder, own, settings.method.relaxation)
+        draw_run(folder, own, own.groups, settings.method.relaxation)
         return own
     prepared = at_the_end(folder, Preparation.of(settings, priced=False))
-    draw_run(folder, prepared.space, prepared.method.relaxation)
+    draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
     return prepared.space
 
 
