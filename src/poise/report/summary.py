@@ -6,11 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.report.numbers import is_share, shares, words
+from poise.report.numbers import is_share, parts, shares, words
 from poise.spaces.space import SPACES, Space
 from poise.supernet.groups import ChoiceGroup, decided
 
@@ -99,6 +99,13 @@ def measured(numbers: Mapping[str, object], records: Iterable[Mapping[str, objec
             text = f"{100 * value:.2f}%" if percent else f"{value:,.0f}" if count else f"{value:.4g}"
             rows.append((words(name), text))
     return rows
+
+
+def headline(result: Mapping[str, object], history: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """`measured`, of metrics the one alone that counts, by the history's last record."""
+    metrics = [record["metric"]["name"] for record in history[-1:] if "metric" in record]
+    kept = {name: value for name, value in result.items() if not metrics or parts(name)[1] in (name, "loss", *metrics)}
+    return measured(kept, history[-1:])
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -218,7 +218,8 @@ def _data_in_memory(task: Supervised, settings: RunSettings, source: Source, pla
     _note_data(source, task.labels, listen)
     shared = 0 if tested is None else overlap(images, tested)
     if tested is not None and shared:
-        listen(Noted(f"{shared} of {len(tested)} test images are also in the training split: their accuracy flatters"))
+        what = f"{shared} of {len(tested)} test images are also in the training split"
+        listen(Noted(f"{what}: what they measure flatters"))
     pixels = Pixels.of(images, getattr(source, "files", False))
 
     def training(count: int) -> Batches:

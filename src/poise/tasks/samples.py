@@ -31,7 +31,7 @@ from poise.errors import Refused
 from poise.export.exports import Export
 from poise.export.standardise import Standardised
 from poise.genotype import Genotype
-from poise.report.summary import Summarised, Summary, drawing, epochs, listed, measured
+from poise.report.summary import Summarised, Summary, drawing, epochs, headline, listed
 from poise.spaces.samples import SampleShape
 from poise.spaces.space import Space
 from poise.supernet.trees import alike, in_order_of
@@ -174,7 +174,7 @@ class SampleNetwork(Summarised):
     def summary(self) -> Summary:
         """What it measures, takes and gives, and what to do next."""
         rows = [
-            *measured({"parameters": self.parameters, **self.result}),
+            *headline({"parameters": self.parameters, **self.result}, self.history),
             *([(self.task.named, listed(self.names))] if self.names else []),
             ("inputs", self.shape.described),
             ("folder", "not saved" if self.folder is None else str(self.folder)),

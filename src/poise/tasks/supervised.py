@@ -33,7 +33,7 @@ from poise.export.card import Card
 from poise.export.exports import Export
 from poise.export.normalise import Normalise
 from poise.genotype import Genotype
-from poise.report.summary import Summarised, Summary, drawing, epochs, listed, measured
+from poise.report.summary import Summarised, Summary, drawing, epochs, headline, listed
 from poise.spaces.samples import SampleShape
 from poise.spaces.space import ImageShape, Shape, Space, channels_last, has_heads
 from poise.tasks.fed import Fed, saved_network
@@ -168,7 +168,7 @@ class TrainedNetwork(Summarised):
     def summary(self) -> Summary:
         """What it measures, takes and gives, and what to do next."""
         rows = [
-            *measured({"parameters": self.parameters, **self.result}),
+            *headline({"parameters": self.parameters, **self.result}, self.history),
             (self.task.named, listed(self.names)),
             ("images", f"{self.shape.channels} × {self.shape.size[0]} × {self.shape.size[1]}"),
             ("folder", "not saved" if self.folder is None else str(self.folder)),
