@@ -133,6 +133,6 @@ class Counts(nn.Module):
 
 def test_onnx_of_a_fixed_batch_size_is_refused(tmp_path):
     genotype = Genotype("custom", {"layer": {"choice": ("linear",)}})
-    with pytest.raises(Refused, match="fixed number of images"):
+    with pytest.raises(Refused, match="fixed number of inputs"):
         EXPORTS["onnx"](Counts(), tmp_path / "own", card(genotype))
     assert not (tmp_path / "own.onnx").exists()

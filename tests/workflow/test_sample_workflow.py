@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file
 from sample_modules import Audio, Tabular, Transformer, audio, tabular, tokens
 from torch import nn
+from torch.utils._pytree import tree_map
 from torch.utils.data import TensorDataset
 
 import poise
@@ -328,3 +330,30 @@ def test_predictions_of_new_rows_one_after_the_other() -> None:
         assert found[index]["class"] == str(int(expected[index].argmax()))
     with pytest.raises(poise.Refused, match="the network takes 6 numbers, got rows of 5 numbers"):
         next(poise.predict(net, rows[:, :5]))
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_an_exported_network_takes_samples_as_they_come(name: str, tmp_path: Path) -> None:
+    _, data, _ = PROBLEMS[name]
+    net: Any = poise.train(search(name, SHORT | {"search.epochs": 1, "train.epochs": 1}), data())
+    inputs, _ = data()
+    given = tree_map(lambda values: torch.as_tensor(values)[:7], inputs)
+    with torch.no_grad():
+        expected = called(net.complete, given)
+    (file,) = poise.export(net, "onnx", tmp_path / "net")
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    assert [each.name for each in session.get_inputs()] == (["tokens", "mask"] if name == "transformer" else ["input"])
+    feed = {
+        each.name: (given[each.name] if name == "transformer" else given.float()).numpy()
+        for each in session.get_inputs()
+    }
+    found = torch.from_numpy(session.run(["outputs"], feed)[0])
+    assert (found - expected).abs().max() < 1e-4
+    assert expected.std() > 1e-3
+    about = session.get_modelmeta().custom_metadata_map
+    assert json.loads(about["labels"])["names"] == ["0", "1"]
+    assert json.loads(about["input"])["outputs"] == 2
+    (weights,) = poise.export(net, "safetensors", tmp_path / "net")
+    assert load_file(weights).keys() == net.complete.state_dict().keys()
+    with pytest.raises(poise.Refused, match="you have its source"):
+        poise.export(net, "python", tmp_path / "net")

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from poise.data.labels import Seen
 from poise.data.pixels import Pixels
+from poise.data.standard import Standard
 from poise.genotype import Genotype
+from poise.spaces.samples import SampleShape
 from poise.spaces.space import ImageShape
 
 
@@ -72,5 +74,41 @@ class Card:
     @property
     def metadata(self) -> dict[str, str]:
         """What a file says about itself, name -> JSON text."""
-        about = {"task": dict(self.facts), "labels": self.seen.facts, "input": self.input_facts}
-        return {"genotype": self.genotype.to_json(), **{name: json.dumps(value) for name, value in about.items()}}
+        return _metadata(self)
+
+
+@dataclass(frozen=True)
+class SampleCard:
+    """What an exported network is that takes samples, as ``shape`` says; see `Card`. ``standard`` is what it
+    standardises them by."""
+
+    facts: Mapping[str, Any]
+    seen: Seen
+    shape: SampleShape
+    standard: Standard
+    genotype: Genotype
+
+    @property
+    def input_facts(self) -> dict[str, Any]:
+        """What it takes, as JSON can hold it."""
+        return {**self.shape.facts, **self.standard.facts, "text": self.input_text}
+
+    @property
+    def input_text(self) -> str:
+        """The same for a person, in one line."""
+        return f"[batch, ...] of {self.shape.described}; the network itself subtracts the mean and divides by the std"
+
+    @property
+    def output_text(self) -> str:
+        """What it gives, for a person, in one line."""
+        return f"outputs [batch, ...], {self.facts['name']}"
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a file says about itself, name -> JSON text."""
+        return _metadata(self)
+
+
+def _metadata(card: Card | SampleCard) -> dict[str, str]:
+    about = {"task": dict(card.facts), "labels": card.seen.facts, "input": card.input_facts}
+    return {"genotype": card.genotype.to_json(), **{name: json.dumps(value) for name, value in about.items()}}

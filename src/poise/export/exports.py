@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from poise import registries
 from poise.errors import Refused
 from poise.export.bundle import ours
-from poise.export.card import Card
+from poise.export.card import Card, SampleCard
 from poise.registry import Registry
+from poise.spaces.space import ImageShape
+from poise.supernet.trees import called
 
 
 class Export(Protocol):
@@ -24,7 +26,7 @@ class Export(Protocol):
     ``path`` gets the format's ending unless it has it; folders are made, and only files of these names are replaced.
     """
 
-    def __call__(self, network: nn.Module, path: Path, card: Card) -> list[Path]: ...
+    def __call__(self, network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]: ...
 
 
 EXPORTS: Registry[Export] = registries.EXPORTS
@@ -42,7 +44,7 @@ def inference_arguments(module: Rebuildable) -> dict[str, object]:
     return {name: False if name == "auxiliary" else value for name, value in module.arguments.items()}
 
 
-def lean(network: nn.Module, card: Card) -> nn.Module:
+def lean(network: nn.Module, card: Card | SampleCard) -> nn.Module:
     """A copy for inference: on the CPU, in float32, in eval mode, without an auxiliary head.
 
     Raises:
@@ -51,15 +53,15 @@ def lean(network: nn.Module, card: Card) -> nn.Module:
     names, shape = card.seen.names, card.shape
     if any(type(name) is not str for name in names):
         raise Refused(f"an export's names must be texts, got {str(names)[:80]}")
-    if len(names) != shape.outputs:
+    if shape.outputs is not None and len(names) != shape.outputs:
         raise Refused(f"an export needs one name for each of the {shape.outputs} outputs, got {len(names)}")
     result = _without_auxiliary(network).cpu().float().eval()
     with torch.no_grad():
-        outputs = result(shape.zeros(2))
-    expected = (2, *shape.answer)
-    if not isinstance(outputs, Tensor) or outputs.shape != expected:
+        outputs = called(result, shape.zeros(2))
+    expected = (2, *shape.answer) if isinstance(shape, ImageShape) else None
+    if not isinstance(outputs, Tensor) or (expected is not None and outputs.shape != expected):
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise Refused(f"the network must map 2 images to outputs {expected}, got {got}")
+        raise Refused(f"the network must map 2 inputs to outputs {expected or 'in one tensor'}, got {got}")
     return result
 
 

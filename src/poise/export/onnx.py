@@ -7,23 +7,26 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from poise.errors import Refused
-from poise.export.card import Card
+from poise.export.card import Card, SampleCard
 from poise.export.exports import EXPORTS, lean, target
+from poise.export.standardise import Placed, places
 from poise.extras import check_extra
+from poise.supernet.trees import tensors
 
 if TYPE_CHECKING:
     from onnx import GraphProto
 
 
 @EXPORTS.add("onnx")
-def export_onnx(network: nn.Module, path: Path, card: Card) -> list[Path]:
-    """Input ``images [batch, channels, height, width]``, output ``outputs [batch, ...]``, any batch size.
+def export_onnx(network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]:
+    """Input ``images [batch, channels, height, width]``, or of samples one input for each of their tensors, named by
+    their places; output ``outputs [batch, ...]``; any batch size.
 
     The model's metadata holds ``genotype``, ``task``, ``labels`` and ``input``, all JSON; its documentation says the
     last in words.
@@ -33,13 +36,19 @@ def export_onnx(network: nn.Module, path: Path, card: Card) -> list[Path]:
 
     network = lean(network, card)
     file = target(path, ".onnx")
-    images = card.shape.zeros(2)
-    shapes = ({0: torch.export.Dim("batch")},)
+    inputs: tuple[Any, ...] = (card.shape.zeros(2),)
+    names = ["images"]
+    batch: Any = {0: torch.export.Dim("batch")}
+    shapes: Any = (batch,)
+    if isinstance(card, SampleCard):
+        network = Placed(network, card.shape)
+        inputs, names = tuple(tensors(card.shape.zeros(2))), places(card.shape.inputs)
+        shapes = {"inputs": (batch,) * len(inputs)}
     with _quiet():
         program = torch.onnx.export(
             network,
-            (images,),
-            input_names=["images"],
+            inputs,
+            input_names=names,
             output_names=["outputs"],
             dynamic_shapes=shapes,
             dynamo=True,
@@ -50,12 +59,13 @@ def export_onnx(network: nn.Module, path: Path, card: Card) -> list[Path]:
     model = program.model_proto
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
         raise Refused(
-            "the network works on a fixed number of images once it is ONNX, since it makes a plain number of its "
+            "the network works on a fixed number of inputs once it is ONNX, since it makes a plain number of its "
             "batch's size, as len(x) does; x.shape[0] stays free"
         )
     _anonymise(model.graph)
     onnx.helper.set_model_props(model, card.metadata)
-    model.doc_string = f"Takes images {card.input_text}. Gives {card.output_text}."
+    what = "samples" if isinstance(card, SampleCard) else "images"
+    model.doc_string = f"Takes {what} {card.input_text}. Gives {card.output_text}."
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(file))
     return [file]

@@ -10,7 +10,7 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.export.bundle import Bundle, import_lines, ours
-from poise.export.card import Card
+from poise.export.card import Card, SampleCard
 from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, lean, target
 from poise.export.literals import literal, texts
 from poise.export.safetensors import export_safetensors
@@ -93,13 +93,15 @@ RESERVED = {*CONSTANTS, "build", "load", "predict", "predictions", *(local for _
 
 
 @EXPORTS.add("python")
-def export_python(network: nn.Module, path: Path, card: Card) -> list[Path]:
+def export_python(network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]:
     """``NAME.py`` with ``build()``, ``load()`` and ``predict()``, and ``NAME.safetensors``.
 
     The classes of the network are carried along verbatim with all that they need, and nothing else: a table of
     operations holds those that the network uses. So is what the task makes of the outputs. Raises `Refused` for a
     module of your own: you have its source.
     """
+    if isinstance(card, SampleCard):
+        raise Refused("a module of your own is not exported to python: you have its source; use onnx or safetensors")
     network = lean(network, card)
     text = source_text(network, card)
     file = target(path, ".py")

@@ -41,3 +41,24 @@ class Standardised(nn.Module):
             return values
         mean, std = getattr(self, f"mean_{index}"), getattr(self, f"std_{index}")
         return values.float() if mean is None else ((values - mean) / std).float()
+
+
+class Placed(nn.Module):
+    """``network`` with the tensors of its inputs side by side, in the order of their tree."""
+
+    def __init__(self, network: nn.Module, shape: SampleShape) -> None:
+        super().__init__()
+        self.network = network
+        self._form = tree_flatten(shape.inputs)[1]
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return called(self.network, tree_unflatten(list(inputs), self._form))
+
+
+def places(tree: Any, name: str = "") -> list[str]:
+    """A name for each tensor of a tree: ``tokens``, or ``input_0_tokens`` further inside; alone, ``input``."""
+    if isinstance(tree, dict):
+        return [found for key, part in tree.items() for found in places(part, f"{name}_{key}" if name else str(key))]
+    if isinstance(tree, tuple | list):
+        return [found for i, part in enumerate(tree) for found in places(part, f"{name or 'input'}_{i}")]
+    return [name or "input"]

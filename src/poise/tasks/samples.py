@@ -28,6 +28,7 @@ from poise.engine.predict import Predicted, Prediction, Predictor, forward_sampl
 from poise.engine.run import RunFolder
 from poise.engine.train import evaluate
 from poise.errors import Refused
+from poise.export.card import SampleCard
 from poise.export.exports import Export
 from poise.export.standardise import Standardised
 from poise.genotype import Genotype
@@ -236,7 +237,8 @@ class SampleNetwork(Summarised):
         return self.predictor(device, precision)(inputs, batch_size)
 
     def export(self, write: Export, path: Path) -> list[Path]:
-        raise Refused("there is no format for networks that take no images; torch.export takes network.complete")
+        card = SampleCard(task_facts(self.task), self.seen, self.shape, self.standard, self.genotype)
+        return write(self.complete, path, card)
 
 
 def load_samples(task: Supervised, folder: RunFolder, space: Space, about: Mapping[str, Any]) -> SampleNetwork:
