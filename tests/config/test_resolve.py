@@ -278,3 +278,15 @@ def test_runs_of_an_earlier_poise_say_that_nothing_is_left_out(tmp_path: Path) -
     file.write_text("space: {name: darts, excluded: [none]}\n")
     with pytest.raises(Refused, match=r"unknown setting of space 'excluded'"):
         resolve(file=file)
+
+
+def test_a_task_brings_settings_that_its_networks_need() -> None:
+    """A dense head has no second one, whatever the space's preset says."""
+    for preset in ("small", "paper"):
+        assert resolve(space="darts", preset=preset).train.auxiliary == 0.4
+        assert resolve(task="segmentation", space="darts", preset=preset).train.auxiliary == 0
+    told = resolve(task="segmentation", space="darts", overrides=[("train.auxiliary", 0.4)])
+    with pytest.raises(Refused, match="a dense head has no second; set it to 0"):
+        Preparation.of(told)
+    with pytest.raises(Refused, match="networks of space 'mobile' answer for whole images"):
+        Preparation.of(resolve(task="segmentation", space="mobile"))

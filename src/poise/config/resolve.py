@@ -64,8 +64,8 @@ def resolve(
     settings: Plain = {}
     _add_space(settings, space if space is not None else _named(layer, "space"), preset)
     named = isinstance(space, str) or space is None
-    _add_task(settings, task if task is not None else _named(layer, "task"), space)
     _add_method(settings, method if method is not None else _named(layer, "method"), preset, named)
+    _add_task(settings, task if task is not None else _named(layer, "task"), space)
     for section in ("task", "space", "method"):
         if isinstance(layer.get(section), dict):
             layer[section] = {name: value for name, value in layer[section].items() if name != "name"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -124,6 +125,7 @@ class Segmentation(Supervised):
 
     name: ClassVar[str] = "segmentation"
     dense: ClassVar[bool] = True
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"train": {"auxiliary": 0.0}}  # a dense head has no second
     measures: ClassVar[tuple[Metric, ...]] = METRICS
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.report.summary import Summarised, Summary, drawing, epochs, headline, listed
 from poise.spaces.samples import SampleShape
-from poise.spaces.space import ImageShape, Shape, Space, channels_last, has_heads
+from poise.spaces.space import ImageShape, Shape, Space, channels_last, check_dense, has_heads
 from poise.tasks.fed import Fed, saved_network
 from poise.tasks.images import (
     ImageMaterial,
@@ -97,7 +97,10 @@ class Supervised(ABC):
         return ImageShape(3, (32, 32), 10, self.dense)
 
     def check(self, settings: RunSettings) -> None:
-        """Masks are held in memory."""
+        """The space must be able to put out something for every pixel; masks are held in memory."""
+        check_dense(settings.space, self.example)
+        if self.dense and settings.train.auxiliary:
+            raise Refused(f"train.auxiliary is {settings.train.auxiliary}, but a dense head has no second; set it to 0")
         if self.dense and settings.data.streaming:
             raise Refused(f"data.streaming cannot be used for {self.name}: masks would have to move with their images")
 
