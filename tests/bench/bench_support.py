@@ -29,7 +29,7 @@ class Planted:
     def seconds(self, job):
         return 1.0
 
-    def run(self, job, listen, watch):
+    def run(self, job, listen, control):
         if self.text is None:
             raise RuntimeError("planted to fail")
         return [Result(job.contestant, "", job.seed, Genotype.parse(self.text), {"search": 1.0})]

@@ -13,8 +13,8 @@ from poise.bench.job import CONTESTANTS, Job, check
 from poise.bench.protocol import SMOKE
 from poise.bench.stopwatch import Stopwatch
 from poise.config.resolve import resolve
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import ignore
-from poise.engine.keeper import Watch
 from poise.engine.streams import stream
 from poise.errors import Refused
 from poise.genotype import Genotype
@@ -30,7 +30,7 @@ def job(tmp_path: Path, **changed: Any) -> Job:
 
 def test_the_largest_has_the_most_weights_of_all_that_are_drawn(tmp_path: Path) -> None:
     given = job(tmp_path, random_cells=7)
-    (found,) = CONTESTANTS["largest"].run(given, ignore, Watch())
+    (found,) = CONTESTANTS["largest"].run(given, ignore, RunControl())
     groups = Preparation.of(given.settings("darts")).groups
     drawn = [random_genotype("nasbench201", groups, stream(3, "random cell", number)) for number in range(7)]
 

@@ -16,8 +16,8 @@ from poise.bench.job import Job, contestant
 from poise.bench.judge import standings
 from poise.bench.protocol import PROTOCOLS
 from poise.cli.main import main
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import ignore
-from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.genotype import Genotype
@@ -90,7 +90,7 @@ def test_of_one_space(table: Path) -> None:
 def test_what_the_table_does_not_hold_is_refused(table: Path) -> None:
     truth = open_table(table)
     none = NasBench1Shot1Space2()
-    kept: Kept = {g.name: tuple(tuple(range(g.least)) for _ in g.rows) for g in none.groups}
+    kept: Kept = {g.name: tuple(tuple(range(g.min_kept)) for _ in g.rows) for g in none.groups}
     absent = genotype_of(none.name, kept, none.groups)
     with pytest.raises(Refused, match=r"no measurement of .* 3 architectures"):
         truth.lookup(absent)
@@ -175,7 +175,7 @@ def test_a_search_is_judged_after_every_epoch(truth: Table, tmp_path: Path) -> N
         ranked_batches=1,
     )  # fmt: skip
     job = Job(protocol, "darts", 0, ("magnitude",), "digits", "cpu", "32", tmp_path / "darts")
-    results = contestant("darts").run(job, ignore, Watch())
+    results = contestant("darts").run(job, ignore, RunControl())
     found = {standing.label: standing.runs[0] for standing in standings(results, truth.of(protocol.space), protocol)}
     assert set(found) == {"darts / magnitude"}
     history = RunFolder(tmp_path / "darts" / "search").history()
@@ -195,7 +195,7 @@ def by_hand(alphas: Mapping[str, list[list[float]]]) -> Genotype:
     kept = {}
     for group in SPACE.groups:
         rows = [
-            sorted(np.argsort([-value for value in row], kind="stable")[: group.least]) for row in alphas[group.name]
+            sorted(np.argsort([-value for value in row], kind="stable")[: group.min_kept]) for row in alphas[group.name]
         ]
         kept[group.name] = tuple(tuple(map(int, row)) for row in rows)
     return genotype_of(SPACE.name, kept, SPACE.groups)

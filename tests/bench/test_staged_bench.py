@@ -8,8 +8,8 @@ from pathlib import Path
 from poise.bench.job import CONTESTANTS, Job
 from poise.bench.protocol import SMOKE
 from poise.bench.result import compact
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import ignore
-from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.genotype import Genotype
 from poise.workflow.select import select
@@ -20,7 +20,7 @@ def test_a_search_in_stages_takes_part(tmp_path: Path) -> None:
     protocol = replace(SMOKE, settings=settings, ranked_cells=200, ranked_batches=1)
     name = "p-darts:curriculum.deeper=[0,0,1]:selection.skips=0"
     job = Job(protocol, name, 0, ("own", "magnitude"), "digits", "cpu", "32", tmp_path)
-    own, magnitude = CONTESTANTS["search"].run(job, ignore, Watch())
+    own, magnitude = CONTESTANTS["search"].run(job, ignore, RunControl())
     assert own.genotype == magnitude.genotype, "the method's own rule has the method's settings"
     assert not any("skip_connect" in names for names in own.genotype.choices["cell"].values())
     assert own.genotype == select(tmp_path / "search").genotype

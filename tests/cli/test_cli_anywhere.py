@@ -13,7 +13,7 @@ import poise as api
 from conftest import TINY, Poise
 from poise.config.reading import parse_override
 from poise.config.resolve import resolve
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 from poise.engine.run import RunFolder
 
 SEARCH = ("search", "--space=nasbench201", "--method=darts", *TINY, "--set=space.cells=1")
@@ -44,7 +44,7 @@ def test_every_command_goes_on_from_another_folder(poise: Poise, here: Path, mon
 
     given = {"data.split_file": "split.json", "selection.tune_epochs": 0}
     with pytest.raises(api.Stopped):
-        api.select("run", "perturbation", data="images.npz", settings=given, watch=Watch(asked=lambda: True))
+        api.select("run", "perturbation", data="images.npz", settings=given, control=RunControl(asked=lambda: True))
     monkeypatch.chdir(here.parent / "elsewhere")
     run, net = "../here/run", "../here/run/net"
     for command in (

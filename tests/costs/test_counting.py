@@ -16,7 +16,7 @@ from poise.errors import Refused
 from poise.spaces import SPACES, ImageShape
 from poise.spaces.everything import costed
 from poise.spaces.space import genotype_of
-from poise.supernet.groups import Kept, decided, one_hot
+from poise.supernet.groups import Kept, one_hot, searchable
 from poise.supernet.narrowing import without
 
 TASK = ImageShape(3, (12, 9), 4)
@@ -37,7 +37,7 @@ def regular(space: Any, seed: int) -> Kept:
     """A random choice of the kind that selections return."""
     draw = random.Random(seed)
     kept: dict[str, tuple[tuple[int, ...], ...]] = {}
-    for group in decided(space.groups):
+    for group in searchable(space.groups):
         rows: list[tuple[int, ...]] = [()] * len(group.rows)
         for node, number in decisions(group):
             for row in draw.sample(list(node), number):

@@ -16,7 +16,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, ImageShape
 from poise.spaces.space import genotype_of, kept_of
-from poise.supernet.groups import decided
+from poise.supernet.groups import searchable
 from poise.supernet.narrowing import without
 
 SPACE: Any = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
@@ -165,7 +165,7 @@ def test_a_network_is_compared_with_those_of_the_table(monkeypatch: pytest.Monke
 
 
 def test_whole_networks() -> None:
-    kept = {g.name: tuple((1,) for _ in g.rows) for g in decided(SPACE.groups)}
+    kept = {g.name: tuple((1,) for _ in g.rows) for g in searchable(SPACE.groups)}
     genotype = genotype_of("nasbench201", kept, SPACE.groups)
     (seconds,) = network_seconds(SPACE, [genotype], TASK, 2, 1, torch.device("cpu"), 2)
     assert 0 < seconds < 60

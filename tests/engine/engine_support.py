@@ -13,8 +13,8 @@ from poise.data.images import Images
 from poise.data.text import Text
 from poise.data.text_batches import TextBatches
 from poise.engine.checkpoint import Checkpoints, decode, encode
+from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.device import Place
-from poise.engine.keeper import Keeper, Watch
 from poise.engine.objective import NEXT_WORD
 from poise.engine.search import Searcher
 from poise.engine.settings import SearchSettings
@@ -126,6 +126,6 @@ class States(Checkpoints):
         self.all.append(decode(encode(state)))
         return self.folder
 
-    def keeper(self) -> Keeper:
+    def saver(self) -> Checkpointer:
         """One that saves after every step."""
-        return Keeper(self, watch=Watch(every=0), clock=lambda: 0.0)
+        return Checkpointer(self, control=RunControl(every=0), clock=lambda: 0.0)

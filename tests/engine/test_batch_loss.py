@@ -112,7 +112,7 @@ def test_exact_forgoes_reduced_precision() -> None:
     supernet = small_supernet()
     mixed, plain = batch_loss(supernet, Place.open("cpu", "bf16-mixed")), batch_loss(supernet)
     mixture = mixture_of(supernet)
-    assert torch.equal(mixed(mixture, exact=True), plain(mixture))
+    assert torch.equal(mixed(mixture, full_precision=True), plain(mixture))
     assert not torch.equal(mixed(mixture), plain(mixture))
 
 

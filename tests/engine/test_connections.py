@@ -16,7 +16,7 @@ from poise.methods import FullConnections, Method, PartialConnections, RandomSmo
 from poise.selection.magnitude import Magnitude
 from poise.spaces import Darts, NasBench201
 from poise.spaces.space import genotype_of, kept_of
-from poise.supernet.groups import decided, one_hot, row_weights
+from poise.supernet.groups import one_hot, row_weights, searchable
 
 PARTIAL = Darts(4, 3, partial=2)
 
@@ -30,7 +30,7 @@ def test_every_node_that_several_edges_enter_has_weights() -> None:
     assert third.scales == ("normal", (2, 3, 4))
     assert [group.layers for group in PARTIAL.groups] == [1, 2] + [1] * 4 + [2] * 4
     assert [group.name for group in NasBench201(4, 1, partial=4).groups] == ["cell", "cell.2", "cell.3"]
-    assert [group.name for group in decided(PARTIAL.groups)] == ["normal", "reduce"]
+    assert [group.name for group in searchable(PARTIAL.groups)] == ["normal", "reduce"]
 
 
 def test_one_part_is_darts_to_the_last_bit() -> None:
@@ -58,7 +58,7 @@ def test_row_weights_by_hand() -> None:
     scaled = row_weights(cell.groups[0], cell.groups, betas)
     assert scaled is not None
     torch.testing.assert_close(scaled, expected)
-    assert row_weights(normal, decided(PARTIAL.groups), values) is None
+    assert row_weights(normal, searchable(PARTIAL.groups), values) is None
 
 
 class Learnt:

@@ -12,8 +12,8 @@ import torch
 from engine_support import searcher, state_of
 
 import poise
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Noted
-from poise.engine.keeper import Watch
 from poise.engine.search import search
 from poise.errors import Refused
 from poise.methods import Method
@@ -134,9 +134,9 @@ def test_a_guarded_search_resumes(visits: int, tmp_path: Path) -> None:
         "search.batch_size": 20, "guard": "skips", "guard.limit": 0.0, "guard.action": "stop",
     }  # fmt: skip
 
-    def run(folder: Path, watch: Watch = Watch()) -> Any:
+    def run(folder: Path, control: RunControl = RunControl()) -> Any:
         return poise.search(
-            "digits", space="nasbench201", method="darts", settings=settings, out=folder, resume=True, watch=watch,
+            "digits", space="nasbench201", method="darts", settings=settings, out=folder, resume=True, control=control,
             device="cpu",
         )  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_a_guarded_search_resumes(visits: int, tmp_path: Path) -> None:
     stops = 0
     while True:
         try:
-            found = run(tmp_path / "stopped", Watch(asked=lambda: next(asked) % visits == visits - 1))
+            found = run(tmp_path / "stopped", RunControl(asked=lambda: next(asked) % visits == visits - 1))
             break
         except poise.Stopped:
             stops += 1

@@ -11,9 +11,9 @@ import torch
 from engine_support import DOUBLE, SINGLE, TEXT_TASK, States, text_batches
 from torch.nn import functional as F
 
+from poise.engine.batch_memory import measure
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.divergence import Diverged
-from poise.engine.fit import measure
-from poise.engine.keeper import Keeper
 from poise.engine.language import LanguageTrainer, evaluate_text, text_step, train_text
 from poise.engine.loop import Sums
 from poise.engine.settings import TrainSettings
@@ -165,10 +165,10 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(averaging:
     texts = text_batches(60, TRAINING, 1), text_batches(30, TRAINING, 2, vary=False)
     form = settings(epochs=6, weights={"momentum": 0.5, "learning_rate": 2.0, "final_learning_rate": 2.0})
     whole, states = network(NOISY), States()
-    expected = train_text(whole, form, *texts, SINGLE, 3, keeper=states.keeper())
+    expected = train_text(whole, form, *texts, SINGLE, 3, saver=states.saver())
     middle = next(s for s in states.all if s.get("step") == 2 and bool(s["trainer"]["mean"]) == averaging)
     resumed = network(NOISY)
-    history = train_text(resumed, form, *texts, SINGLE, 3, keeper=Keeper(start=middle))
+    history = train_text(resumed, form, *texts, SINGLE, 3, saver=Checkpointer(start=middle))
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
     for one, other in zip(history, expected, strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}

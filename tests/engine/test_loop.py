@@ -10,8 +10,8 @@ import pytest
 import torch
 from engine_support import States
 
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import EpochEnded, Event, Started, Stepped, ignore
-from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
 from poise.errors import Refused
 
@@ -69,9 +69,9 @@ class Counter:
         self.x = state["x"]
 
 
-def counted(keeper: Keeper, listen: Any = ignore, **more: Any) -> tuple[Counter, list[Record]]:
+def counted(saver: Checkpointer, listen: Any = ignore, **more: Any) -> tuple[Counter, list[Record]]:
     trainer: Any = Counter()
-    return trainer, run(trainer, Course("count", 4, STEPS, **more), listen, keeper)
+    return trainer, run(trainer, Course("count", 4, STEPS, **more), listen, saver)
 
 
 def plain(history: Sequence[Record]) -> list[Record]:
@@ -80,7 +80,7 @@ def plain(history: Sequence[Record]) -> list[Record]:
 
 def test_what_is_told_and_recorded() -> None:
     heard: list[Event] = []
-    trainer, history = counted(Keeper(), heard.append, total=9, measure=lambda: {"more": 1.0})
+    trainer, history = counted(Checkpointer(), heard.append, total=9, measure=lambda: {"more": 1.0})
     assert heard[0] == Started("count", 27, 0)
     assert [event.done for event in heard if isinstance(event, Stepped)] == list(range(1, 13))
     assert [event.record for event in heard if isinstance(event, EpochEnded)] == history
@@ -92,11 +92,11 @@ def test_what_is_told_and_recorded() -> None:
 
 def test_it_goes_on_from_every_step_as_if_it_had_never_stopped() -> None:
     states = States()
-    trainer, history = counted(states.keeper())
+    trainer, history = counted(states.saver())
     assert len(states.all) == 4 * (STEPS + 1), "after every step and every epoch"
     for state in states.all:
         heard: list[Event] = []
-        resumed, records = counted(Keeper(start=state), heard.append)
+        resumed, records = counted(Checkpointer(start=state), heard.append)
         assert torch.equal(resumed.x, trainer.x)
         assert plain(records) == plain(history)
         done = STEPS * state["epoch"] + state["step"]
@@ -104,19 +104,19 @@ def test_it_goes_on_from_every_step_as_if_it_had_never_stopped() -> None:
         assert [event.done for event in heard if isinstance(event, Stepped)] == list(range(done + 1, 13))
     middle = random.Random(0).choice([state for state in states.all if state["step"]])
     middle["seconds"] += 1000
-    _, records = counted(Keeper(start=middle))
+    _, records = counted(Checkpointer(start=middle))
     assert [record["seconds"] > 1000 for record in records] == [n == middle["epoch"] for n in range(4)]
 
 
 def test_epochs_may_begin_later_and_end_sooner() -> None:
     history: list[Record] = []
-    run(Counter(), Course("count", 9, STEPS, first=7, stop=lambda: len(history) == 1), ignore, Keeper(), history)  # type: ignore[arg-type]
+    run(Counter(), Course("count", 9, STEPS, first=7, stop=lambda: len(history) == 1), ignore, Checkpointer(), history)  # type: ignore[arg-type]
     assert [record["epoch"] for record in history] == [7]
-    keeper = Keeper(start={"facts": {"history": plain(counted(Keeper())[1])[:2]}})
-    assert [record["epoch"] for record in counted(keeper)[1]] == [0, 1, 2, 3], "after those that there are"
+    saver = Checkpointer(start={"facts": {"history": plain(counted(Checkpointer())[1])[:2]}})
+    assert [record["epoch"] for record in counted(saver)[1]] == [0, 1, 2, 3], "after those that there are"
 
 
 @pytest.mark.parametrize("wrong", [{}, {"y": torch.zeros(())}])
 def test_a_state_of_something_else_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="of another network"):
-        counted(Keeper(start={"trainer": wrong}))
+        counted(Checkpointer(start={"trainer": wrong}))

@@ -14,7 +14,7 @@ from torchmetrics.regression import MeanAbsoluteError
 
 from poise.diagnostics.diagnostic import Subject
 from poise.diagnostics.discretisation import Discretisation
-from poise.engine.keeper import Keeper
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.loop import Sums
 from poise.engine.search import Epoch, Searcher, SearchTrainer
 from poise.engine.trained import TrainedSupernet
@@ -44,10 +44,10 @@ def opened(objective: Any = OWN) -> Searcher:
     return found
 
 
-def trained(found: Searcher, keeper: Keeper | None = None) -> TrainedSupernet:
+def trained(found: Searcher, saver: Checkpointer | None = None) -> TrainedSupernet:
     space = ModuleSpace(found.supernet.module)
     return TrainedSupernet(
-        space, found.groups, found.alphas, found.method.relaxation, lambda: found, 0, lambda event: None, keeper
+        space, found.groups, found.alphas, found.method.relaxation, lambda: found, 0, lambda event: None, saver
     )
 
 
@@ -107,11 +107,11 @@ def test_what_is_no_number_is_worst() -> None:
 @pytest.mark.parametrize("metric", [None, "accuracy"])
 def test_a_comparison_goes_on_from_wherever_it_stopped(metric: str | None) -> None:
     states, edits = States(), edits_of(opened())
-    whole = trained(opened(), states.keeper()).compare(edits, None, metric)
+    whole = trained(opened(), states.saver()).compare(edits, None, metric)
     assert len(states.all) == 4
     assert {len(state.get("race", {}).get("meters", {})) for state in states.all} == {4, 0}
     for state in states.all:
-        assert trained(opened(), Keeper(start=state)).compare(edits, None, metric) == whole
+        assert trained(opened(), Checkpointer(start=state)).compare(edits, None, metric) == whole
     assert all(isinstance(score, Score) for score in whole)
 
 

@@ -24,7 +24,7 @@ from poise.methods.slots import SLOTS
 from poise.selection.perturbation import PerturbationRule
 from poise.spaces import SPACES, TextShape
 from poise.spaces.space import shape_kind
-from poise.supernet.groups import decided
+from poise.supernet.groups import searchable
 from poise.supernet.narrowing import without
 
 KEYS = {
@@ -49,7 +49,7 @@ def tiny(name: str) -> Any:
 
 def costs(groups: Any) -> Costs:
     """Networks that cost from 1, with the first candidates, to 2, with the last ones."""
-    chosen = decided(groups)
+    chosen = searchable(groups)
     rows = sum(len(group.rows) for group in chosen)
     found = {g.name: torch.linspace(0, 1 / rows, g.shape[1], dtype=torch.float64).expand(g.shape) for g in chosen}
     return Costs("macs", 1.0, chosen, found)

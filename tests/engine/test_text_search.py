@@ -10,8 +10,8 @@ import torch
 from engine_support import DOUBLE, TEXT_TASK, States, same, state_of, text_batches, text_searcher
 from torch.nn import functional as F
 
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Event, Stepped, ignore
-from poise.engine.keeper import Keeper
 from poise.engine.loss import BatchLoss
 from poise.engine.objective import CLASSES, HitMeter
 from poise.engine.search import search
@@ -157,16 +157,16 @@ def test_a_search_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(method: Meth
     whole = loud(method=method)
     expected = search(whole)
     states = States()
-    search(loud(method=method), keeper=states.keeper())
+    search(loud(method=method), saver=states.saver())
     middle = next(state for state in states.all if state.get("step") == 2 and state["facts"]["history"])
     resumed = loud(method=method)
-    history = search(resumed, keeper=Keeper(start=middle))
+    history = search(resumed, saver=Checkpointer(start=middle))
     assert same(state_of(resumed), state_of(whole))
     for one, other in zip(history, expected, strict=True):
         assert {k: v for k, v in one.items() if k != "seconds"} == {k: v for k, v in other.items() if k != "seconds"}
     wrong = loud(method=method)
     middle["trainer"]["supernet"]["hidden"].zero_()
-    search(wrong, keeper=Keeper(start=middle))
+    search(wrong, saver=Checkpointer(start=middle))
     assert not same(state_of(wrong), state_of(whole)), "the hidden state is part of what a search goes on from"
 
 

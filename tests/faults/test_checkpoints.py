@@ -22,7 +22,7 @@ from safetensors.torch import save
 
 from poise.engine import checkpoint
 from poise.engine.checkpoint import KEPT, MAGIC, Checkpoints, State, decode, encode, join
-from poise.engine.keeper import SHARE, Keeper, Watch
+from poise.engine.checkpointer import SHARE, Checkpointer, RunControl
 from poise.engine.sgd import optimizer_state, restore_optimizer
 from poise.errors import Refused, Stopped
 
@@ -389,17 +389,17 @@ class Slow(Checkpoints):
 def work(
     clock: Clock, kept: Slow, every: float, seconds: float, step: float = 1.0, epoch: int = 0,
     asked: Callable[[], bool] = lambda: False,
-) -> Keeper:  # fmt: skip
+) -> Checkpointer:  # fmt: skip
     """Work for so many seconds, with a visit after every step and a boundary after every epoch."""
-    keeper = Keeper(kept, watch=Watch(every, asked), clock=clock)
+    saver = Checkpointer(kept, control=RunControl(every, asked), clock=clock)
     end, steps = clock.now + seconds, 0
     while clock.now < end:
         clock.now += step
         steps += 1
-        keeper.visit(lambda: state(1, 1))
+        saver.visit(lambda: state(1, 1))
         if epoch and steps % epoch == 0:
-            keeper.visit(lambda: state(1, 1), boundary=True)
-    return keeper
+            saver.visit(lambda: state(1, 1), boundary=True)
+    return saver
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 7])
@@ -443,30 +443,30 @@ def test_a_request_saves_at_once(costs: float) -> None:
 
 
 def test_without_a_folder_nothing_is_saved() -> None:
-    keeper = Keeper(watch=Watch(0, lambda: True))
+    saver = Checkpointer(control=RunControl(0, lambda: True))
     with pytest.raises(Stopped, match="not saved"):
-        keeper.visit(lambda: pytest.fail("nobody needs the state"))
+        saver.visit(lambda: pytest.fail("nobody needs the state"))
 
 
 def test_the_state_is_made_only_when_it_is_saved() -> None:
-    keeper = Keeper(Slow(Clock(), 1.0), watch=Watch(10), clock=Clock())
-    keeper.visit(lambda: pytest.fail("it is not time"))
+    saver = Checkpointer(Slow(Clock(), 1.0), control=RunControl(10), clock=Clock())
+    saver.visit(lambda: pytest.fail("it is not time"))
 
 
 def test_a_clock_that_jumps_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Checkpoints(tmp_path / "checkpoints")
-    keeper = Keeper(kept, watch=Watch(1e6))
+    saver = Checkpointer(kept, control=RunControl(1e6))
     for jump in (1e9, -1e9):
         monkeypatch.setattr(time, "time", lambda jump=jump: jump)
-        keeper.visit(lambda: pytest.fail("no time has passed"))
-    assert keeper._clock is time.monotonic
+        saver.visit(lambda: pytest.fail("no time has passed"))
+    assert saver._clock is time.monotonic
 
 
 def test_a_disk_that_is_full_is_refused_in_one_line(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
     kept, _, _, _, newer = two
     no_rename(monkeypatch)
     with pytest.raises(Refused, match=r"cannot write a checkpoint .*No space left.* is whole") as refused:
-        Keeper(kept, watch=Watch(asked=lambda: True)).visit(lambda: state(3))
+        Checkpointer(kept, control=RunControl(asked=lambda: True)).visit(lambda: state(3))
     assert "\n" not in str(refused.value)
     found, _ = loaded(kept)
     assert found is not None
@@ -476,13 +476,13 @@ def test_a_disk_that_is_full_is_refused_in_one_line(two: Two, monkeypatch: pytes
 def test_every_state_has_the_facts_of_the_whole(two: Two) -> None:
     kept = two[0]
     start = {"trainer": {"a": 1}, "facts": {"history": [{"epoch": 0}], "rollbacks": 2}}
-    keeper = Keeper(kept, start, Watch(asked=lambda: True))
-    assert keeper.take()["trainer"] == {"a": 1}
-    assert keeper.take() == {}, "a start is taken once"
-    keeper.history.append({"epoch": 1})
-    keeper.facts["stage"] = 3
+    saver = Checkpointer(kept, start, RunControl(asked=lambda: True))
+    assert saver.take()["trainer"] == {"a": 1}
+    assert saver.take() == {}, "a start is taken once"
+    saver.history.append({"epoch": 1})
+    saver.facts["stage"] = 3
     with pytest.raises(Stopped):
-        keeper.visit(lambda: {"trainer": {"a": 2}})
+        saver.visit(lambda: {"trainer": {"a": 2}})
     facts = {"history": [{"epoch": 0}, {"epoch": 1}], "rollbacks": 2, "stage": 3}
     assert loaded(kept)[0] == {"trainer": {"a": 2}, "facts": facts}
     assert start["facts"]["history"] == [{"epoch": 0}], "where it started stays as it was"

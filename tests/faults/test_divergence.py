@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import poise
+from poise.engine.checkpointer import RunControl
 from poise.engine.divergence import Diverged, check_finite
 from poise.engine.events import Noted
-from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 
@@ -59,7 +59,7 @@ def test_rollback_halves_the_rate_until_it_goes_well(tmp_path: Path, monkeypatch
     notes: list[str] = []
     found = search(
         tmp_path / "run",
-        watch=Watch(rollbacks=3),
+        control=RunControl(rollbacks=3),
         listen=lambda event: notes.append(event.message) if isinstance(event, Noted) else None,
     )
     assert sum("half the learning rate" in note for note in notes) == 2
@@ -73,7 +73,7 @@ def test_a_run_that_is_not_saved_starts_again_from_its_beginning(monkeypatch: py
     quarter = {"search.weights.learning_rate": 0.08 / 4, "search.weights.final_learning_rate": 0.001 / 4}
     expected = search(None, more=quarter)
     diverges_above(monkeypatch, 0.02)
-    found = search(None, watch=Watch(rollbacks=2))
+    found = search(None, control=RunControl(rollbacks=2))
     assert [record["learning_rate"] for record in found.history] == [r["learning_rate"] for r in expected.history]
     assert all(torch.equal(found.alphas[name], expected.alphas[name]) for name in expected.alphas)
 
@@ -84,7 +84,7 @@ def test_rollback_gives_up_after_three(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(Diverged):
         search(
             tmp_path / "run",
-            watch=Watch(rollbacks=3),
+            control=RunControl(rollbacks=3),
             listen=lambda event: notes.append(event.message) if isinstance(event, Noted) else None,
         )
     assert sum("half the learning rate" in note for note in notes) == 3

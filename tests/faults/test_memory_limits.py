@@ -13,9 +13,9 @@ from poise.cli.main import main
 from poise.config.resolve import resolve
 from poise.data import Augmentation, Batches, Images
 from poise.engine import fit
+from poise.engine.batch_memory import Fit, Step, available_bytes, kept_bytes, measure, search_step, training_step
 from poise.engine.device import Place
 from poise.engine.events import Event, Noted
-from poise.engine.fit import Fit, Step, available_bytes, kept_bytes, measure, search_step, training_step
 from poise.engine.search import SearchTrainer
 from poise.engine.settings import TrainSettings
 from poise.engine.train import NetworkTrainer

@@ -15,7 +15,7 @@ from faults_support import PROJECTED, TINY, outcome, same, search
 import poise
 from poise.data import source_name
 from poise.engine.checkpoint import Checkpoints
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 
 
 class StopAfter:
@@ -29,11 +29,11 @@ class StopAfter:
         return self.left <= 0
 
 
-def until_done(work: Callable[[Watch], Any], visits: int) -> tuple[Any, int]:
+def until_done(work: Callable[[RunControl], Any], visits: int) -> tuple[Any, int]:
     """The result of work that is stopped after so many steps, again and again; and how often it was."""
     for stops in range(1000):
         try:
-            return work(Watch(every=1e9, asked=StopAfter(visits))), stops
+            return work(RunControl(every=1e9, asked=StopAfter(visits))), stops
         except poise.Stopped:
             continue
     raise AssertionError("it never ends")
@@ -60,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 @pytest.mark.parametrize("method", ["lambda-darts", "sdarts-adv", "darts-2nd"])
 def test_search(method: str, visits: int, whole: Whole, tmp_path: Path) -> None:
     _, stops = until_done(
-        lambda watch: search(tmp_path / "stopped", TINY, method, resume=True, watch=watch), visits=visits
+        lambda control: search(tmp_path / "stopped", TINY, method, resume=True, control=control), visits=visits
     )
     assert stops >= 1
     same(outcome(tmp_path / "stopped"), outcome(whole("tiny", method)))
@@ -69,7 +69,7 @@ def test_search(method: str, visits: int, whole: Whole, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("visits", [2, 5, 17])
 def test_projection(visits: int, whole: Whole, tmp_path: Path) -> None:
-    _, stops = until_done(lambda watch: search(tmp_path / "stopped", PROJECTED, resume=True, watch=watch), visits)
+    _, stops = until_done(lambda control: search(tmp_path / "stopped", PROJECTED, resume=True, control=control), visits)
     assert stops >= 3
     same(outcome(tmp_path / "stopped"), outcome(whole("projected")))
 
@@ -79,7 +79,8 @@ def test_projection_where_rows_keep_several(tmp_path: Path) -> None:
     settings = PROJECTED | {"space.cells": 3, "search.images_per_half": 40}
     search(tmp_path / "whole", settings, space="nasbench1shot1-1")
     _, stops = until_done(
-        lambda watch: search(tmp_path / "stopped", settings, space="nasbench1shot1-1", resume=True, watch=watch), 17
+        lambda control: search(tmp_path / "stopped", settings, space="nasbench1shot1-1", resume=True, control=control),
+        17,
     )
     assert stops >= 2
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
@@ -89,7 +90,7 @@ def test_projection_where_rows_keep_several(tmp_path: Path) -> None:
 def test_training(visits: int, whole: Whole, tmp_path: Path) -> None:
     poise.train(whole("tiny"), out=tmp_path / "whole")
     _, stops = until_done(
-        lambda watch: poise.train(whole("tiny"), out=tmp_path / "stopped", resume=True, watch=watch), visits
+        lambda control: poise.train(whole("tiny"), out=tmp_path / "stopped", resume=True, control=control), visits
     )
     assert stops >= 1
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
@@ -103,12 +104,12 @@ def test_selection_of_a_finished_run(visits: int, whole: Whole, tmp_path: Path) 
     poise.select(tmp_path / "whole", "perturbation", settings=chosen)
     begun = False
 
-    def work(watch: Watch) -> Any:
+    def work(control: RunControl) -> Any:
         nonlocal begun
         if begun:
-            return poise.resume(tmp_path / "stopped", watch=watch)
+            return poise.resume(tmp_path / "stopped", control=control)
         begun = True
-        return poise.select(tmp_path / "stopped", "perturbation", settings=chosen, watch=watch)
+        return poise.select(tmp_path / "stopped", "perturbation", settings=chosen, control=control)
 
     found, stops = until_done(work, visits)
     assert stops >= 3
@@ -130,7 +131,11 @@ def test_a_selection_goes_on_only_as_it_was_asked_for(whole: Whole, tmp_path: Pa
     for more in ({}, {}, {"selection.criterion": "loss"}):
         with pytest.raises(poise.Stopped, match="poise resume"):
             poise.select(
-                tmp_path / "run", "perturbation", settings=chosen | more, listen=hear, watch=Watch(asked=StopAfter(3))
+                tmp_path / "run",
+                "perturbation",
+                settings=chosen | more,
+                listen=hear,
+                control=RunControl(asked=StopAfter(3)),
             )
     assert sum("going on" in note for note in notes) == 1, "the second goes on with the first, the third does not"
     poise.select(tmp_path / "run", "magnitude")
@@ -150,7 +155,11 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     def begin(out: Path) -> None:
         with pytest.raises(poise.Stopped):
             poise.search(
-                tmp_path / "data.npz", space="nasbench201", settings=TINY, out=out, watch=Watch(asked=StopAfter(2))
+                tmp_path / "data.npz",
+                space="nasbench201",
+                settings=TINY,
+                out=out,
+                control=RunControl(asked=StopAfter(2)),
             )
 
     write(1)
@@ -161,7 +170,7 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
     write(1)
     poise.resume(tmp_path / "run")
     with pytest.raises(poise.Stopped):
-        poise.train(tmp_path / "run", out=tmp_path / "net", watch=Watch(asked=StopAfter(2)))
+        poise.train(tmp_path / "run", out=tmp_path / "net", control=RunControl(asked=StopAfter(2)))
     write(2)
     with pytest.raises(poise.Refused, match="not the same as when"):
         poise.resume(tmp_path / "net")
@@ -173,12 +182,12 @@ def test_a_run_goes_on_from_anywhere_and_with_data_that_moved(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path / "here")
     np.savez("data.npz", x_train=images.pixels[:, 0].numpy(), y_train=images.labels.numpy())
     with pytest.raises(poise.Stopped):
-        poise.search("data.npz", space="nasbench201", settings=TINY, out="run", watch=Watch(asked=StopAfter(2)))
+        poise.search("data.npz", space="nasbench201", settings=TINY, out="run", control=RunControl(asked=StopAfter(2)))
     monkeypatch.chdir(tmp_path)
     found = poise.resume("here/run")
     assert isinstance(found, poise.SearchResult)
     with pytest.raises(poise.Stopped):
-        poise.train("here/run", out="net", watch=Watch(asked=StopAfter(2)))
+        poise.train("here/run", out="net", control=RunControl(asked=StopAfter(2)))
     (tmp_path / "here" / "data.npz").rename(tmp_path / "moved.npz")
     with pytest.raises(poise.Refused, match=r"no such file.*here/data\.npz"):
         poise.resume("net")
@@ -204,7 +213,7 @@ def test_a_name_stays_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_resume_needs_the_folder_alone(whole: Whole, tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped, match="poise resume"):
-        search(tmp_path / "stopped", PROJECTED, watch=Watch(asked=StopAfter(6)))
+        search(tmp_path / "stopped", PROJECTED, control=RunControl(asked=StopAfter(6)))
     found = poise.resume(tmp_path / "stopped")
     assert isinstance(found, poise.SearchResult)
     same(outcome(tmp_path / "stopped"), outcome(whole("projected")))
@@ -216,7 +225,7 @@ def test_resume_needs_the_folder_alone(whole: Whole, tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_passed_over(whole: Whole, tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped):
-        search(tmp_path / "stopped", TINY, watch=Watch(every=0, asked=StopAfter(6)))
+        search(tmp_path / "stopped", TINY, control=RunControl(every=0, asked=StopAfter(6)))
     newest = sorted((tmp_path / "stopped" / "checkpoints").iterdir())[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -229,7 +238,7 @@ def test_a_damaged_checkpoint_is_passed_over(whole: Whole, tmp_path: Path) -> No
 
 def test_other_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped):
-        search(tmp_path / "run", TINY, watch=Watch(asked=StopAfter(2)))
+        search(tmp_path / "run", TINY, control=RunControl(asked=StopAfter(2)))
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     with pytest.raises(poise.Refused, match="epochs: 2, now epochs: 3"):
         search(tmp_path / "run", TINY | {"search.epochs": 3}, resume=True)
@@ -240,7 +249,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped):
-        search(tmp_path / "run", TINY, watch=Watch(every=0, asked=StopAfter(7)))
+        search(tmp_path / "run", TINY, control=RunControl(every=0, asked=StopAfter(7)))
     found = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert 1 <= len(found) <= 2
     assert Checkpoints(tmp_path / "run" / "checkpoints").load(pytest.fail) is not None

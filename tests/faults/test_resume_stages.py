@@ -12,7 +12,7 @@ from faults_support import TINY, outcome, same, search
 from test_resume import StopAfter, until_done
 
 import poise
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 from poise.engine.run import RunFolder
 
 STAGED = TINY | {
@@ -32,14 +32,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def staged(folder: Path, watch: Watch) -> Any:
-    return search(folder, STAGED, "p-darts", resume=True, watch=watch)
+def staged(folder: Path, control: RunControl) -> Any:
+    return search(folder, STAGED, "p-darts", resume=True, control=control)
 
 
 @pytest.mark.parametrize("visits", [2, 2 * STEPS])
 def test_search(visits: int, whole: Path, tmp_path: Path) -> None:
     """Stopped at every second visit; and at the end of every stage."""
-    found, stops = until_done(lambda watch: staged(tmp_path / "stopped", watch), visits)
+    found, stops = until_done(lambda control: staged(tmp_path / "stopped", control), visits)
     assert stops >= 1
     same(outcome(tmp_path / "stopped"), outcome(whole))
     for name in ("stage.json", "config.yaml"):
@@ -51,7 +51,7 @@ def test_search(visits: int, whole: Path, tmp_path: Path) -> None:
 def test_a_stage_is_not_begun_twice(whole: Path, tmp_path: Path) -> None:
     """Stopped at the end of the first stage: the first epochs' records are those from before the stop."""
     with pytest.raises(poise.Stopped):
-        staged(tmp_path / "run", Watch(every=1e9, asked=StopAfter(2 * STEPS)))
+        staged(tmp_path / "run", RunControl(every=1e9, asked=StopAfter(2 * STEPS)))
     before = RunFolder(tmp_path / "run").history()
     assert [record["epoch"] for record in before] == [0, 1]
     poise.resume(tmp_path / "run")
@@ -70,7 +70,7 @@ def test_selection_by_perturbation(tmp_path: Path) -> None:
     }
     search(tmp_path / "whole", chosen, "p-darts")
     _, stops = until_done(
-        lambda watch: search(tmp_path / "stopped", chosen, "p-darts", resume=True, watch=watch), visits=14
+        lambda control: search(tmp_path / "stopped", chosen, "p-darts", resume=True, control=control), visits=14
     )
     assert stops >= 2
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))

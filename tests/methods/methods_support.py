@@ -50,7 +50,7 @@ class SmoothLoss:
         self.inputs = draw(6, WIDTH, seed=seed)
         self.labels = torch.arange(6) % 3
         self.calls: list[tuple[dict[str, Tensor], Mapping[str, Tensor] | None, bool]] = []
-        self.exact: list[bool] = []
+        self.full_precision: list[bool] = []
 
     def value(self, mixture: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> Tensor:
         hidden = self.inputs
@@ -66,9 +66,9 @@ class SmoothLoss:
         weights: Mapping[str, Tensor] | None = None,
         *,
         track: bool = False,
-        exact: bool = False,
+        full_precision: bool = False,
     ) -> Tensor:
-        self.exact.append(exact)
+        self.full_precision.append(full_precision)
         self.calls.append(({name: values.detach().clone() for name, values in mixture.items()}, weights, track))
         return self.value(mixture, self.own if weights is None else {**self.own, **weights})
 
@@ -83,7 +83,9 @@ class MixtureLoss:
         self.function = function
         self.seen: list[dict[str, Tensor]] = []
 
-    def __call__(self, mixture: Any, weights: Any = None, *, track: bool = False, exact: bool = False) -> Tensor:
+    def __call__(
+        self, mixture: Any, weights: Any = None, *, track: bool = False, full_precision: bool = False
+    ) -> Tensor:
         raise AssertionError("an attack runs in evaluation mode")
 
     def evaluation(self, mixture: Mapping[str, Tensor]) -> Tensor:

@@ -113,7 +113,9 @@ def test_passes_of_a_step() -> None:
     loss = SmoothLoss(weights)
     LayerAlignment(distance=1e-3)(loss, mixture, weights, GROUPS, LAST)
     assert [track for _, _, track in loss.calls] == [True, False, False]
-    assert loss.exact == [False, True, True], "a small difference counts, so it is not taken in reduced precision"
+    assert loss.full_precision == [False, True, True], (
+        "a small difference counts, so it is not taken in reduced precision"
+    )
     first, plus, minus = (call[0] for call in loss.calls)
     torch.testing.assert_close(first["normal"], mixture["normal"], rtol=0, atol=0)
     torch.testing.assert_close(plus["normal"] - mixture["normal"], mixture["normal"] - minus["normal"])

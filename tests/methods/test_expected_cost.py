@@ -26,7 +26,7 @@ from poise.methods import (
 from poise.selection import Budget, Magnitude, PerturbationRule
 from poise.supernet.groups import ChoiceGroup, Row
 
-GROUP = ChoiceGroup("g", 1, (Row("0", ("a", "b")), Row("1", ("a", "b"))), least=1, most=1)
+GROUP = ChoiceGroup("g", 1, (Row("0", ("a", "b")), Row("1", ("a", "b"))), min_kept=1, max_kept=1)
 COSTS = Costs("macs", 4.0, (GROUP,), {"g": torch.tensor([[2.0, 6.0], [10.0, 30.0]], dtype=torch.float64)})
 
 

@@ -71,7 +71,9 @@ def test_the_difference_step_is_the_published_one() -> None:
     Unrolled()(search, training, mixture, weights, descent(weights))
     moved = [call[1] for call in training.calls if call[1] is not None]
     assert len(moved) == 2
-    assert training.exact == [False, True, True], "a small difference counts, so it is not taken in reduced precision"
+    assert training.full_precision == [False, True, True], (
+        "a small difference counts, so it is not taken in reduced precision"
+    )
     offsets = [torch.cat([(given[n] - weights[n]).detach().flatten() for n in weights]) for given in moved]
     torch.testing.assert_close(offsets[0], -offsets[1])
     assert float(offsets[0].norm()) == pytest.approx(0.01, rel=1e-9), "ε·‖∇L_val(w')‖ = 0.01"

@@ -20,8 +20,8 @@ FAIR = Genotype(
 )
 BENCH = Genotype.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|", "nasbench201")
 CHOICES = (
-    ChoiceGroup("first", 2, (Row("choice", ("relu", "gelu", "tanh")),), least=1, most=1),
-    ChoiceGroup("second", 1, (Row("choice", ("conv", "identity")),), least=1, most=1),
+    ChoiceGroup("first", 2, (Row("choice", ("relu", "gelu", "tanh")),), min_kept=1, max_kept=1),
+    ChoiceGroup("second", 1, (Row("choice", ("conv", "identity")),), min_kept=1, max_kept=1),
 )
 
 

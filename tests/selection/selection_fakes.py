@@ -25,7 +25,7 @@ def cell(candidates: Sequence[str], name: str = "normal") -> ChoiceGroup:
 
 def free(candidates: Sequence[str], rows: int = 2, name: str = "cell") -> ChoiceGroup:
     """Rows that are choices of their own."""
-    return ChoiceGroup(name, 2, tuple(Row(str(row), tuple(candidates)) for row in range(rows)), most=1)
+    return ChoiceGroup(name, 2, tuple(Row(str(row), tuple(candidates)) for row in range(rows)), max_kept=1)
 
 
 class Fake:

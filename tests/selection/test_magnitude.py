@@ -113,7 +113,7 @@ def test_nothing_reaches_the_threshold() -> None:
 
 def test_rows_that_must_keep_a_candidate() -> None:
     """`Choice` layers: the best candidate stays, above the threshold or not; one in either case."""
-    group = ChoiceGroup("layer", 2, (Row("choice", ("a", "b", "c")),), least=1, most=1)
+    group = ChoiceGroup("layer", 2, (Row("choice", ("a", "b", "c")),), min_kept=1, max_kept=1)
     assert Threshold()(Fake({"layer": [[0.1, 0.3, 0.2]]}, [group])) == {"layer": ((1,),)}
     assert Threshold()(Fake({"layer": [[0.9, 0.3, 0.95]]}, [group])) == {"layer": ((2,),)}
 

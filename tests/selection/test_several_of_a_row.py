@@ -14,7 +14,7 @@ from poise.selection.rule import Score
 from poise.supernet.groups import ChoiceGroup, Row
 from selection.selection_fakes import Fake, free
 
-INPUTS = ChoiceGroup("inputs", 2, (Row("x", tuple("01234")), Row("y", tuple("01234"))), least=3, most=3)
+INPUTS = ChoiceGroup("inputs", 2, (Row("x", tuple("01234")), Row("y", tuple("01234"))), min_kept=3, max_kept=3)
 WEIGHTS = [[0.1, 0.3, 0.2, 0.1, 0.3], [0.3, 0.2, 0.2, 0.2, 0.1]]
 
 
@@ -40,7 +40,7 @@ def test_a_threshold_keeps_as_many_as_the_row_must(threshold: float, form: str, 
 
 
 def test_an_edge_threshold_keeps_two_where_the_row_may_keep_one_or_two() -> None:
-    group = ChoiceGroup("inputs", 2, (Row("x", tuple("012")),), least=1, most=2)
+    group = ChoiceGroup("inputs", 2, (Row("x", tuple("012")),), min_kept=1, max_kept=2)
     for weights, kept in (([0.9, 0.95, 0.99], (2, 1)), ([0.1, 0.95, 0.2], (1,)), ([0.1, 0.3, 0.2], (1,))):
         assert Threshold(0.85, "edge")(Fake({"inputs": [weights]}, [group]))["inputs"] == (kept,)
 
@@ -73,7 +73,7 @@ def test_the_candidates_that_are_missed_most_stay_together(criterion: str) -> No
 
 
 def test_a_row_that_keeps_all_is_not_measured_and_one_that_keeps_one_may_be_raced() -> None:
-    whole = ChoiceGroup("inputs", 1, (Row("x", ("0", "1")),), least=2, most=2)
+    whole = ChoiceGroup("inputs", 1, (Row("x", ("0", "1")),), min_kept=2, max_kept=2)
     trained = Fake({"inputs": [[0.5, 0.5]]}, [whole], Worth({"inputs": [[1.0, 2.0]]}))
     assert PerturbationRule("accuracy", 0)(trained) == {"inputs": ((0, 1),)}
     assert trained.measured == []

@@ -75,7 +75,7 @@ def test_reduction_cells_have_no_limit() -> None:
 
 
 def test_rows_that_are_choices_of_their_own() -> None:
-    group = ChoiceGroup("cell", 2, tuple(Row(edge, NAMES) for edge in EDGES), most=1)
+    group = ChoiceGroup("cell", 2, tuple(Row(edge, NAMES) for edge in EDGES), max_kept=1)
     trained: Any = Learnt((group,), {"cell": WEIGHTS})
     assert Magnitude(1)(trained) == {"cell": ((SEP,), (SKIP,), (NONE,), (SEP,), (SEP,))}
 

@@ -20,7 +20,7 @@ from poise.spaces.heads import ClassHead, DenseHead, head
 from poise.spaces.nasbench201_network import NasBench201Network
 from poise.spaces.network import CellNetwork
 from poise.spaces.space import shape_kind
-from poise.supernet.groups import decided
+from poise.supernet.groups import searchable
 from textbook.weights import carry_cells, randomise
 
 SHAPE = ImageShape(3, (7, 9), 4, dense=True)
@@ -172,7 +172,7 @@ def test_every_space_has_a_dense_head_or_says_which_have(name: str) -> None:
     with pytest.raises(Refused, match=text):
         space.supernet(SHAPE)
     if shape_kind(space) is not TextShape:
-        kept = {g.name: {r.name: r.candidates[: max(1, g.least)] for r in g.rows} for g in decided(space.groups)}
+        kept = {g.name: {r.name: r.candidates[: max(1, g.min_kept)] for r in g.rows} for g in searchable(space.groups)}
         with pytest.raises(Refused, match=text):
             space.network(Genotype(name, kept), SHAPE)
 

@@ -71,7 +71,7 @@ def random_kept(space: Space, seed: int) -> Kept:
     draw = random.Random(seed)
     return {
         group.name: tuple(
-            tuple(sorted(draw.sample(range(len(row.candidates)), max(1, group.least)))) for row in group.rows
+            tuple(sorted(draw.sample(range(len(row.candidates)), max(1, group.min_kept)))) for row in group.rows
         )
         for group in space.groups
     }
@@ -111,7 +111,7 @@ class TestSpace:
                 for node in group.nodes:
                     assert len(node) >= group.inputs
                     assert len({group.rows[row].name.split("->")[1] for row in node}) == 1
-            assert group.most is None or group.most >= max(group.least, 1)
+            assert group.max_kept is None or group.max_kept >= max(group.min_kept, 1)
 
     def test_supernet_uses_every_layer_row_and_candidate(self, name: str) -> None:
         space = small(name)
@@ -209,7 +209,7 @@ class TestSpace:
             refused("computes nothing", {**choices, group.name: {}})
             dead = group.rows[group.nodes[-1][-1]]
             refused("computes nothing", {**choices, group.name: {dead.name: (dead.candidates[-1],)}})
-        if group.most == 1:
+        if group.max_kept == 1:
             both = tuple(candidate for candidate in row.candidates if candidate != "none")[:2]
             refused("keeps 2 candidates", {**choices, group.name: {row.name: both}})
 
@@ -314,7 +314,7 @@ def test_nasbench201_table() -> None:
     (group,) = SPACES["nasbench201"]().groups
     assert [row.name for row in group.rows] == ["0->1", "0->2", "1->2", "0->3", "1->3", "2->3"]
     assert {row.candidates for row in group.rows} == {(N, K, "nor_conv_1x1", "nor_conv_3x3", A)}
-    assert (group.nodes, group.inputs, group.least, group.most) == ((), None, 0, 1)
+    assert (group.nodes, group.inputs, group.min_kept, group.max_kept) == ((), None, 0, 1)
 
 
 def test_cells_need_a_normal_and_two_reductions() -> None:

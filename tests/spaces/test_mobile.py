@@ -87,7 +87,7 @@ def test_groups() -> None:
     assert first.shape == (6, 6)
     assert rest.shape == (13, 7)
     assert {row.candidates for row in rest.rows} == {(*first.rows[0].candidates, "skip_connect")}
-    assert (rest.least, rest.most, first.least, first.most) == (1, 1, 1, 1)
+    assert (rest.min_kept, rest.max_kept, first.min_kept, first.max_kept) == (1, 1, 1, 1)
 
 
 def test_the_supernet_at_a_one_hot_mixture_is_the_network() -> None:

@@ -14,7 +14,7 @@ from poise.engine.statistics import skip_share
 from poise.errors import Refused
 from poise.spaces import S1, S2, SPACES, Darts, ImageShape, NasBench201
 from poise.spaces.space import genotype_of, holds
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, searchable
 from poise.supernet.narrowing import narrowed, without
 from textbook.supernets import state_of, textbook
 from textbook.weights import randomise
@@ -30,7 +30,7 @@ def some(groups: Sequence[ChoiceGroup], count: int, seed: int = 0) -> dict[str, 
             row.name: tuple(row.candidates[i] for i in sorted(draw.sample(range(len(row.candidates)), count)))
             for row in group.rows
         }
-        for group in decided(groups)
+        for group in searchable(groups)
     }
 
 
@@ -45,7 +45,7 @@ def test_rows_and_depth(space: Any, left_out: tuple[str, ...]) -> None:
     layers = {"normal": space.cells + 2 - 2, "reduce": 2, "cell": 3 * (space.cells + 2)}
     assert [group.name for group in later] == [group.name for group in space.groups]
     assert [group for group in later if group.scales] == [group for group in deeper.groups if group.scales]
-    for before, after in zip(decided(whole), decided(later), strict=True):
+    for before, after in zip(searchable(whole), searchable(later), strict=True):
         assert after.layers == layers[after.name]
         assert {row.name: row.candidates for row in after.rows} == narrowing[after.name]
         for old, new in zip(before.rows, after.rows, strict=True):

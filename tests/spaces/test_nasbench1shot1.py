@@ -67,11 +67,11 @@ def cells(draw: st.DrawFn) -> tuple[str, Cell]:
 def test_the_groups_make_every_connection_and_every_operation(name: str) -> None:
     groups = space(name).groups
     assert [group.layers for group in groups] == [9] * len(groups)
-    assert all(group.aligned and group.least == group.most for group in groups)
+    assert all(group.aligned and group.min_kept == group.max_kept for group in groups)
     operations, *inputs = groups
     assert [row.candidates for row in operations.rows] == [CANDIDATES] * (len(PARENTS[name]) - 1)
     free = [(vertex, count) for vertex, count in enumerate(PARENTS[name], start=1) if count < vertex]
-    assert [(len(group.rows[0].candidates), group.least) for group in inputs] == free
+    assert [(len(group.rows[0].candidates), group.min_kept) for group in inputs] == free
     assert all(group.rows[0].candidates == tuple("012345"[: group.shape[1]]) for group in inputs)
 
 
@@ -105,7 +105,7 @@ def test_published_sizes(name: str, connections: int, read: int, every: int, pru
     found = space(name)
     assert found.parents == PARENTS[name]
     assert sizes(PARENTS[name]) == (connections, read, every, pruned)
-    choices = [(row.candidates, group.least) for group in found.groups for row in group.rows]
+    choices = [(row.candidates, group.min_kept) for group in found.groups for row in group.rows]
     assert prod(len(list(combinations(names, count))) for names, count in choices) == every
 
 

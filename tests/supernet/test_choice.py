@@ -220,8 +220,8 @@ def test_groups_separate_and_shared() -> None:
     separate = ModuleSupernet(mlp(None, None)).groups
     names = ("relu", "tanh", "minus")
     assert separate == (
-        ChoiceGroup("2", 1, (Row("choice", names),), least=1, most=1),
-        ChoiceGroup("4", 1, (Row("choice", names),), least=1, most=1),
+        ChoiceGroup("2", 1, (Row("choice", names),), min_kept=1, max_kept=1),
+        ChoiceGroup("4", 1, (Row("choice", names),), min_kept=1, max_kept=1),
     )
     shared = ModuleSupernet(mlp("act", None, "act")).groups
     assert [(group.name, group.layers, group.shape) for group in shared] == [("act", 2, (1, 3)), ("4", 1, (1, 3))]

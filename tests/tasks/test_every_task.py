@@ -15,7 +15,7 @@ from torchmetrics.regression import MeanAbsoluteError
 
 import poise
 from faults.faults_support import outcome, same
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 from poise.methods import METHODS
 from poise.tasks import TASKS, Own
 
@@ -142,31 +142,31 @@ def test_a_run_that_is_stopped_ends_as_one_that_is_not(name: str, tmp_path: Path
     data = (planted.data, planted.data)
     own = {} if isinstance(planted.task, str) else {"task": planted.task}
 
-    def search(out: Path, watch: Watch) -> Any:
+    def search(out: Path, control: RunControl) -> Any:
         return poise.search(
-            planted.ignorant(), data, task=planted.task, settings=RUN, device="cpu", out=out, watch=watch
+            planted.ignorant(), data, task=planted.task, settings=RUN, device="cpu", out=out, control=control
         )
 
-    def train(run: Path, watch: Watch) -> Any:
-        return poise.train(run, data, module=planted.ignorant(), **own, out=run / "net", watch=watch)
+    def train(run: Path, control: RunControl) -> Any:
+        return poise.train(run, data, module=planted.ignorant(), **own, out=run / "net", control=control)
 
-    def until_done(begin: Callable[[Watch], Any], folder: Path) -> int:
+    def until_done(begin: Callable[[RunControl], Any], folder: Path) -> int:
         for stops in range(100):
-            watch = Watch(every=1e9, asked=StopAfter(2))
+            control = RunControl(every=1e9, asked=StopAfter(2))
             try:
                 if stops:
-                    poise.resume(folder, data=data, module=planted.ignorant(), **own, watch=watch)
+                    poise.resume(folder, data=data, module=planted.ignorant(), **own, control=control)
                 else:
-                    begin(watch)
+                    begin(control)
             except poise.Stopped:
                 continue
             return stops
         raise AssertionError("it never ends")
 
-    search(tmp_path / "whole", Watch())
-    train(tmp_path / "whole", Watch())
-    assert until_done(lambda watch: search(tmp_path / "run", watch), tmp_path / "run") >= 3
-    assert until_done(lambda watch: train(tmp_path / "run", watch), tmp_path / "run" / "net") >= 1
+    search(tmp_path / "whole", RunControl())
+    train(tmp_path / "whole", RunControl())
+    assert until_done(lambda control: search(tmp_path / "run", control), tmp_path / "run") >= 3
+    assert until_done(lambda control: train(tmp_path / "run", control), tmp_path / "run" / "net") >= 1
     for part in (".", "net"):
         same(outcome(tmp_path / "run" / part), outcome(tmp_path / "whole" / part))
     assert "result" in outcome(tmp_path / "run" / "net")

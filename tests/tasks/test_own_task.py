@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.regression import MeanAbsoluteError
 
 import poise
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 
 SMALL = {
     "search.epochs": 2,
@@ -85,7 +85,7 @@ def test_a_saved_run_takes_the_task_again(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     stops = iter([False] * 3 + [True] * 99)
     with pytest.raises(poise.Stopped):
-        run(tmp_path / "run", watch=Watch(0, lambda: next(stops)))
+        run(tmp_path / "run", control=RunControl(0, lambda: next(stops)))
     with pytest.raises(poise.Refused, match="a task of your own, which no folder can bring back"):
         poise.resume(tmp_path / "run", data=Pairs(), module=Net())
     other = poise.tasks.Own(both, {"another": OffBy()})

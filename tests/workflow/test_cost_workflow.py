@@ -18,8 +18,8 @@ from poise.cli.main import main
 from poise.config.resolve import resolve
 from poise.costs.counting import cost_of, count
 from poise.costs.latency import Form, LatencyTable, read_table
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Noted
-from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.spaces import SPACES, ImageShape
 from poise.spaces.space import kept_of
@@ -93,7 +93,7 @@ def test_stopped_and_gone_on_it_ends_the_same(tmp_path: Path) -> None:
         return left <= 0
 
     with pytest.raises(poise.Stopped):
-        search(tmp_path / "run", watch=Watch(every=0, asked=asked))
+        search(tmp_path / "run", control=RunControl(every=0, asked=asked))
     found = poise.resume(tmp_path / "run")
     assert isinstance(found, poise.SearchResult)
     assert found.genotype == whole.genotype
@@ -180,14 +180,14 @@ def test_a_run_needs_its_table_only_once(
 
     made_up(tmp_path / "lat.json")
     with pytest.raises(poise.Stopped):
-        search(run, cost_target=target, watch=Watch(every=0, asked=asked))
+        search(run, cost_target=target, control=RunControl(every=0, asked=asked))
     config = (run / "config.yaml").read_text()
     assert config.count(f"table: {tmp_path / 'lat.json'}\n") == 1, "absolute"
     # Measured again, with other numbers: the run goes on with what it began with, with the same words on the way.
     (tmp_path / "lat.json").write_text(replace(table, fixed=9.0).to_json())
     left = 3
     with pytest.raises(poise.Stopped):
-        search(run, cost_target=target, resume=True, watch=Watch(every=0, asked=asked))
+        search(run, cost_target=target, resume=True, control=RunControl(every=0, asked=asked))
     (tmp_path / "lat.json").unlink()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -13,8 +13,8 @@ from torch import nn
 
 import poise
 from poise.diagnostics.decidedness import decidedness
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Event, Noted
-from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.spaces.space import kept_of
 from poise.workflow.show import run_tables, show_search
@@ -85,7 +85,7 @@ def test_a_run_that_was_stopped_is_as_decided(tmp_path: Path) -> None:
         visits = iter([False, False])
         try:
             stopped, _ = search(
-                module(), out=tmp_path / "stopped", resume=True, watch=Watch(1e9, lambda v=visits: next(v, True))
+                module(), out=tmp_path / "stopped", resume=True, control=RunControl(1e9, lambda v=visits: next(v, True))
             )
             break
         except poise.Stopped:

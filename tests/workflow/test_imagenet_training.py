@@ -17,9 +17,9 @@ from poise.config.resolve import resolve
 from poise.data.crops import RandomPart
 from poise.data.split_source import SplitSource
 from poise.data.streaming import StreamedBatches
+from poise.engine.checkpointer import RunControl
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, ignore
-from poise.engine.keeper import Watch
 from poise.export.exports import lean
 from poise.export.python import source_text
 from poise.spaces import SPACES
@@ -106,8 +106,8 @@ def test_stopped_after_any_step_it_ends_the_same(
     out, stops = tmp_path / "net", 0
     while True:
         try:
-            watch = Watch(every=1e9, asked=StopAfter(visits))
-            found = trained(photos, out, {"data.workers": workers}, resume=True, watch=watch)
+            control = RunControl(every=1e9, asked=StopAfter(visits))
+            found = trained(photos, out, {"data.workers": workers}, resume=True, control=control)
             break
         except poise.Stopped:
             stops += 1
@@ -121,7 +121,7 @@ def test_stopped_after_any_step_it_ends_the_same(
 def test_data_that_changed_is_noticed(photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "photos")
     with pytest.raises(poise.Stopped):
-        trained(tmp_path / "photos", tmp_path / "net", watch=Watch(asked=StopAfter(1)))
+        trained(tmp_path / "photos", tmp_path / "net", control=RunControl(asked=StopAfter(1)))
     file = tmp_path / "photos" / "train" / "cat" / "00.jpg"
     file.write_bytes(file.read_bytes() + b"more")
     with pytest.raises(poise.Refused, match="the data is not the same"):

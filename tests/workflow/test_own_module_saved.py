@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import poise
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 from poise.engine.run import RunFolder
 from poise.errors import Refused, Stopped
 from poise.workflow.show import run_tables, show_search
@@ -103,14 +103,16 @@ class Once:
 
 @pytest.mark.parametrize("stage", ["search", "train"])
 def test_a_stopped_run_is_resumed_with_the_module(run: Path, tmp_path: Path, stage: str) -> None:
-    def work(out: Path, watch: Watch) -> Any:
+    def work(out: Path, control: RunControl) -> Any:
         if stage == "search":
-            return poise.search(Net(), "digits", method="darts", preset="demo", settings=SEARCH, out=out, watch=watch)
-        return poise.train(run, module=Net(), settings={"train.epochs": 2}, out=out, watch=watch)
+            return poise.search(
+                Net(), "digits", method="darts", preset="demo", settings=SEARCH, out=out, control=control
+            )
+        return poise.train(run, module=Net(), settings={"train.epochs": 2}, out=out, control=control)
 
-    whole = work(tmp_path / "whole", Watch())
+    whole = work(tmp_path / "whole", RunControl())
     with pytest.raises(Stopped):
-        work(tmp_path / "stopped", Watch(0, Once()))
+        work(tmp_path / "stopped", RunControl(0, Once()))
     with pytest.raises(Refused, match=r"poise.resume\(.*module=\.\.\.\)"):
         poise.resume(tmp_path / "stopped")
     with pytest.raises(Refused, match=r"another (supernet|network) than that of the run's configuration or module"):

@@ -20,7 +20,7 @@ from torch.utils.data import TensorDataset
 import poise
 from poise.data import open_data
 from poise.data.standard import Standard
-from poise.engine.keeper import Watch
+from poise.engine.checkpointer import RunControl
 from poise.engine.run import RunFolder
 from poise.genotype import Genotype
 from poise.spaces.space import kept_of
@@ -93,7 +93,7 @@ def test_every_discrete_network_is_its_one_hot_supernet_to_the_last_bit(name: st
             assert torch.equal(supernet(inputs, mixture), called(network, inputs))
 
 
-def stopped(work: Callable[[Watch], Any]) -> Any:
+def stopped(work: Callable[[RunControl], Any]) -> Any:
     """The result of work that is stopped at its fourth step, then its seventh, and so on."""
     for steps in range(4, 1000, 3):
         left = steps
@@ -104,7 +104,7 @@ def stopped(work: Callable[[Watch], Any]) -> Any:
             return left <= 0
 
         try:
-            return work(Watch(every=1e9, asked=asked))
+            return work(RunControl(every=1e9, asked=asked))
         except poise.Stopped:
             continue
     raise AssertionError("it never ends")
@@ -124,14 +124,14 @@ def test_runs_that_are_stopped_end_as_if_they_had_not_been(name: str, tmp_path: 
     make, data, _ = PROBLEMS[name]
     settings = SHORT | {"selection": "perturbation", "selection.tune_epochs": 1}
     found = search(name, settings, out=tmp_path / "whole")
-    stopped(lambda watch: search(name, settings, out=tmp_path / "stopped", resume=True, watch=watch))
+    stopped(lambda control: search(name, settings, out=tmp_path / "stopped", resume=True, control=control))
     same(tmp_path / "whole", tmp_path / "stopped")
     torch.manual_seed(0)
     module = make()
     poise.train(found, data(), out=tmp_path / "net")
     stopped(
-        lambda watch: poise.train(
-            tmp_path / "whole", data(), module=module, out=tmp_path / "again", resume=True, watch=watch
+        lambda control: poise.train(
+            tmp_path / "whole", data(), module=module, out=tmp_path / "again", resume=True, control=control
         )
     )
     same(tmp_path / "net", tmp_path / "again")
@@ -306,7 +306,7 @@ def test_half_a_run_can_be_copied_and_gone_on_with_other_data_is_noted(tmp_path:
         return left <= 0
 
     with pytest.raises(poise.Stopped):
-        search("audio", out=tmp_path / "run", watch=Watch(every=1e9, asked=asked))
+        search("audio", out=tmp_path / "run", control=RunControl(every=1e9, asked=asked))
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     heard: list[str] = []
     poise.resume(

@@ -14,8 +14,8 @@ import poise
 from poise.config.resolve import override, resolve
 from poise.config.settings import RunSettings
 from poise.config.values import plain
+from poise.engine.batch_memory import Step
 from poise.engine.events import Listener
-from poise.engine.fit import Step
 from poise.engine.run import RunFolder
 from poise.engine.stages import Stage
 from poise.report.cell import cell_figure

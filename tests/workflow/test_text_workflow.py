@@ -17,9 +17,9 @@ import poise
 from poise.cli.main import main
 from poise.config.resolve import resolve
 from poise.data import TextBatches, TextSource
+from poise.engine.checkpointer import RunControl
 from poise.engine.device import Place
 from poise.engine.events import EpochEnded, Event
-from poise.engine.keeper import Watch
 from poise.engine.language import evaluate_text
 from poise.report.progress import epoch_line
 from poise.tasks.language import TrainedLanguageModel
@@ -156,13 +156,13 @@ def test_stopped_runs_go_on_to_the_last_bit(
             return self.left < 0
 
     with pytest.raises(poise.Stopped):
-        search(folder, out=tmp_path / "run", watch=Watch(asked=Stops(17).asked))
+        search(folder, out=tmp_path / "run", control=RunControl(asked=Stops(17).asked))
     resumed = poise.resume(tmp_path / "run")
     assert isinstance(resumed, poise.SearchResult)
     assert same_weights(resumed.supernet, searched.supernet)
     assert resumed.genotype == searched.genotype
     with pytest.raises(poise.Stopped):
-        poise.train(tmp_path / "run", out=tmp_path / "net", watch=Watch(asked=Stops(20).asked))
+        poise.train(tmp_path / "run", out=tmp_path / "net", control=RunControl(asked=Stops(20).asked))
     ended = poise.resume(tmp_path / "net")
     assert isinstance(ended, TrainedLanguageModel)
     assert same_weights(ended.network, trained.network)

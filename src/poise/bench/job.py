@@ -13,8 +13,8 @@ from poise.config.reading import parse_override
 from poise.config.resolve import resolve
 from poise.config.settings import RunSettings
 from poise.engine.checkpoint import write_durably
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Listener
-from poise.engine.keeper import Watch
 from poise.errors import Refused
 from poise.named import SEARCH, check_contestant
 from poise.registry import Registry
@@ -67,7 +67,7 @@ class Contestant(Protocol):
 
     selections: bool  # whether the bench's selection rules choose; else it chooses itself, once
 
-    def run(self, job: Job, listen: Listener, watch: Watch) -> list[Result]:
+    def run(self, job: Job, listen: Listener, control: RunControl) -> list[Result]:
         """One result per selection. Goes on where it was stopped."""
         ...
 
@@ -110,11 +110,11 @@ def expected_files(job: Job) -> list[str]:
     return [file_name(job.contestant, rule, job.seed) for rule in rules]
 
 
-def perform(job: Job, results: Path, listen: Listener, watch: Watch) -> list[Path]:
+def perform(job: Job, results: Path, listen: Listener, control: RunControl) -> list[Path]:
     """Do the job, and write its results into a folder; returns the files."""
     job.folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for result in contestant(job.contestant).run(job, listen, watch):
+    for result in contestant(job.contestant).run(job, listen, control):
         target = results / result.file_name
         write_durably(target, (result.to_json() + "\n").encode("utf-8"))
         files.append(target)

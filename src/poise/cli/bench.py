@@ -217,14 +217,14 @@ def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typ
     from poise.bench.job import perform
     from poise.bench.runner import job_of
     from poise.cli.signals import asked_to_stop
-    from poise.engine.keeper import Watch
+    from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
 
     runner, given = os.getppid(), job_of(folder, contestant, seed, _names(selections))
     with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
         # A runner that was killed cannot tell its processes to stop: they see that it has gone.
-        watch = Watch(asked=lambda: asked() or os.getppid() != runner)
-        for file in perform(given, folder / "results", listen, watch):
+        control = RunControl(asked=lambda: asked() or os.getppid() != runner)
+        for file in perform(given, folder / "results", listen, control):
             say(f"wrote {file}")
 
 

@@ -135,7 +135,7 @@ def search(
     from poise.cli.signals import asked_to_stop
     from poise.config.quantities import parse_target
     from poise.config.resolve import dump, resolve
-    from poise.engine.keeper import Watch
+    from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
     from poise.workflow import plan
     from poise.workflow import search as work
@@ -159,8 +159,8 @@ def search(
     folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
     with Reporter(console, opening) as listen, asked_to_stop() as asked:
-        watch = Watch(checkpoint_every, asked, rollbacks(on_nan))
-        result = work.run(settings, RunContext(folder, overwrite, resume, auto_batch, listen, watch))
+        control = RunControl(checkpoint_every, asked, rollbacks(on_nan))
+        result = work.run(settings, RunContext(folder, overwrite, resume, auto_batch, listen, control))
     _show_result(result)
 
 
@@ -210,14 +210,14 @@ def select(
     check_selection(run, rule, data)
     from poise.cli.signals import asked_to_stop
     from poise.config.reading import parse_override
-    from poise.engine.keeper import Watch
+    from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
     from poise.workflow.select import select as work
 
     overrides = dict(parse_override(text) for text in set_ or [])
     with Reporter(console) as listen, asked_to_stop() as asked:
-        watch = Watch(checkpoint_every, asked)
-        found = work(run, rule, data=data, settings=overrides, device=device, listen=listen, watch=watch)
+        control = RunControl(checkpoint_every, asked)
+        found = work(run, rule, data=data, settings=overrides, device=device, listen=listen, control=control)
     _show_selected(run, found)
 
 
@@ -249,7 +249,7 @@ def resume(
     check_folder(run)
     from poise.bench.folder import read_bench
     from poise.cli.signals import asked_to_stop
-    from poise.engine.keeper import Watch
+    from poise.engine.checkpointer import RunControl
     from poise.named import BENCH_FILE
     from poise.report.progress import Reporter
     from poise.workflow.resume import resume as work
@@ -260,7 +260,7 @@ def resume(
         run_and_show(read_bench(run), run)
         return
     with Reporter(console) as listen, asked_to_stop() as asked:
-        result = work(run, data=data, listen=listen, watch=Watch(checkpoint_every, asked, rollbacks(on_nan)))
+        result = work(run, data=data, listen=listen, control=RunControl(checkpoint_every, asked, rollbacks(on_nan)))
     if isinstance(result, SearchResult):
         _show_result(result)
     elif isinstance(result, Selected):

@@ -61,7 +61,7 @@ def train(
     check_training(what, preset, data, task)
     from poise.cli.signals import asked_to_stop
     from poise.config.reading import parse_override
-    from poise.engine.keeper import Watch
+    from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
     from poise.workflow.retrain import train as work
 
@@ -73,7 +73,7 @@ def train(
         work(
             what, data, task=task, preset=preset, settings=overrides, seed=seed, device=device, precision=precision,
             out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
-            watch=Watch(checkpoint_every, asked, rollbacks(on_nan)),
+            control=RunControl(checkpoint_every, asked, rollbacks(on_nan)),
         )  # fmt: skip
     show_network(folder)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from poise.costs.target import METRICS, CostTarget, readable
 from poise.errors import Refused
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +44,14 @@ class Costs:
     def left(self, groups: Sequence[ChoiceGroup]) -> Costs:
         """The same where so much is left of the groups."""
         found = {}
-        for group in decided(groups):
+        for group in searchable(groups):
             whole = next(other for other in self.groups if other.name == group.name)
             columns = [
                 [before.candidates.index(name) for name in row.candidates]
                 for before, row in zip(whole.rows, group.rows, strict=True)
             ]
             found[group.name] = self.candidates[group.name].gather(1, torch.tensor(columns))
-        return replace(self, groups=decided(groups), candidates=found)
+        return replace(self, groups=searchable(groups), candidates=found)
 
     def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """``E[cost]`` of relaxed alphas, group -> ``[rows, candidates]``; see the top of this file."""

@@ -25,7 +25,7 @@ from poise.genotype import Genotype
 from poise.spaces.everything import Everything, Place, everything_of
 from poise.spaces.forms import network_of
 from poise.spaces.space import ImageShape, Shape, Space, has_heads
-from poise.supernet.groups import decided
+from poise.supernet.groups import searchable
 from poise.supernet.trees import Tree, called, mapped
 
 
@@ -135,7 +135,7 @@ def count(
     Raises:
         Refused: the space cannot say.
     """
-    groups = decided(space.groups)
+    groups = searchable(space.groups)
     whole = everything_of(space, shape, form=form, channels=channels, cells=cells)
     candidates = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}
     found = _counted(whole, shape, metric)

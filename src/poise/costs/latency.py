@@ -14,7 +14,7 @@ import torch
 from poise.costs.costs import Costs
 from poise.errors import Refused, shown
 from poise.spaces.space import ImageShape, Shape, Space
-from poise.supernet.groups import decided
+from poise.supernet.groups import searchable
 
 FORMAT = "poise-latency"
 VERSION = 1
@@ -108,7 +108,7 @@ class LatencyTable:
         wanted = Form.of(space, shape, channels, cells)
         if wanted != self.form:
             raise Refused(f"the latency table is about {self.form}; the network will be {wanted}; measure it again")
-        groups = decided(space.groups)
+        groups = searchable(space.groups)
         found = {}
         for group in groups:
             rows = []

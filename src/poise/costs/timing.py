@@ -25,7 +25,7 @@ from poise.costs.latency import Check, Form, LatencyTable
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything, Place, costed
 from poise.spaces.space import Shape, Space, genotype_of
-from poise.supernet.groups import Kept, decided
+from poise.supernet.groups import Kept, searchable
 from poise.supernet.trees import arguments
 
 ROUNDS = 30
@@ -131,7 +131,7 @@ def measure(
     Raises:
         Refused: the space cannot say what its networks are made of.
     """
-    groups = decided(space.groups)
+    groups = searchable(space.groups)
     whole = costed(space).everything(shape, channels=channels, cells=cells)
     calls, places = _alone(whole, shape, device)
     alone = {group.name: torch.zeros(group.shape, dtype=torch.float64) for group in groups}

@@ -30,7 +30,7 @@ from torch import Tensor
 from poise.errors import Refused
 from poise.methods.slots import Relaxation
 from poise.selection.rule import eligible
-from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
+from poise.supernet.groups import ChoiceGroup, Kept, row_weights, searchable
 
 CHANCE = 0.05
 """How often chance alone may pass for a decision."""
@@ -168,7 +168,7 @@ def decidedness(
     moving = {name: values[still:] for name, values in epochs.items()}
     final = {name: alphas[name].detach().cpu().double() for name in names}
     leads: list[Lead] = []
-    for group in decided(groups):
+    for group in searchable(groups):
         leads += _operations(group, moving[group.name], final[group.name], kept[group.name])
         before, now = (_strengths(group, groups, values, relaxation) for values in (moving, final))
         leads += _edges(group, before, now, kept[group.name])

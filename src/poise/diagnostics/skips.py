@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
 from poise.engine.statistics import skip_share
-from poise.supernet.groups import decided
+from poise.supernet.groups import searchable
 
 
 @diagnoses()
@@ -29,7 +29,7 @@ class Skips:
         return 0
 
     def __call__(self, subject: Subject) -> Finding:
-        groups = decided(subject.searcher.groups)
+        groups = searchable(subject.searcher.groups)
         share = skip_share(subject.searcher.probabilities(), groups)
         if share is None:
             return Finding({})

@@ -57,7 +57,7 @@ class SearchLoss:
         mixture = self._mixture(point)
         total = 0.0
         for loss in self._losses:
-            total += float(loss(mixture, self._weights, exact=True))
+            total += float(loss(mixture, self._weights, full_precision=True))
             self._tick(1)
         return total / len(self._losses)
 
@@ -67,7 +67,7 @@ class SearchLoss:
         total = torch.zeros_like(leaf)
         for loss in self._losses:
             mixture = self._mixture(leaf)
-            total += torch.autograd.grad(loss(mixture, self._weights, exact=True), leaf)[0]
+            total += torch.autograd.grad(loss(mixture, self._weights, full_precision=True), leaf)[0]
             self._tick(3)
         return total / len(self._losses)
 
@@ -97,7 +97,7 @@ class SearchLoss:
     def _bent(self, loss: BatchLoss, point: Tensor) -> tuple[Tensor, Tensor]:
         """A leaf at ``point``, and the gradient there as something that can be differentiated."""
         leaf = point.detach().requires_grad_()
-        value = loss(self._mixture(leaf), self._weights, exact=True)
+        value = loss(self._mixture(leaf), self._weights, full_precision=True)
         gradient = torch.autograd.grad(value, leaf, create_graph=True)[0]
         _check_twice(gradient)
         return leaf, gradient

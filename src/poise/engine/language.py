@@ -27,11 +27,11 @@ from torch.func import functional_call
 
 from poise.data.batched import Passing
 from poise.data.text_batches import TextBatches
+from poise.engine.batch_memory import Step
 from poise.engine.checkpoint import State
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.events import Listener, ignore
-from poise.engine.fit import Step
-from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import NEXT_WORD, Objective, measured
 from poise.engine.settings import TrainSettings
@@ -138,14 +138,14 @@ def train_text(
     place: Place,
     seed: int,
     listen: Listener = ignore,
-    keeper: Keeper | None = None,
+    saver: Checkpointer | None = None,
     rate: float = 1.0,
     objective: Objective = NEXT_WORD,
 ) -> list[Record]:
-    """Train ``network`` in place, from the keeper's start on, and leave it with the weights that were best on the
+    """Train ``network`` in place, from the saver's start on, and leave it with the weights that were best on the
     validation text; returns one record per epoch. Raises `Refused` if the loss diverged."""
     trainer = LanguageTrainer(NetworkDescent(network, settings, place, seed, rate), training, valid, objective)
-    history = run(trainer, Course("train", settings.epochs, len(training)), listen, keeper or Keeper())
+    history = run(trainer, Course("train", settings.epochs, len(training)), listen, saver or Checkpointer())
     with torch.no_grad():
         for name, weight in trainer.weights.items():
             weight.copy_(trainer.best[name])

@@ -1,7 +1,7 @@
 """The loop of a search, a selection's tuning and every retraining: epochs, steps, records and checkpoints.
 
 What differs between them is a `Trainer`. What is saved is ``trainer``, its own state, and where its epoch stands:
-``epoch``, ``step``, ``seconds`` and ``sums``. The keeper adds the facts of the whole work, such as its history.
+``epoch``, ``step``, ``seconds`` and ``sums``. The saver adds the facts of the whole work, such as its history.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from poise.data.batched import Passing
 from poise.engine.checkpoint import State
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import EpochEnded, Listener, Started, Stepped
-from poise.engine.keeper import Keeper
 from poise.engine.objective import Meter
 from poise.errors import Refused
 
@@ -130,12 +130,12 @@ class Course:
 
 
 def run(
-    trainer: Trainer, course: Course, listen: Listener, keeper: Keeper, history: list[Record] | None = None
+    trainer: Trainer, course: Course, listen: Listener, saver: Checkpointer, history: list[Record] | None = None
 ) -> list[Record]:
-    """Run the epochs of the course, or those after the keeper's start; returns the history, the keeper's if None is
+    """Run the epochs of the course, or those after the saver's start; returns the history, the saver's if None is
     given, with a record added for each."""
-    history = keeper.history if history is None else history
-    start = keeper.take()
+    history = saver.history if history is None else history
+    start = saver.take()
     if "trainer" in start:
         take_up(trainer.restore, start["trainer"])
     epoch = start.get("epoch", len(history) if course.first is None else course.first)
@@ -155,12 +155,12 @@ def run(
                 trainer.step(number, batch, sums)
                 step = number + 1
                 listen(Stepped(course.stage, epoch * course.steps + step))
-                keeper.visit(state)
+                saver.visit(state)
         record = {"epoch": epoch, **trainer.record(sums, history), "seconds": time.perf_counter() - began}
         history.append({**record, **course.measure()})
         listen(EpochEnded(course.stage, history[-1]))
         epoch, step, spent, sums = epoch + 1, 0, 0.0, Sums()
-        keeper.visit(state, boundary=True)
+        saver.visit(state, boundary=True)
     return history
 
 

@@ -67,9 +67,9 @@ class BatchLoss:
         weights: Mapping[str, Tensor] | None = None,
         *,
         track: bool = False,
-        exact: bool = False,
+        full_precision: bool = False,
     ) -> Tensor:
-        answer = self._answer(mixture, weights or {}, track, exact)
+        answer = self._answer(mixture, weights or {}, track, full_precision)
         outputs = self._place.float(answer.outputs)
         loss = self._objective.loss(outputs, self.targets)
         if track or self.outputs is None:
@@ -87,11 +87,13 @@ class BatchLoss:
         finally:
             self._supernet.train()
 
-    def _answer(self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool, exact: bool = False) -> Answer:
+    def _answer(
+        self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool, full_precision: bool = False
+    ) -> Answer:
         state = dict(weights)
         if not track:
             state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
-        with nullcontext() if exact else self._place.autocast(), seeded(self._seed, self._place.device):
+        with nullcontext() if full_precision else self._place.autocast(), seeded(self._seed, self._place.device):
             if state:
                 found: Any = functional_call(self._supernet, state, (self._inputs, mixture), self._more)
             else:
@@ -112,9 +114,9 @@ class ChangedLoss:
         weights: Mapping[str, Tensor] | None = None,
         *,
         track: bool = False,
-        exact: bool = False,
+        full_precision: bool = False,
     ) -> Tensor:
-        return self._loss(self._change(mixture), weights, track=track, exact=exact)
+        return self._loss(self._change(mixture), weights, track=track, full_precision=full_precision)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
         return self._loss.evaluation(self._change(mixture))

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from poise.costs.costs import Aim
 from poise.data.batched import Batched, Passing
 from poise.engine.checkpoint import State
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
-from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.loss import BatchLoss, ChangedLoss
 from poise.engine.objective import CLASSES, Objective, uneven
@@ -28,7 +28,7 @@ from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
-from poise.supernet.groups import ChoiceGroup, Mixture, decided, expand
+from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.inputs import pace_of
 
 Gradients = Callable[[], Mapping[str, Tensor]]
@@ -151,7 +151,7 @@ class Searcher:
         """One epoch on its own; returns its record. The arguments are `Epoch`'s."""
         epoch = Epoch(progress, learning_rate, purpose)
         course = Course("search", 1, len(self.training))
-        return run(SearchTrainer(self, lambda number: epoch), course, listen, Keeper())[0]
+        return run(SearchTrainer(self, lambda number: epoch), course, listen, Checkpointer())[0]
 
     def state(self) -> State:
         """Everything that moves."""
@@ -214,7 +214,7 @@ class Searcher:
         relaxation, edits = self.method.relaxation, self.edits
         clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
         generator = stream(self.seed, "perturbation", *step.key)
-        chosen = {group.name: clean[group.name] for group in decided(self.groups)}
+        chosen = {group.name: clean[group.name] for group in searchable(self.groups)}
         others = {name: values for name, values in clean.items() if name not in chosen}
 
         def whole(part: Mixture) -> Mixture:
@@ -312,30 +312,30 @@ class SearchTrainer:
 def search(
     searcher: Searcher,
     listen: Listener = ignore,
-    keeper: Keeper | None = None,
+    saver: Checkpointer | None = None,
     rate: float = 1.0,
     diagnose: Callable[[Searcher], Mapping[str, float]] = lambda searcher: {},
     before: int = 0,
     total: int | None = None,
 ) -> list[Record]:
-    """Run all epochs of the searcher's stage, or those after the keeper's start; returns a record per epoch. The
+    """Run all epochs of the searcher's stage, or those after the saver's start; returns a record per epoch. The
     searcher holds the result: the weights at the end, and the alphas that the method's guard and averaging leave to the
     selection.
 
     Args:
         searcher: what is trained.
         listen: called with every event.
-        keeper: where the search starts, and where its state goes.
+        saver: where the search starts, and where its state goes.
         rate: multiplies the learning rate of the weights.
         diagnose: measures more of the supernet after each epoch, for its record; leaves it as it is.
         before: how many epochs earlier stages had; epochs and their random streams are numbered through.
         total: the epochs of all stages; None: this one's.
     """
-    keeper = keeper or Keeper()
+    saver = saver or Checkpointer()
     settings, method = searcher.settings, searcher.method
 
     def own() -> list[Record]:
-        return keeper.history[before:]
+        return saver.history[before:]
 
     def warning() -> str | None:
         return method.guard(own()).warning if own() else None
@@ -362,7 +362,7 @@ def search(
         stop=lambda: bool(own()) and method.guard(own()).stop,
         measure=lambda: diagnose(searcher),
     )
-    run(SearchTrainer(searcher, epoch), course, hear, keeper)
+    run(SearchTrainer(searcher, epoch), course, hear, saver)
     history = own()
     kept = method.guard(history).keep
     if kept != len(history) - 1:

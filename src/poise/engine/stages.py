@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Listener, Noted, ignore
-from poise.engine.keeper import Keeper
 from poise.engine.search import Searcher, search
 from poise.errors import Refused
 from poise.methods.method import Method
-from poise.supernet.groups import ChoiceGroup, Narrowing, decided
+from poise.supernet.groups import ChoiceGroup, Narrowing, searchable
 
 
 @dataclass(frozen=True)
@@ -86,23 +86,23 @@ def search_in_stages(
     method: Method,
     epochs: int,
     listen: Listener = ignore,
-    keeper: Keeper | None = None,
+    saver: Checkpointer | None = None,
     rate: float = 1.0,
     diagnose: Callable[[Searcher], Mapping[str, float]] = lambda searcher: {},
     around: Callable[[Searcher], AbstractContextManager[None]] = lambda searcher: nullcontext(),
 ) -> Searched:
-    """Run all stages, or what is left of them after the keeper's start.
+    """Run all stages, or what is left of them after the saver's start.
 
     Args:
         begin: opens the searcher of a stage, at its beginning.
         method: whose curriculum has the stages.
         epochs: of all stages.
-        listen, keeper, rate, diagnose: as in `search`.
+        listen, saver, rate, diagnose: as in `search`.
         around: a context for the search of a stage.
     """
-    keeper = keeper or Keeper()
-    lengths, history = method.curriculum.stages(epochs), keeper.history
-    stage = Stage.of(keeper.facts["curriculum"]) if "curriculum" in keeper.facts else Stage()
+    saver = saver or Checkpointer()
+    lengths, history = method.curriculum.stages(epochs), saver.history
+    stage = Stage.of(saver.facts["curriculum"]) if "curriculum" in saver.facts else Stage()
     while True:
         before = sum(record.get("stage", stage.number) < stage.number for record in history)
         more = {"stage": stage.number} if len(lengths) > 1 else {}
@@ -110,13 +110,15 @@ def search_in_stages(
         def measure(searcher: Searcher, more: Mapping[str, float] = more) -> Mapping[str, float]:
             return {**diagnose(searcher), **more}
 
-        keeper.facts["curriculum"] = stage.facts
+        saver.facts["curriculum"] = stage.facts
         searcher = begin(stage)
         with around(searcher):
-            search(searcher, listen, keeper, rate, measure, before, sum(lengths))
+            search(searcher, listen, saver, rate, measure, before, sum(lengths))
         if stage.number + 1 == len(lengths):
             return Searched(searcher, stage, history)
         stage = stage.next(method, searcher.groups, searcher.alphas)
         left = {name: len(next(iter(rows.values()))) for name, rows in stage.narrowing.items()}
-        told = ", ".join(f"{group.name} {left[group.name]} of {group.shape[1]}" for group in decided(searcher.groups))
+        told = ", ".join(
+            f"{group.name} {left[group.name]} of {group.shape[1]}" for group in searchable(searcher.groups)
+        )
         listen(Noted(f"stage {stage.number + 1} of {len(lengths)} begins anew; candidates per row: {told}"))

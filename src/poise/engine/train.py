@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from poise.data.batched import Batched, Passing
 from poise.engine.checkpoint import State
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.divergence import check_finite
 from poise.engine.events import Listener, ignore
-from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured, uneven
 from poise.engine.schedule import learning_rate
@@ -152,11 +152,11 @@ def train(
     place: Place,
     seed: int,
     listen: Listener = ignore,
-    keeper: Keeper | None = None,
+    saver: Checkpointer | None = None,
     rate: float = 1.0,
     objective: Objective | None = None,
 ) -> list[Record]:
-    """Train ``network`` in place, from the keeper's start on; returns one record per epoch.
+    """Train ``network`` in place, from the saver's start on; returns one record per epoch.
 
     SGD with a scheduled learning rate, clipped gradients, drop-path growing linearly to ``settings.drop_path``, and the
     auxiliary head's loss times ``settings.auxiliary`` (Liu et al., DARTS, arXiv:1806.09055, appendix A). ``objective``
@@ -168,7 +168,7 @@ def train(
     if not has_heads(network) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
     trainer = NetworkTrainer(NetworkDescent(network, settings, place, seed, rate), batches, objective)
-    history = run(trainer, Course("train", settings.epochs, len(batches)), listen, keeper or Keeper())
+    history = run(trainer, Course("train", settings.epochs, len(batches)), listen, saver or Checkpointer())
     network.eval()
     return history
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from poise.costs.costs import Aim
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Listener, Noted, ignore
-from poise.engine.keeper import Keeper
 from poise.engine.loop import Course, run, take_up
 from poise.engine.objective import Meter, Metric, decides, metric_of
 from poise.engine.schedule import cosine
@@ -42,7 +42,7 @@ class TrainedSupernet:
         searcher: opens a searcher on a copy of the trained supernet, to be measured and tuned. It is called when a rule
             first needs it: rules that go by the alphas alone never read data.
         seed: of the rule's random choices.
-        keeper: saves where the selection stands. A rule is run again from its beginning when the selection goes on:
+        saver: saves where the selection stands. A rule is run again from its beginning when the selection goes on:
             what it asked for before is answered from the journal, so that no rule need know how to resume.
         aim: of the search, if it has a cost target.
     """
@@ -56,7 +56,7 @@ class TrainedSupernet:
         searcher: Callable[[], Searcher],
         seed: int,
         listen: Listener = ignore,
-        keeper: Keeper | None = None,
+        saver: Checkpointer | None = None,
         aim: Aim | None = None,
     ) -> None:
         self.groups = tuple(groups)
@@ -67,18 +67,18 @@ class TrainedSupernet:
         self._open = searcher
         self._seed = seed
         self._listen = listen
-        self._keeper = keeper or Keeper()
-        self._journal: list[dict[str, Any]] = list(self._keeper.facts.get("journal", []))
-        self._keeper.facts |= {"stage": "selection", "journal": self._journal}
+        self._saver = saver or Checkpointer()
+        self._journal: list[dict[str, Any]] = list(self._saver.facts.get("journal", []))
+        self._saver.facts |= {"stage": "selection", "journal": self._journal}
         self._answered = 0
         self._edits: Edits | None = None
 
     @cached_property
     def _searcher(self) -> Searcher:
         searcher = self._open()
-        if "trainer" in self._keeper.start:
+        if "trainer" in self._saver.start:
             searcher.restart(TUNING_SHARE * searcher.settings.weights.learning_rate)
-            take_up(searcher.restore, self._keeper.start["trainer"])
+            take_up(searcher.restore, self._saver.start["trainer"])
             searcher.edits = self._edits
         return searcher
 
@@ -92,7 +92,7 @@ class TrainedSupernet:
     def _write(self, entry: dict[str, Any]) -> None:
         self._journal.append(entry)
         self._answered += 1
-        self._keeper.visit(lambda: {"trainer": self._searcher.state()}, boundary=True)
+        self._saver.visit(lambda: {"trainer": self._searcher.state()}, boundary=True)
 
     @cached_property
     def _sizes(self) -> list[int]:
@@ -125,7 +125,7 @@ class TrainedSupernet:
         probabilities = searcher.probabilities()
         mixtures = [expand(edit.apply(probabilities), self.groups) for edit in edits]
         meters = [objective.running() if counts else objective.meter() for _ in edits]
-        race = self._keeper.take().get("race", {})
+        race = self._saver.take().get("race", {})
         for name, saved in race.get("meters", {}).items():
             meters[int(name)].restore(saved)
         first, racing = race.get("step", 0), race.get("racing", list(range(len(edits))))
@@ -153,7 +153,7 @@ class TrainedSupernet:
 
             race = {"step": step + 1, "racing": racing, "losses": losses, "count": count, "hits": seen}
             race["meters"] = {str(index): meters[index].state() for index in racing}
-            self._keeper.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
+            self._saver.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
         means = (losses / count).tolist() if isinstance(count, Tensor) else [loss / count for loss in losses.tolist()]
         scores = [_score(meters[i], means[i], judged) if i in racing else None for i in range(len(edits))]
         self._write({"scores": [score and [score.quality, score.loss] for score in scores]})
@@ -165,7 +165,7 @@ class TrainedSupernet:
             return
         searcher, settings = self._searcher, self._searcher.settings
         start = TUNING_SHARE * settings.weights.learning_rate
-        if done == 0 and "epoch" not in self._keeper.start:
+        if done == 0 and "epoch" not in self._saver.start:
             searcher.restart(start)
         searcher.edits = edits
         end = min(settings.weights.final_learning_rate, start) if schedule == "cosine" else start
@@ -176,7 +176,7 @@ class TrainedSupernet:
             return Epoch(progress, cosine(start, end, number, total), ("tune", number))
 
         course = Course("tune", done + epochs, len(searcher.training), done, total)
-        run(SearchTrainer(searcher, epoch), course, self._listen, self._keeper, [])
+        run(SearchTrainer(searcher, epoch), course, self._listen, self._saver, [])
         self._write({"tuned": epochs})
 
     def note(self, message: str) -> None:

@@ -174,7 +174,7 @@ class LayerAlignment:
             for name, direction in directions.items():
                 moved[name] = moved[name] + sign * step * direction
             return torch.autograd.grad(
-                loss(moved, exact=True), list(weights.values()), allow_unused=True, materialize_grads=True
+                loss(moved, full_precision=True), list(weights.values()), allow_unused=True, materialize_grads=True
             )
 
         scale = torch.where(length > 0, strength / (2 * step), torch.zeros_like(step))

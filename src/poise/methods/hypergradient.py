@@ -25,11 +25,11 @@ def _leaves(mixture: Mixture) -> dict[str, Tensor]:
 
 
 def _mixture_gradient(
-    loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor], exact: bool = False
+    loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor], full_precision: bool = False
 ) -> MixtureGradient:
     """The loss and its gradient with respect to the mixture alone: nothing is computed for the weights'."""
     leaves = _leaves(mixture)
-    value = loss(leaves, {name: weight.detach() for name, weight in weights.items()}, exact=exact)
+    value = loss(leaves, {name: weight.detach() for name, weight in weights.items()}, full_precision=full_precision)
     # A module may skip a layer by chance, whose mixture then has no influence on this loss.
     gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
@@ -103,7 +103,9 @@ class Unrolled:
         length = torch.stack([part.norm() for part in vector.values()]).norm()
         step = self.distance / length.clamp(min=torch.finfo(length.dtype).tiny)
         plus, minus = (
-            _mixture_gradient(training, clean, {n: w + side * vector[n] for n, w in weights.items()}, exact=True).layers
+            _mixture_gradient(
+                training, clean, {n: w + side * vector[n] for n, w in weights.items()}, full_precision=True
+            ).layers
             for side in (step, -step)
         )
         rate = descent.learning_rate * (1 + descent.momentum if descent.nesterov else 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.methods.slots import Progress, fills
-from poise.supernet.groups import ChoiceGroup, Narrowing, decided
+from poise.supernet.groups import ChoiceGroup, Narrowing, searchable
 
 
 @fills("curriculum")
@@ -80,7 +80,7 @@ class Progressive:
                 f"{epochs} epochs in {len(stages)} stages, {self.warm_up:g} of each a warm-up, leave a stage no epoch "
                 "for the alphas; search longer, or with a shorter warm_up"
             )
-        for group in decided(groups):
+        for group in searchable(groups):
             if group.shape[1] > self.candidates[0]:
                 return (
                     f"the first stage has at most {self.candidates[0]} candidates per row, but the rows of "
@@ -108,7 +108,7 @@ class Progressive:
                 row.name: tuple(row.candidates[index] for index in self._largest(values, stage))
                 for row, values in zip(group.rows, probabilities[group.name].tolist(), strict=True)
             }
-            for group in decided(groups)
+            for group in searchable(groups)
         }
 
     def _largest(self, values: list[float], stage: int) -> list[int]:

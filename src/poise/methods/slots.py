@@ -16,7 +16,7 @@ from torch import Tensor
 from poise import registries
 from poise.costs.costs import Aim
 from poise.registry import Registry
-from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, decided
+from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, searchable
 
 SLOTS: dict[str, Registry[type]] = registries.SLOTS
 """Slot -> kind -> class."""
@@ -68,12 +68,12 @@ class Loss(Protocol):
         weights: Mapping[str, Tensor] | None = None,
         *,
         track: bool = False,
-        exact: bool = False,
+        full_precision: bool = False,
     ) -> Tensor:
         """The loss in training mode (batch statistics), with the supernet's own weights or those given.
 
         Running statistics are updated only if ``track``: a step's one pass that counts, not its auxiliary ones.
-        ``exact`` forgoes reduced precision: for passes whose small difference is what counts.
+        ``full_precision`` forgoes reduced precision: for passes whose small difference is what counts.
         """
         ...
 
@@ -159,7 +159,7 @@ class Relaxed:
         aim: Aim | None = None,
     ) -> Relaxed:
         """Those of the groups that genotypes decide."""
-        names = [group.name for group in decided(groups)]
+        names = [group.name for group in searchable(groups)]
         alphas, probabilities = ({name: values[name] for name in names} for values in (alphas, probabilities))
         return Relaxed(alphas, probabilities, progress, aim)
 

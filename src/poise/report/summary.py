@@ -12,7 +12,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.report.numbers import is_share, parts, shares, words
 from poise.spaces.space import SPACES, Space
-from poise.supernet.groups import ChoiceGroup, decided
+from poise.supernet.groups import ChoiceGroup, searchable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def cells(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Callable[[], Fig
     def draw() -> Figure:
         from poise.report.cell import cell_figure
 
-        return cell_figure(genotype, decided(groups))
+        return cell_figure(genotype, searchable(groups))
 
     return draw
 

@@ -14,7 +14,7 @@ from poise.costs.costs import Aim, Costs, decisions, keepable, needed
 from poise.costs.target import readable
 from poise.errors import Refused
 from poise.selection.rule import Trained, selects, skips_kept, weakest_skip
-from poise.supernet.groups import ChoiceGroup, Kept, decided, row_weights
+from poise.supernet.groups import ChoiceGroup, Kept, row_weights, searchable
 
 BUCKETS = 4000
 """Steps of cost that the search for the best choice tells apart, up to the most that is allowed."""
@@ -78,14 +78,14 @@ class Budget:
         while True:
             kept = within(groups, values, aim.costs, aim.target.value, self.tolerance)
             place = None
-            for group in decided(groups):
+            for group in searchable(groups):
                 if self.skips is not None and group.aligned and place is None:
                     place = weakest_skip(group, groups, values, kept[group.name], self.skips)
                     if place is not None:
                         values[group.name][place] = 0
             if place is None:
                 break
-        for group in decided(groups):
+        for group in searchable(groups):
             left = len(skips_kept(group, kept[group.name]))
             if self.skips is not None and group.aligned and left > self.skips:
                 trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
@@ -108,7 +108,7 @@ def within(
     """The strongest choice in the window, or the one nearest to the target; see `Budget`."""
     found = _decisions(groups, probabilities, costs)
     picked = _knapsack(found, target - costs.fixed, target * tolerance)
-    kept: dict[str, list[tuple[int, ...]]] = {g.name: [()] * len(g.rows) for g in decided(groups)}
+    kept: dict[str, list[tuple[int, ...]]] = {g.name: [()] * len(g.rows) for g in searchable(groups)}
     for decision, index in zip(found, picked, strict=True):
         for row, candidate in decision.choices[index]:
             kept[decision.group][row] = (candidate,)
@@ -117,7 +117,7 @@ def within(
 
 def _decisions(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor], costs: Costs) -> list[Decision]:
     found = []
-    for group in decided(groups):
+    for group in searchable(groups):
         values = probabilities[group.name].double()
         weights = row_weights(group, groups, probabilities)
         if weights is not None:

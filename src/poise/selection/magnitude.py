@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.selection.rule import Trained, eligible, selects, skips_kept, strongest_rows, weakest_skip
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
 Rows = tuple[tuple[int, ...], ...]
 """For every row of a group the candidates that it keeps."""
@@ -52,7 +52,7 @@ class Magnitude:
     def __call__(self, trained: Trained) -> Kept:
         groups, probabilities = trained.groups, trained.probabilities()
         kept = by_magnitude(groups, probabilities)
-        for group in decided(groups):
+        for group in searchable(groups):
             if self.skips is not None and group.aligned:
                 kept[group.name], left = _limited(self.skips, group, groups, probabilities)
                 if left > self.skips:
@@ -62,7 +62,7 @@ class Magnitude:
 
 def by_magnitude(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> dict[str, Rows]:
     """What `Magnitude` keeps of relaxed alphas, group -> ``[rows, candidates]``, without a limit of skips."""
-    return {group.name: _derived(group, groups, probabilities) for group in decided(groups)}
+    return {group.name: _derived(group, groups, probabilities) for group in searchable(groups)}
 
 
 def _derived(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Rows:
@@ -74,7 +74,7 @@ def _derived(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: M
 def _largest(group: ChoiceGroup, row: int, weights: Sequence[float]) -> tuple[int, ...]:
     """The eligible candidates with the largest weights, as many as the row must keep, at least one."""
     order = sorted(eligible(group, row), key=lambda candidate: -weights[candidate])
-    return tuple(sorted(order[: max(1, group.least)]))
+    return tuple(sorted(order[: max(1, group.min_kept)]))
 
 
 def _limited(

@@ -15,7 +15,7 @@ from poise.errors import Refused, unknown
 from poise.selection.edits import Edits
 from poise.selection.race import Race, Side
 from poise.selection.rule import Score, Trained, TuneSchedule, eligible, selects
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
 METRIC, LOSS = "metric", "loss"
 
@@ -104,7 +104,7 @@ class PerturbationRule:
         return (without.loss, -without.quality) if self.criterion == LOSS else (-without.quality, without.loss)
 
     def __call__(self, trained: Trained) -> Kept:
-        chosen = decided(trained.groups)
+        chosen = searchable(trained.groups)
         groups = {group.name: group for group in chosen}
         rows = _in_step(chosen, {name: len(group.rows) for name, group in groups.items()})
         crowded = {
@@ -127,7 +127,7 @@ class PerturbationRule:
         for visit in self._shuffled(rows, trained.generator):
             for name, row in visit:
                 without = {index: edits.drop(name, row, index) for index in eligible(groups[name], row)}
-                kept[name][row] = self.dearest(trained, without, max(1, groups[name].least))
+                kept[name][row] = self.dearest(trained, without, max(1, groups[name].min_kept))
                 edits = edits.decide(name, row, *kept[name][row])
             tune()
         for visit in self._shuffled(nodes, trained.generator):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.selection.rule import Trained, eligible, selects, strongest_rows
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
 
 @selects()
@@ -44,7 +44,7 @@ class Threshold:
         """The ``edge`` form needs rows that can keep two candidates; and alphas that were trained."""
         if not method.trains_alphas(epochs):
             return "the alphas are never trained, so no threshold tells them apart; use selection=perturbation"
-        single = [group.name for group in groups if group.most == 1]
+        single = [group.name for group in groups if group.max_kept == 1]
         if self.form == "edge" and single:
             return f"form=edge keeps up to two candidates per row, but group {single[0]!r} allows one; use form=sparse"
         return None
@@ -63,7 +63,7 @@ class Threshold:
 
     def _keep(self, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Kept:
         kept = {}
-        for group in decided(groups):
+        for group in searchable(groups):
             values = probabilities[group.name]
             every = set(range(len(group.rows)))
             rows = every if self.form == "edge" else strongest_rows(group, groups, probabilities)
@@ -74,6 +74,6 @@ class Threshold:
 
     def _row(self, group: ChoiceGroup, row: int, weights: list[float]) -> tuple[int, ...]:
         best = sorted(eligible(group, row), key=lambda candidate: -weights[candidate])
-        best = best[: max(group.least, 2 if self.form == "edge" else 1)]
+        best = best[: max(group.min_kept, 2 if self.form == "edge" else 1)]
         reached = sum(weights[candidate] >= self.threshold for candidate in best)
-        return tuple(best[: max(reached, group.least)])
+        return tuple(best[: max(reached, group.min_kept)])

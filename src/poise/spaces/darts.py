@@ -15,7 +15,7 @@ from poise.spaces.everything import Everything
 from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
-from poise.supernet.groups import ChoiceGroup, decided
+from poise.supernet.groups import ChoiceGroup, searchable
 
 CANDIDATES = (
     "none",
@@ -158,7 +158,7 @@ class CellSpace:
         Its costs are those of networks in which every node has an input. Where one has none (Fair DARTS's irregular
         cells) what would read it shrinks too: such a network costs less than the sum says.
         """
-        groups = decided(self.groups)
+        groups = searchable(self.groups)
         rows = {
             group.name: {row.name: [n for n in row.candidates if n != "none"] for row in group.rows} for group in groups
         }

@@ -141,7 +141,7 @@ class Mobile:
         rows are the layers' numbers."""
         kinds = {"first": tuple(name for name in CANDIDATES if name != "skip_connect"), "rest": CANDIDATES}
         return tuple(
-            ChoiceGroup(name, 1, tuple(Row(str(layer), kinds[name]) for layer in layers), least=1, most=1)
+            ChoiceGroup(name, 1, tuple(Row(str(layer), kinds[name]) for layer in layers), min_kept=1, max_kept=1)
             for name, layers in ROWS.items()
         )
 

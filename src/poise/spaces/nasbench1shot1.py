@@ -104,14 +104,14 @@ class NasBench1Shot1:
         many of them as the space says. All cells share them."""
         rows = tuple(Row(str(block), CANDIDATES) for block in range(1, self.blocks + 1))
         groups, whole = (
-            [ChoiceGroup(OPERATIONS, self.cells, rows, least=1, most=1)],
+            [ChoiceGroup(OPERATIONS, self.cells, rows, min_kept=1, max_kept=1)],
             "the inputs of a block cannot be left out",
         )
         for vertex, count in enumerate(self.parents, start=1):
             if count < vertex:
                 name = OUTPUT if vertex > self.blocks else input_group(vertex)
                 row = Row(ROW, tuple(map(str, range(vertex))))
-                groups.append(ChoiceGroup(name, self.cells, (row,), least=count, most=count, whole=whole))
+                groups.append(ChoiceGroup(name, self.cells, (row,), min_kept=count, max_kept=count, whole=whole))
         return tuple(groups)
 
     def supernet(self, shape: ImageShape, groups: tuple[ChoiceGroup, ...] | None = None) -> NasBench1Shot1Supernet:

@@ -20,7 +20,7 @@ from poise.spaces.nasbench201_network import NasBench201Network, ResidualReducti
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import check_partial, edge_groups, partial_node, seen
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
-from poise.supernet.groups import ChoiceGroup, Mixture, Row, decided, row_weights
+from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights, searchable
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
 """The 6 edges in the benchmark's order: 0->1, 0->2, 1->2, 0->3, 1->3, 2->3."""
@@ -163,7 +163,7 @@ class NasBench201:
         """One group ``cell`` of 6 rows, shared by all 3·N cells; with partial channels also ``cell.2`` and ``cell.3``,
         the weights of the edges into these nodes."""
         rows = tuple(Row(f"{source}->{target}", CANDIDATES) for source, target in EDGES)
-        group = ChoiceGroup("cell", 3 * self.cells, rows, most=1)
+        group = ChoiceGroup("cell", 3 * self.cells, rows, max_kept=1)
         return (group,) if self.partial == 1 else (group, *edge_groups(group, INCOMING))
 
     def deeper(self, more: int) -> Self:
@@ -206,7 +206,7 @@ class NasBench201:
 
     def everything(self, shape: ImageShape, *, channels: int | None = None, cells: int | None = None) -> Everything:
         """A network that keeps every candidate, and where they are; for counting."""
-        (group,) = decided(self.groups)
+        (group,) = searchable(self.groups)
         rows = {row.name: [name for name in row.candidates if name != "none"] for row in group.rows}
         with torch.device("meta"):
             network = _network(rows, shape, channels, cells)

@@ -14,7 +14,7 @@ from poise.errors import Refused, shown, unknown
 from poise.genotype import Genotype
 from poise.named import LARGEST_SIZE
 from poise.registry import Registry
-from poise.supernet.groups import ChoiceGroup, Kept, decided
+from poise.supernet.groups import ChoiceGroup, Kept, searchable
 from poise.supernet.inputs import TextBatch
 from poise.supernet.supernet import Supernet
 
@@ -152,7 +152,7 @@ class Doubting(Protocol):
 def genotype_of(space: str, kept: Kept, groups: Sequence[ChoiceGroup]) -> Genotype:
     """The genotype that keeps the given candidates; ``none`` is written as keeping nothing."""
     choices = {}
-    for group in decided(groups):
+    for group in searchable(groups):
         rows = {}
         for row, indices in zip(group.rows, kept[group.name], strict=True):
             rows[row.name] = tuple(row.candidates[index] for index in indices if row.candidates[index] != "none")
@@ -167,7 +167,7 @@ def kept_of(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> dict[str, tupl
             tuple(row.candidates.index(name) for name in genotype.choices[group.name].get(row.name, ()))
             for row in group.rows
         )
-        for group in decided(groups)
+        for group in searchable(groups)
     }
 
 
@@ -175,7 +175,7 @@ def holds(groups: Sequence[ChoiceGroup], genotype: Genotype) -> bool:
     """Whether the groups have every candidate that a genotype of their space keeps: narrowed groups may not."""
     return all(
         name in row.candidates
-        for group in decided(groups)
+        for group in searchable(groups)
         for row in group.rows
         for name in genotype.choices[group.name].get(row.name, ())
     )
@@ -185,7 +185,7 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
     """Raise `Refused` unless the genotype's groups, rows and candidates are those of the groups."""
     if genotype.space != space:
         raise Refused(f"the genotype belongs to space {genotype.space!r}, expected {space!r}")
-    groups = decided(groups)
+    groups = searchable(groups)
     names = {group.name for group in groups}
     if set(genotype.choices) != names:
         raise Refused(
@@ -206,10 +206,11 @@ def check_choices(genotype: Genotype, space: str, groups: Sequence[ChoiceGroup])
                     raise unknown(
                         f"operation on {name} of {group.name!r} in space {space!r}", candidate, row.candidates
                     )
-            if len(kept) < group.least or (group.most is not None and len(kept) > group.most):
-                most = "any number" if group.most is None else group.most
+            if len(kept) < group.min_kept or (group.max_kept is not None and len(kept) > group.max_kept):
+                most = "any number" if group.max_kept is None else group.max_kept
                 raise Refused(
-                    f"{name} of {group.name!r} keeps {len(kept)} candidates; {space!r} allows {group.least} to {most}"
+                    f"{name} of {group.name!r} keeps {len(kept)} candidates; {space!r} allows {group.min_kept} to "
+                    f"{most}"
                 )
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
-from poise.supernet.twice import differentiable_gradient
+from poise.supernet.double_backward import differentiable_gradient
 
 WORTH = 2**17
 """Numbers of an input from which on this pays; below, the longer way through Python costs more."""

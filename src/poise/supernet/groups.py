@@ -47,7 +47,7 @@ class ChoiceGroup:
         rows: the choices; all have the same number of candidates.
         nodes: for every node of a cell the rows that enter it; empty where rows are independent choices.
         inputs: how many of a node's incoming rows a cell keeps (DARTS: 2); None where every row is kept.
-        least, most: how many candidates a row of a genotype may keep; ``most`` None means any number.
+        min_kept, max_kept: how many candidates a row of a genotype may keep; ``max_kept`` None means any number.
         aligned: whether these layers play the same part, so that aligning their gradients makes sense.
         scales: a group and some of its rows, whose weights the candidates of this one row multiply: how much each edge
             into a node counts. No genotype names such a group. None: an ordinary group.
@@ -61,8 +61,8 @@ class ChoiceGroup:
     rows: tuple[Row, ...]
     nodes: tuple[tuple[int, ...], ...] = ()
     inputs: int | None = None
-    least: int = 0
-    most: int | None = None
+    min_kept: int = 0
+    max_kept: int | None = None
     aligned: bool = True
     scales: tuple[str, tuple[int, ...]] | None = None
     joined: str | None = None
@@ -79,7 +79,7 @@ class ChoiceGroup:
         return len(self.rows), len(self.rows[0].candidates)
 
 
-def decided(groups: Sequence[ChoiceGroup]) -> tuple[ChoiceGroup, ...]:
+def searchable(groups: Sequence[ChoiceGroup]) -> tuple[ChoiceGroup, ...]:
     """The groups that a genotype decides: all but those that only scale others."""
     return tuple(group for group in groups if group.scales is None)
 

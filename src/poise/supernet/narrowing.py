@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from poise.errors import Refused, unknown
-from poise.supernet.groups import ChoiceGroup, Narrowing, Row, decided
+from poise.supernet.groups import ChoiceGroup, Narrowing, Row, searchable
 
 
 def without(groups: Sequence[ChoiceGroup], candidates: Sequence[str]) -> tuple[ChoiceGroup, ...]:
@@ -18,7 +18,7 @@ def without(groups: Sequence[ChoiceGroup], candidates: Sequence[str]) -> tuple[C
     Raises:
         Refused: fewer than two would remain of a row, or a group does not let go of one.
     """
-    for group in decided(groups):
+    for group in searchable(groups):
         found = [name for name in candidates if any(name in row.candidates for row in group.rows)]
         if found and group.whole is not None:
             raise Refused(f"{group.whole}, got {', '.join(found)}")
@@ -40,7 +40,7 @@ def narrowed(groups: Sequence[ChoiceGroup], narrowing: Narrowing) -> tuple[Choic
     """
     if not narrowing:
         return tuple(groups)
-    rows = {group.name: [row.name for row in group.rows] for group in decided(groups)}
+    rows = {group.name: [row.name for row in group.rows] for group in searchable(groups)}
     if rows != {name: list(found) for name, found in narrowing.items()}:
         raise Refused("the candidates that are left are of other groups or rows than the space's")
 

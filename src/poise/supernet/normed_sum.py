@@ -31,8 +31,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.supernet.double_backward import differentiable_gradient
 from poise.supernet.products import add_mapped, column_sums, inner, inner_diagonal, mapped, pixels, rows
-from poise.supernet.twice import differentiable_gradient
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class ModuleSupernet(nn.Module):
                 )
             checked_name(name, "the group of a Choice")
             row = Row("choice", next(iter(candidates)))
-            groups.append(ChoiceGroup(name, len(paths), (row,), least=1, most=1, whole=whole))
+            groups.append(ChoiceGroup(name, len(paths), (row,), min_kept=1, max_kept=1, whole=whole))
         self.groups = tuple(groups)
         every = [path for paths in self.places.values() for path in paths]
         inner = [

@@ -15,10 +15,10 @@ from poise.config.values import plain
 from poise.data import Text, TextBatches, TextSource, open_data
 from poise.data.batched import Batched
 from poise.data.text import text_fingerprint
+from poise.engine.batch_memory import Step
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.events import Listener
-from poise.engine.fit import Step
-from poise.engine.keeper import Keeper
 from poise.engine.language import evaluate_text, text_step, train_text
 from poise.engine.objective import ACCURACY, NEXT_WORD, Metric, Objective
 from poise.engine.predict import Predictor
@@ -201,11 +201,17 @@ class TextSupply:
         return text_step(network, settings.train, batches, self.place)
 
     def train(
-        self, network: nn.Module, settings: RunSettings, batches: Batched, listen: Listener, keeper: Keeper, rate: float
+        self,
+        network: nn.Module,
+        settings: RunSettings,
+        batches: Batched,
+        listen: Listener,
+        saver: Checkpointer,
+        rate: float,
     ) -> list[dict[str, Any]]:
         assert isinstance(batches, TextBatches)
         valid = _measured(self.valid, "valid", settings.train.text.sequence, self.place)
-        return train_text(network, settings.train, batches, valid, self.place, settings.seed, listen, keeper, rate)
+        return train_text(network, settings.train, batches, valid, self.place, settings.seed, listen, saver, rate)
 
     def trained(
         self, network: nn.Module, genotype: Genotype, settings: RunSettings, folder: Path | None

@@ -19,10 +19,10 @@ from poise.data.pixels import Pixels
 from poise.data.sample_source import SampleSource
 from poise.data.standard import Standard
 from poise.data.streaming import workers_explained
+from poise.engine.batch_memory import Step, training_step
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
-from poise.engine.fit import Step, training_step
-from poise.engine.keeper import Keeper
 from poise.engine.objective import Metric, Objective
 from poise.engine.predict import Predicted, Prediction, Predictor, forward_images
 from poise.engine.run import RunFolder
@@ -277,11 +277,17 @@ class LabelledSupply:
         return training_step(network, settings.train, batches, self.place, self.objective)
 
     def train(
-        self, network: nn.Module, settings: RunSettings, batches: Batched, listen: Listener, keeper: Keeper, rate: float
+        self,
+        network: nn.Module,
+        settings: RunSettings,
+        batches: Batched,
+        listen: Listener,
+        saver: Checkpointer,
+        rate: float,
     ) -> list[dict[str, Any]]:
         with workers_explained():
             return run_training(
-                network, settings.train, batches, self.place, settings.seed, listen, keeper, rate, self.objective
+                network, settings.train, batches, self.place, settings.seed, listen, saver, rate, self.objective
             )
 
     def trained(

@@ -12,10 +12,10 @@ from poise import registries
 from poise.config.settings import RunSettings
 from poise.config.values import from_facts, plain
 from poise.data.batched import Batched
+from poise.engine.batch_memory import Step
+from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.events import Listener
-from poise.engine.fit import Step
-from poise.engine.keeper import Keeper
 from poise.engine.objective import ACCURACY, Metric, Objective
 from poise.engine.predict import Predictor
 from poise.engine.run import RunFolder
@@ -97,9 +97,15 @@ class Supply(Protocol):
         ...
 
     def train(
-        self, network: nn.Module, settings: RunSettings, batches: Batched, listen: Listener, keeper: Keeper, rate: float
+        self,
+        network: nn.Module,
+        settings: RunSettings,
+        batches: Batched,
+        listen: Listener,
+        saver: Checkpointer,
+        rate: float,
     ) -> list[dict[str, Any]]:
-        """Train the network in place, from the keeper's start on, at ``rate`` times the learning rate; a record per
+        """Train the network in place, from the saver's start on, at ``rate`` times the learning rate; a record per
         epoch."""
         ...
 

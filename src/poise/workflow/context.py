@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from poise.engine.checkpoint import State
+from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
-from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output, Unsaved
@@ -37,7 +37,7 @@ class RunContext:
         resume: go on with the run that is there, or begin it if there is none.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         listen: is told every event.
-        watch: how often the run is saved, whether it was asked to stop, and what is done when it diverges.
+        control: how often the run is saved, whether it was asked to stop, and what is done when it diverges.
     """
 
     out: Path | None = None
@@ -45,7 +45,7 @@ class RunContext:
     resume: bool = False
     auto_batch: bool = False
     listen: Listener = ignore
-    watch: Watch = Watch()
+    control: RunControl = RunControl()
 
     def note(self, message: str) -> None:
         """Tell something that the person who waits should know."""
@@ -141,7 +141,7 @@ class RunContext:
 
     def going_back(self, module: nn.Module) -> Callable[[State], None]:
         """What puts a module back to how it is now, where it has to start from the beginning."""
-        copies = self.watch.rollbacks > 0  # else it never has to
+        copies = self.control.rollbacks > 0  # else it never has to
         fresh = {name: value.clone() for name, value in module.state_dict().items()} if copies else {}
 
         def go_back(start: State) -> None:
@@ -151,26 +151,26 @@ class RunContext:
         return go_back
 
     def with_rollbacks(
-        self, work: Callable[[Keeper, float, Listener], T], output: Output, stage: str, start: State
+        self, work: Callable[[Checkpointer, float, Listener], T], output: Output, stage: str, start: State
     ) -> T:
-        """``work(keeper, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last
+        """``work(saver, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last
         checkpoint, or to the beginning where there is none, and on from there with half the rate of before.
 
         How often it has gone back is part of every state, so that a run that is stopped in between still gives up in
-        time. Raises `Diverged` once more than ``watch.rollbacks`` times.
+        time. Raises `Diverged` once more than ``control.rollbacks`` times.
         """
         from poise.engine.divergence import Diverged
 
         back = int(start.get("facts", {}).get("rollbacks", 0))
         while True:
-            keeper = Keeper(output.checkpoints, start, self.watch)
-            keeper.facts["rollbacks"] = back
-            output.rewrite_history(keeper.history)
+            saver = Checkpointer(output.checkpoints, start, self.control)
+            saver.facts["rollbacks"] = back
+            output.rewrite_history(saver.history)
             try:
-                with self.recorded(output, stage, len(keeper.history)) as listen:
-                    return work(keeper, 0.5**back, listen)
+                with self.recorded(output, stage, len(saver.history)) as listen:
+                    return work(saver, 0.5**back, listen)
             except Diverged as error:
-                if back >= self.watch.rollbacks:
+                if back >= self.control.rollbacks:
                     raise
                 self.note(f"{error}. Going back to the last checkpoint, with half the learning rate")
                 start, back = output.start(self.note), back + 1

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Listener
-from poise.engine.keeper import Watch
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.progress import progress
@@ -28,7 +28,7 @@ def resume(
     module: nn.Module | None = None,
     task: Task | None = None,
     listen: Listener | None = None,
-    watch: Watch = Watch(),
+    control: RunControl = RunControl(),
 ) -> SearchResult | Trained | Selected:
     """Go on with the search, the selection or the training in a folder, from its last checkpoint, as if nothing had
     happened.
@@ -41,11 +41,11 @@ def resume(
         data: where the data is now, if it has moved or came from Python.
         module, task: for a run of a module or a task of your own: these, as they were given to `poise.search`.
         listen: as in `poise.search`.
-        watch: how often the run is saved, and whether it was asked to stop.
+        control: how often the run is saved, and whether it was asked to stop.
 
     Raises:
         Refused: there is no run, another process works on it, or all its checkpoints are damaged.
-        Stopped: ``watch`` asked for it; the run is saved.
+        Stopped: ``control`` asked for it; the run is saved.
     """
     path = Path(run)
     kind = RunFolder.kind_of(path)
@@ -57,9 +57,9 @@ def resume(
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
     with progress(listen) as hear:
-        context = RunContext(path, resume=True, listen=hear, watch=watch)
+        context = RunContext(path, resume=True, listen=hear, control=control)
         if kind == "search" and pending(folder) is not None:
-            return resume_selection(folder, data, module, task, hear, watch)
+            return resume_selection(folder, data, module, task, hear, control)
         if kind == "search":
             return run_search(settings, context, data=data)
         return train_as(folder.genotype(), settings, data, context)

@@ -15,9 +15,9 @@ from poise.config.resolve import override, resolve
 from poise.config.settings import RunSettings
 from poise.data import source_name
 from poise.data.batched import Batched
+from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
-from poise.engine.keeper import Keeper, Watch
 from poise.engine.run import RunFolder, read_genotype
 from poise.engine.streams import seed_of, seeded
 from poise.engine.unsaved import Output
@@ -58,7 +58,7 @@ def train(
     resume: bool = False,
     auto_batch: bool = False,
     listen: Listener | None = None,
-    watch: Watch = Watch(),
+    control: RunControl = RunControl(),
 ) -> Trained:
     """Retrain an architecture from scratch on the whole training split, and measure it once on the test split.
 
@@ -76,7 +76,7 @@ def train(
         resume: go on with the run that is there, or begin it if there is none.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         listen: as in `poise.search`.
-        watch: how often the run is saved, and whether it was asked to stop.
+        control: how often the run is saved, and whether it was asked to stop.
     """
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
@@ -88,7 +88,7 @@ def train(
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     with progress(listen) as hear:
-        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, watch)
+        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, control)
         return train_as(genotype, base, data, context)
 
 
@@ -142,9 +142,9 @@ def _train(
 ) -> list[dict[str, Any]]:
     go_back = context.going_back(network)
 
-    def work(keeper: Keeper, rate: float, listen: Listener) -> list[dict[str, Any]]:
-        go_back(keeper.start)
-        return supply.train(network, base, batches, listen, keeper, rate)
+    def work(saver: Checkpointer, rate: float, listen: Listener) -> list[dict[str, Any]]:
+        go_back(saver.start)
+        return supply.train(network, base, batches, listen, saver, rate)
 
     with memory_explained(supply.step(network, base, batches)):
         return context.with_rollbacks(work, output, "train", output.start(context.note))

@@ -40,7 +40,7 @@ class SavedModule:
     def groups(self) -> tuple[ChoiceGroup, ...]:
         """As `ModuleSpace.groups`, each with one layer: how many there were is not kept."""
         return tuple(
-            ChoiceGroup(name, 1, (Row("choice", tuple(candidates)),), least=1, most=1)
+            ChoiceGroup(name, 1, (Row("choice", tuple(candidates)),), min_kept=1, max_kept=1)
             for name, candidates in self.choices.items()
         )
 

@@ -18,10 +18,10 @@ from poise.costs.costs import aims
 from poise.costs.target import CostTarget
 from poise.diagnostics.decidedness import Decidedness
 from poise.diagnostics.diagnostic import all_of
+from poise.engine.batch_memory import search_step
 from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.events import Listener, Noted
-from poise.engine.fit import search_step
-from poise.engine.keeper import Keeper, Watch
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
 from poise.engine.sgd import optimizer_state, restore_optimizer
@@ -128,7 +128,7 @@ def search(
     auto_batch: bool = False,
     cost_target: CostTarget | None = None,
     listen: Listener | None = None,
-    watch: Watch = Watch(),
+    control: RunControl = RunControl(),
 ) -> SearchResult:
     """Search an architecture for some data: images, text, or whatever a module of your own takes.
 
@@ -153,11 +153,11 @@ def search(
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         cost_target: what the network that comes out should cost, see `poise.methods.aimed`.
         listen: is told every `poise.engine.events.Event`; None: a terminal or notebook shows them; or `poise.ignore`.
-        watch: how often the run is saved, and whether it was asked to stop.
+        control: how often the run is saved, and whether it was asked to stop.
 
     Raises:
         Refused: bad input, before anything is written.
-        Stopped: ``watch`` asked for it; the run is saved.
+        Stopped: ``control`` asked for it; the run is saved.
     """
     if isinstance(target, nn.Module):
         if space is not None or data is None:
@@ -175,7 +175,7 @@ def search(
         precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip
     with progress(listen) as hear:
-        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, watch)
+        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, control)
         return run(resolved, context, data=data)
 
 
@@ -236,9 +236,9 @@ def _select_in(
     output: Output, prepared: Preparation, searcher: Searcher, start: State, context: RunContext
 ) -> SearchResult:
     """The rest of a run whose search has ended."""
-    keeper = Keeper(output.checkpoints, start, context.watch)
-    listen, alphas, history = context.listen, searcher.alphas, keeper.history
-    genotype = choose(prepared, alphas, partial(clone, searcher), listen, keeper)
+    saver = Checkpointer(output.checkpoints, start, context.control)
+    listen, alphas, history = context.listen, searcher.alphas, saver.history
+    genotype = choose(prepared, alphas, partial(clone, searcher), listen, saver)
     cost = report_cost(prepared, alphas, genotype, listen)
     decided = judge(prepared, history, alphas, genotype, listen)
     save_cost(output, cost)
@@ -261,9 +261,9 @@ def _search_in(
     def begin(stage: Stage) -> Searcher:
         return ready.pop() if ready and not stage.number else prepared.searcher(stage=stage)
 
-    def work(keeper: Keeper, rate: float, listen: Listener) -> Searched:
+    def work(saver: Checkpointer, rate: float, listen: Listener) -> Searched:
         epochs = prepared.settings.search.epochs
-        return search_in_stages(begin, prepared.method, epochs, listen, keeper, rate, diagnose, _explained)
+        return search_in_stages(begin, prepared.method, epochs, listen, saver, rate, diagnose, _explained)
 
     return context.with_rollbacks(work, output, "search", start)
 
@@ -290,12 +290,16 @@ def _result(
 
 
 def choose(
-    prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Any, listen: Listener, keeper: Keeper | None = None
+    prepared: Preparation,
+    alphas: Mapping[str, Tensor],
+    searcher: Any,
+    listen: Listener,
+    saver: Checkpointer | None = None,
 ) -> Genotype:
     """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
     method, space = prepared.method, prepared.space
     trained = TrainedSupernet(
-        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, keeper,
+        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, saver,
         prepared.aim,
     )  # fmt: skip
     rule = method.selection

@@ -15,8 +15,8 @@ from torch import nn
 from poise.config.settings import RunSettings
 from poise.data import source_name
 from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.events import Listener, Noted
-from poise.engine.keeper import Keeper, Watch
 from poise.engine.lock import locked
 from poise.engine.run import SELECTION as REQUEST
 from poise.engine.run import RunFolder
@@ -69,7 +69,7 @@ def select(
     settings: Mapping[str, Any] | None = None,
     device: str | None = None,
     listen: Listener | None = None,
-    watch: Watch = Watch(),
+    control: RunControl = RunControl(),
 ) -> Selected:
     """Select a genotype from the supernet of a saved run, whatever method trained it.
 
@@ -84,11 +84,11 @@ def select(
         settings: dotted overrides, such as ``{"selection.tune_epochs": 1}``.
         device: to compute on.
         listen: as in `poise.search`.
-        watch: how often the selection is saved, and whether it was asked to stop.
+        control: how often the selection is saved, and whether it was asked to stop.
 
     Raises:
         Refused: bad input, before anything is written, or another process works on the run.
-        Stopped: ``watch`` asked for it; the selection is saved.
+        Stopped: ``control`` asked for it; the selection is saved.
     """
     folder = RunFolder.open(Path(run), "search")
     overrides = list((settings or {}).items())
@@ -125,8 +125,8 @@ def select(
         "device": device,
     }
     with locked(folder.path), progress(listen) as hear:
-        keeper = Keeper(folder.selecting, _begin(folder, request, hear), watch)
-        genotype = choose(prepared, alphas, searcher, hear, keeper)
+        saver = Checkpointer(folder.selecting, _begin(folder, request, hear), control)
+        genotype = choose(prepared, alphas, searcher, hear, saver)
         kind = prepared.method.selection.kind
         save_cost(folder, report_cost(prepared, alphas, genotype, hear))
         save_decidedness(folder, judge(prepared, folder.history(), alphas, genotype, hear))
@@ -166,7 +166,7 @@ def pending(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def resume_selection(
-    folder: RunFolder, data: Any, module: nn.Module | None, task: Task | None, listen: Listener, watch: Watch
+    folder: RunFolder, data: Any, module: nn.Module | None, task: Task | None, listen: Listener, control: RunControl
 ) -> Selected:
     """Go on with the selection that was stopped in this folder."""
     request = folder.read_json(REQUEST)
@@ -177,5 +177,12 @@ def resume_selection(
     except (KeyError, TypeError, ValueError):
         raise Refused(f"{folder.path / REQUEST} is damaged: it does not describe a selection") from None
     return select(
-        folder.path, data=where, module=module, task=task, settings=settings, device=device, listen=listen, watch=watch
+        folder.path,
+        data=where,
+        module=module,
+        task=task,
+        settings=settings,
+        device=device,
+        listen=listen,
+        control=control,
     )

@@ -22,7 +22,7 @@ from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Paragraph, Section, write_page
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_rows, result_table
-from poise.supernet.groups import ChoiceGroup, decided
+from poise.supernet.groups import ChoiceGroup, searchable
 from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness
 from poise.workflow.inside import Inside, chosen_by, superseded, trainings_in
@@ -48,9 +48,9 @@ def draw_run(folder: RunFolder, space: Shown, groups: tuple[ChoiceGroup, ...], r
     alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in groups})
     mixture = {name: relaxation(values) for name, values in alphas.items()}
     drawn = {
-        "cells": (cell_figure(genotype, decided(groups)), "The architecture that was selected."),
+        "cells": (cell_figure(genotype, searchable(groups)), "The architecture that was selected."),
         "mixture": (
-            mixture_figure(mixture, decided(groups)),
+            mixture_figure(mixture, searchable(groups)),
             "How much of each candidate the supernet uses at the end.",
         ),
         "curves": (curves_figure(history), "The search, epoch by epoch."),
@@ -105,7 +105,7 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
 def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
     """A search as tables for the terminal: its genotype, and where a network in its folder is of another one, that
     too."""
-    genotype, groups, trained = folder.genotype(), decided(space.groups), trainings_in(folder)
+    genotype, groups, trained = folder.genotype(), searchable(space.groups), trainings_in(folder)
     rows = [("genotype", f"the run's, {chosen_by(folder, genotype)}")]
     rows += [(training.name, _trained_on(training)) for training in trained]
     others = [training for training in trained if not training.current]

@@ -12,8 +12,8 @@ import torch
 from poise.bench.contestants.searching import random_genotype
 from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Listener
-from poise.engine.keeper import Watch
 from poise.engine.streams import stream
 from poise.genotype import Genotype
 from poise.workflow.prepare import Preparation
@@ -24,7 +24,7 @@ class Largest:
 
     selections = False
 
-    def run(self, job: Job, listen: Listener, watch: Watch) -> list[Result]:
+    def run(self, job: Job, listen: Listener, control: RunControl) -> list[Result]:
         """All at once: it takes seconds."""
         start = time.perf_counter()
         prepared = Preparation.of(job.settings("darts"))

@@ -14,8 +14,8 @@ from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result, compact
 from poise.data.batches import Batches
 from poise.engine.checkpoint import write_durably
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Listener, Started, Stepped, ignore
-from poise.engine.keeper import Watch
 from poise.engine.settings import RetrainWeightSettings, TrainSettings
 from poise.engine.streams import seed_of, seeded, stream
 from poise.engine.train import evaluate, train
@@ -29,14 +29,14 @@ class RandomSearch:
 
     selections = False
 
-    def run(self, job: Job, listen: Listener, watch: Watch) -> list[Result]:
+    def run(self, job: Job, listen: Listener, control: RunControl) -> list[Result]:
         """Go on after the last network that was measured."""
         path = job.folder / "measured.json"
         measured: list[list[Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         prepared = Preparation.of(job.settings("darts"))
         listen(Started("random", job.protocol.random_cells, len(measured)))
         for number in range(len(measured), job.protocol.random_cells):
-            if watch.asked():
+            if control.asked():
                 raise Stopped(job.folder)
             start = time.perf_counter()
             genotype = random_genotype(prepared.space.name, prepared.groups, stream(job.seed, "random cell", number))

@@ -16,8 +16,8 @@ from poise.bench.result import Result, compact
 from poise.bench.stopwatch import Stopwatch
 from poise.config.resolve import override
 from poise.engine.checkpoint import write_durably
+from poise.engine.checkpointer import RunControl
 from poise.engine.events import Event, Listener, ignore
-from poise.engine.keeper import Watch
 from poise.engine.objective import CLASSES
 from poise.engine.run import RunFolder
 from poise.engine.search import Searcher
@@ -42,7 +42,7 @@ class MethodContestant:
 
     selections = True
 
-    def run(self, job: Job, listen: Listener, watch: Watch) -> list[Result]:
+    def run(self, job: Job, listen: Listener, control: RunControl) -> list[Result]:
         """Search, rank random architectures with the supernet, and apply every rule."""
         settings = job.settings(job.name)
         own = settings.method.selection.kind
@@ -54,13 +54,13 @@ class MethodContestant:
             cheap = [("selection", "magnitude")] if trained else [("selection", own), ("selection.tune_epochs", 0)]
             settings = override(settings, cheap)
         folder = job.folder / "search"
-        found = run_search(settings, RunContext(folder, resume=True, listen=listen, watch=watch))
+        found = run_search(settings, RunContext(folder, resume=True, listen=listen, control=control))
         ranking = _ranking(job, found)
         searched = sum(float(record["seconds"]) for record in found.history)
         prepared = Preparation.of(found.settings)
         results = []
         for label, rule in rules.items():
-            genotype, seconds = _selected(job, rule, listen, watch)
+            genotype, seconds = _selected(job, rule, listen, control)
             epochs = [] if measures(SELECTIONS[rule]) else _epochs(prepared, rule, found.history)
             spent = {"search": searched, "selection": seconds}
             results.append(Result(job.contestant, label, job.seed, genotype, spent, epochs, (), ranking))
@@ -79,7 +79,7 @@ class MethodContestant:
 CONTESTANTS.add("search")(MethodContestant())
 
 
-def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Genotype, float]:
+def _selected(job: Job, rule: str, listen: Listener, control: RunControl) -> tuple[Genotype, float]:
     """What the rule chooses, and how long it took. The method's own one, if it measures nothing, has its settings."""
     run, watcher = RunFolder(job.folder / "search"), Stopwatch(job.folder / f"seconds-{rule}")
     done = job.folder / f"selected-{rule}.json"
@@ -94,7 +94,7 @@ def _selected(job: Job, rule: str, listen: Listener, watch: Watch) -> tuple[Geno
     own = rule == chosen and not measures(SELECTIONS[rule])
     with watcher:
         found = select(
-            run.path, None if own else rule, settings=job.protocol.selections.get(rule), listen=hear, watch=watch
+            run.path, None if own else rule, settings=job.protocol.selections.get(rule), listen=hear, control=control
         )
     write_durably(done, found.genotype.to_json().encode("utf-8"))
     return found.genotype, watcher.seconds

@@ -18,7 +18,7 @@ SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Watch:
+class RunControl:
     """How a run is watched over.
 
     Args:
@@ -33,7 +33,7 @@ class Watch:
     rollbacks: int = 0
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the state of one piece of work, which may have several parts, one after the other.
 
     ``facts`` are those of the whole work, such as its history: part of every state, whichever part writes it.
@@ -41,7 +41,7 @@ class Keeper:
     Args:
         checkpoints: where; None: nowhere, and nothing is ever saved.
         start: where the work stood when it was last saved.
-        watch: how often, and whether the run was asked to stop.
+        control: how often, and whether the run was asked to stop.
         clock: seconds that only ever go forward, whatever the time of day is set to.
     """
 
@@ -49,7 +49,7 @@ class Keeper:
         self,
         checkpoints: Checkpoints | None = None,
         start: State = NOWHERE,
-        watch: Watch = Watch(),
+        control: RunControl = RunControl(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.start = start
@@ -57,7 +57,7 @@ class Keeper:
         self.history: list[dict[str, Any]] = list(self.facts.get("history", []))
         self.facts["history"] = self.history
         self._checkpoints = checkpoints
-        self._watch = watch
+        self._control = control
         self._clock = clock
         self._saved = clock()
         self._cost = 0.0
@@ -75,9 +75,9 @@ class Keeper:
             Stopped: the run was asked to stop, and was saved if it has a folder.
             Refused: the checkpoint could not be written; the one before it is untouched.
         """
-        asked = self._watch.asked()
+        asked = self._control.asked()
         waited = self._clock() - self._saved
-        due = waited >= self._cost / SHARE and (boundary or waited >= self._watch.every)
+        due = waited >= self._cost / SHARE and (boundary or waited >= self._control.every)
         if self._checkpoints is not None and (asked or due):
             begin = self._clock()
             try:
