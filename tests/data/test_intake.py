@@ -138,7 +138,7 @@ def test_floats_are_taken_as_they_are_and_8_bit_values_divided_among_them() -> N
         (np.zeros((2, 3, 8, 8), np.int64), "is torch.int64, expected torch.uint8"),
         (np.zeros((2, 3, 8, 8), "U1"), "expected uint8"),
         (np.zeros((2, 3, 8, 8), object), "expected uint8"),
-        (torch.rand(2, 3, 8, 8) * 255, "give them in the same unit"),
+        (torch.full((2, 3, 8, 8), 9.0) + torch.arange(8) * 30, "give them in the same unit"),
         (b"\x89PNG", "expected image files"),
         (7, "expected image files, folders, arrays or images of Pillow, got 7"),
         ([7], "expected an image file"),

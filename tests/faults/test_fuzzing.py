@@ -25,17 +25,20 @@ from hypothesis import strategies as st
 from poise.config.reading import LARGEST, parse_override, parse_yaml
 from poise.config.resolve import dump, read_yaml, resolve
 from poise.config.settings import setting_names
+from poise.data.labels import Seen
 from poise.data.pixels import Pixels
 from poise.errors import Refused
+from poise.export.card import Card
 from poise.export.exports import lean, target
 from poise.export.literals import literal
 from poise.export.python import TEMPLATE, notation, source_text
-from poise.export.safetensors import metadata
 from poise.genotype import LONGEST_PYTHON, Genotype
 from poise.report.curves import curves_figure, flatten
 from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_page
 from poise.spaces.nasbench201_network import NasBench201Network
 from poise.spaces.space import SPACES, ImageShape
+from poise.tasks import Classification
+from poise.tasks.task import task_facts
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -459,42 +462,46 @@ GREY = Pixels("grey", 255.0, 0.0, 1.0, (0.5,), (0.2,))
 BENCH_GENOTYPE = Genotype.parse(BENCH)
 
 
+def card(names: tuple[Any, ...]) -> Card:
+    """Of a network for grey images of these classes."""
+    task, shape = Classification(), ImageShape(1, (8, 8), len(names))
+    return Card(task, task_facts(task), Seen(names), shape, GREY, BENCH_GENOTYPE)
+
+
 @FAULTS
 @given(HOSTILE_NAMES.map(tuple))
 def test_any_class_name_stays_a_name_in_python(names: tuple[str, ...]) -> None:
     line = literal(names, used=10)
     assert ast.literal_eval(line) == names
     head = TEMPLATE.partition("\n\n\n# The network")[0]
-    text = head.format(takes="", imports="", constants=f"CLASSES = {line}", definitions="")
+    text = head.format(task="", takes="", gives="", imports="", constants=f"CLASSES = {line}", definitions="")
     text.encode()
     body = ast.parse(text).body
     assert [type(statement) for statement in body] == [ast.Expr, ast.ImportFrom, ast.Assign]
     space: dict[str, Any] = {}
     exec(compile(text, "exported", "exec"), {"__builtins__": {"__import__": __import__}}, space)  # noqa: S102
     assert space["CLASSES"] == names
-    task = ImageShape(1, (8, 8), len(names))
-    assert tuple(json.loads(metadata(task, BENCH_GENOTYPE, names, GREY)["classes"])) == names
+    assert tuple(json.loads(card(names).metadata["labels"])["names"]) == names
 
 
 def test_a_whole_exported_module_with_every_hostile_name_gives_them_back() -> None:
-    task = ImageShape(1, (8, 8), len(HOSTILE))
     rows = {row: list(kept) for row, kept in BENCH_GENOTYPE.choices["cell"].items()}
     network = NasBench201Network(rows, 1, len(HOSTILE), 2, 1)
-    text = source_text(network, task, BENCH_GENOTYPE, HOSTILE, GREY)
+    text = source_text(network, card(HOSTILE))
     text.encode()
-    plain = source_text(network, task, BENCH_GENOTYPE, tuple(f"c{index}" for index in range(len(HOSTILE))), GREY)
+    plain = source_text(network, card(tuple(f"c{index}" for index in range(len(HOSTILE)))))
     shape = [type(statement) for statement in ast.parse(plain).body]
     assert [type(statement) for statement in ast.parse(text).body] == shape, "the same statements, whatever the names"
     module = {"__name__": "exported", "__file__": "exported.py"}
     exec(compile(text, "exported", "exec", dont_inherit=True), module)  # noqa: S102
-    assert module["CLASSES"] == HOSTILE
+    assert module["LABELS"]["names"] == HOSTILE
 
 
 def test_an_export_checks_what_it_is_given(tmp_path: Path) -> None:
     network = NasBench201Network({}, 1, 2, 2, 1)
     for names in (("a", 1), ("a", None), ("a", ["b"])):
         with pytest.raises(Refused, match="must be texts"):
-            lean(network, ImageShape(1, (8, 8), 2), names)  # type: ignore[arg-type]
+            lean(network, card(names))
     for genotype in (Genotype("nasbench201", {}), Genotype("darts", {"normal": {"0->2": ("a",)}})):
         assert clean(lambda g=genotype: notation(g)) is None
     (tmp_path / "file").write_text("")

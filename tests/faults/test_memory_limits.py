@@ -12,7 +12,7 @@ import poise
 from poise.cli.main import main
 from poise.config.resolve import resolve
 from poise.data import Augmentation, Batches, Images
-from poise.engine import fit
+from poise.engine import batch_memory
 from poise.engine.batch_memory import Fit, Step, available_bytes, kept_bytes, measure, search_step, training_step
 from poise.engine.device import Place
 from poise.engine.events import Event, Noted
@@ -79,8 +79,8 @@ def test_what_a_batch_keeps_is_foretold_from_small_ones() -> None:
 def foretold(step: Step, weights: int, count: int) -> None:
     """Fail unless what is measured at small batches is what a large one keeps."""
     found, kept = measure(step), kept_bytes(step, count)
-    whole = found.fixed - weights - fit.RESERVE + count * found.per_image
-    assert whole / fit.HEADROOM == pytest.approx(kept, rel=0.05)
+    whole = found.fixed - weights - batch_memory.RESERVE + count * found.per_image
+    assert whole / batch_memory.HEADROOM == pytest.approx(kept, rel=0.05)
 
 
 def test_what_a_batch_of_a_training_keeps_is_foretold_and_nothing_changes() -> None:
