@@ -48,13 +48,11 @@ def lean(network: nn.Module, card: Card | SampleCard) -> nn.Module:
     """A copy for inference: on the CPU, in float32, in eval mode, without an auxiliary head.
 
     Raises:
-        Refused: the names or the network's output do not fit the shape.
+        Refused: a name is no text, or the network's output does not fit the shape.
     """
     names, shape = card.seen.names, card.shape
     if any(type(name) is not str for name in names):
         raise Refused(f"an export's names must be texts, got {str(names)[:80]}")
-    if shape.outputs is not None and len(names) != shape.outputs:
-        raise Refused(f"an export needs one name for each of the {shape.outputs} outputs, got {len(names)}")
     result = _without_auxiliary(network).cpu().float().eval()
     with torch.no_grad():
         outputs = called(result, shape.zeros(2))
