@@ -300,7 +300,7 @@ LABELLED = [
     (arrays(images=PIXELS, labels=LABELS), f"{NPZ} --task segmentation", "is for --task classification"),
     (arrays(images=PIXELS, labels=PIXELS[..., 0]), NPZ, "a class for each pixel is for --task segmentation"),
     (arrays(images=PIXELS, labels=PIXELS[:, 1:, :, 0]), f"{NPZ} --task segmentation", "masks are 7 x 8, images 8 x 8"),
-    (pets(nothing), f"{MASKED} --task regression", "one class for each image is for --task classification"),
+    (pets(nothing), f"{MASKED} --task regression", "one class for each example is for --task classification"),
     (masks(), f"{MASKED} --task classification", "a class for each pixel is for --task segmentation"),
     (masks(lambda data: (data / "masks" / "3.png").unlink()), MASKED, "3.png has no mask"),
     (masks(lambda data: (data / "images" / "3.png").unlink()), MASKED, "3.png has no image"),
@@ -476,8 +476,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = RunFolder.create(root / "net", "train", dump(settings), "")
     network = SPACES["darts"]().network(found, ImageShape(1, (8, 8), 10), channels=2, cells=3, auxiliary=False)
     folder.save_tensors("network.safetensors", network.state_dict())
-    about: dict[str, Any] = {"space": "darts", "channels": 2, "cells": 3, "auxiliary": False, "image_channels": 1}
-    about |= {"image_size": [8, 8], "classes": [str(name) for name in range(10)], "mean": [0.3], "std": [0.4]}
+    names = [str(name) for name in range(10)]
+    about: dict[str, Any] = {
+        "space": "darts", "form": None, "channels": 2, "cells": 3, "auxiliary": False, "streamed": False,
+        "shape": {"channels": 1, "size": [8, 8], "outputs": 10, "dense": False},
+        "task": {"name": "classification"},
+        "labels": {"names": names, "statistics": {"count": [1.0] * 10}},
+        "inputs": {"channel_order": "grey", "unit": 255.0, "range": [0, 1], "mean": [0.3], "std": [0.4]},
+    }  # fmt: skip
     folder.write("network.json", json.dumps(about))
     folder.write("genotype.json", found.to_json())
     return root
@@ -492,10 +498,19 @@ def replace(name: str, old: str, new: str) -> Prepare:
     return prepare
 
 
-def about(**changes: Any) -> Prepare:
+def about(name: str, value: Any) -> Prepare:
+    """A dotted name of what a network says of itself, set to another value."""
+
     def prepare(root: Path) -> None:
         path = root / "net" / "network.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        found = json.loads(path.read_text())
+        *sections, last = name.split(".")
+        inner = found
+        for section in sections:
+            inner = inner[section]
+        assert last in inner
+        inner[last] = value
+        path.write_text(json.dumps(found))
 
     return prepare
 
@@ -551,16 +566,20 @@ RUNS = [
     (gone("net/network.json"), EVALUATE, "holds no network.json"),
     (half("net/network.json"), EVALUATE, "network.json is damaged"),
     (written("net/network.json", "{}"), EXPORT, "network.json is damaged"),
-    (about(channels="x"), EVALUATE, "channels"),
-    (about(channels=-1), EVALUATE, "channels"),
-    (about(channels=VAST), EVALUATE, "channels must be at most 65,536"),
-    (about(cells=VAST), EVALUATE, "cells must be at most 65,536"),
-    (about(image_size=[8]), EVALUATE, "network.json is damaged"),
-    (about(image_size=[0, -8]), EVALUATE, "size"),
-    (about(std=[0.0]), EVALUATE, "net/network.json is damaged"),
-    (about(mean=[]), EVALUATE, "mean"),
-    (about(classes=["a", "b"]), EVALUATE, "does not fit"),
-    (about(channels=3), EXPORT, "does not fit"),
+    (about("channels", "x"), EVALUATE, "channels"),
+    (about("channels", -1), EVALUATE, "channels"),
+    (about("channels", VAST), EVALUATE, "channels must be at most 65,536"),
+    (about("cells", VAST), EVALUATE, "cells must be at most 65,536"),
+    (about("shape.size", [8]), EVALUATE, "network.json is damaged"),
+    (about("shape.size", [0, -8]), EVALUATE, "size"),
+    (about("inputs.std", [0.0]), EVALUATE, "net/network.json is damaged"),
+    (about("inputs.mean", []), EVALUATE, "mean"),
+    (about("shape.outputs", 2), EVALUATE, "does not fit"),
+    (about("channels", 3), EXPORT, "does not fit"),
+    (about("task", "clasification"), EVALUATE, "it does not say what the network is for"),
+    (about("task.name", "clasification"), EVALUATE, "did you mean 'classification'?"),
+    (about("labels.names", ["a", "b"]), EVALUATE, "it does not describe a network"),
+    (about("labels", {"names": ["a", "b"], "statistics": {}}), EVALUATE, "was trained for 2 classes"),
     (gone("net/network.safetensors"), EXPORT, "holds no network.safetensors"),
     (half("net/network.safetensors"), EXPORT, "network.safetensors is damaged"),
     (half("net/genotype.json"), EXPORT, "g"),

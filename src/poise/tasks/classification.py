@@ -86,13 +86,12 @@ class OneClass:
 
     def _read(self, counts: Counts) -> dict[str, float]:
         whole, recalls = sum(counts.there), counts.recalls
+        shown = recalls if len(self.names) <= SHOWN else {}
         return {
             "accuracy": sum(counts.hits) / whole,
             **({f"top{TOP}_accuracy": sum(counts.near) / whole} if counts.near else {}),
             "balanced_accuracy": mean(recalls.values()),
-            **{
-                f"accuracy/{self.names[index]}": recall for index, recall in recalls.items() if len(self.names) <= SHOWN
-            },
+            **{f"accuracy/{self.names[index]}": recall for index, recall in shown.items()},
         }
 
     def check(self, outputs: Any, targets: Tensor) -> None:
