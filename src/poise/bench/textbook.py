@@ -36,12 +36,12 @@ class Textbook(nn.Module):
             for cell, (group, layer) in zip(net.cells, net.layers, strict=True):
                 assert isinstance(cell, MixedCell)
                 first, second = second, _cell(cell, first, second, mixture[group][layer])
-            logits: Tensor = net.classifier(second.mean(dim=(2, 3)))
+            logits: Tensor = net.classifier([second], images.shape[2:])
             return logits
         layers = iter(mixture[net.groups[0].name])
         for cell in net.cells:
             x = _bench_cell(cell, x, next(layers)) if isinstance(cell, BenchCell) else cell(x)
-        logits = net.classifier(F.relu(net.norm(x)).mean(dim=(2, 3)))
+        logits = net.classifier([F.relu(net.norm(x))], images.shape[2:])
         return logits
 
 
