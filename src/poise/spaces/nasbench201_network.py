@@ -56,7 +56,7 @@ class NasBench201Cell(nn.Module):
 class NasBench201Network(nn.Module):
     """The network of a cell ``source->target`` -> operations, at ``channels`` (16) and ``cells`` per stage (5).
 
-    ``dense``: whether it answers for every pixel, see `poise.spaces.heads`.
+    ``dense``: whether it answers for every pixel, see `DenseHead`.
     """
 
     def __init__(

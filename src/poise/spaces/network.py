@@ -163,7 +163,7 @@ class CellNetwork(nn.Module):
         auxiliary: whether `heads` has a second classifier.
         search: the supernet's form of every operation (for weights taken from a supernet), not the one to retrain.
         form: ``cifar`` or ``imagenet``.
-        dense: whether it answers for every pixel, see `poise.spaces.heads`.
+        dense: whether it answers for every pixel, see `DenseHead`.
     """
 
     def __init__(
