@@ -12,6 +12,7 @@ from poise.bench.protocol import Protocol
 from poise.bench.result import Result
 from poise.bench.statistics import (
     Interval,
+    OneSided,
     Summary,
     bootstrap_mean,
     kendall,
@@ -72,8 +73,8 @@ class Standing:
     seconds: float
     tau: float | None
     best_epoch: float | None
-    against_base: tuple[float, float] | None
-    against_random: tuple[float, float] | None
+    against_base: OneSided | None
+    against_random: OneSided | None
     against_chance: float
     published: tuple[float, float] | None
 
@@ -125,7 +126,7 @@ def _standing(
     seconds = float(np.mean([run.result.total_seconds for run in runs]))
     taus = [run.tau for run in runs if run.tau is not None]
     base = groups.get((BASE, selection), ())
-    chance = next((found for name, found in groups.items() if name[0] == RANDOM), ())
+    chance = [at_time(run, seconds) for run in next((found for name, found in groups.items() if name[0] == RANDOM), ())]
     peaks = [max(run.curve) for run in runs if run.result.epochs]
     return Standing(
         label=runs[0].result.label,
@@ -138,20 +139,19 @@ def _standing(
         tau=float(np.mean(taus)) if taus else None,
         best_epoch=float(np.mean(peaks)) if peaks else None,
         against_base=None if contestant in (BASE, RANDOM) else _against_base(runs, base),
-        against_random=None if contestant == RANDOM else _against_random(own, seconds, chance),
+        against_random=None if contestant == RANDOM or not chance else unpaired_test(own, chance),
         against_chance=_against_chance(own, table),
         published=protocol.published.get(contestant),
     )
 
 
-def _against_base(runs: Sequence[Judged], base: Sequence[Judged]) -> tuple[float, float] | None:
+def _against_base(runs: Sequence[Judged], base: Sequence[Judged]) -> OneSided | None:
     theirs = {run.result.seed: run.value for run in base}
     pairs = [(run.value, theirs[run.result.seed]) for run in runs if run.result.seed in theirs]
     if not pairs:
         return None
     first, second = zip(*pairs, strict=True)
-    test = paired_test(first, second)
-    return test.greater, test.smallest_greater
+    return paired_test(first, second)
 
 
 def at_time(run: Judged, seconds: float) -> float:
@@ -159,13 +159,6 @@ def at_time(run: Judged, seconds: float) -> float:
     of its last if it had ended before."""
     held = [value for step, value in zip(run.result.trace, run.curve, strict=True) if step["seconds"] <= seconds]
     return held[-1] if held else run.curve[0]
-
-
-def _against_random(own: Sequence[float], seconds: float, chance: Sequence[Judged]) -> tuple[float, float] | None:
-    if not chance:
-        return None
-    test = unpaired_test(own, [at_time(run, seconds) for run in chance])
-    return test.greater, test.smallest_greater
 
 
 def _against_chance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.bench.judge import Standing
+from poise.bench.statistics import OneSided
 from poise.genotype import Genotype
 from poise.truth.table import Table as Truth
 
@@ -51,11 +53,11 @@ def _or_dash(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _p(test: tuple[float, float] | None) -> str:
+def _p(test: OneSided | None) -> str:
     """A p value, and the smallest that so few runs could give where it is that one."""
     if test is None:
         return "–"
-    return f"{test[0]:.3f}" + (" (least)" if test[0] <= test[1] * (1 + 1e-9) else "")
+    return f"{test.p:.3f}" + (" (least)" if test.p <= test.least * (1 + 1e-9) else "")
 
 
 def _shown(standings: Sequence[Standing]) -> list[tuple[str, Cell]]:
@@ -124,12 +126,8 @@ def standings_dict(standings: Sequence[Standing]) -> list[dict[str, Any]]:
         {
             "contestant": s.contestant,
             "selection": s.selection,
-            "mean": s.summary.mean,
-            "std": s.summary.std,
-            "median": s.summary.median,
-            "best": s.summary.best,
-            "worst": s.summary.worst,
-            "interval": None if s.interval is None else [s.interval.low, s.interval.high],
+            **asdict(s.summary),
+            "interval": s.interval,
             "seconds": s.seconds,
             "tau": s.tau,
             "p_darts": s.against_base,
