@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poise.errors import Refused
-from poise.genotype import Genotype
+from poise.genotype import NOTATIONS, Genotype, Notation
 
 GENOTYPE = Genotype("darts", {"reduce": {"1->2": ["skip_connect"], "0->2": ()}, "normal": {"0->2": ("b", "a")}})
 
@@ -280,6 +280,21 @@ def test_other_logs_are_refused_for_what_they_are(text: str, message: str) -> No
     with pytest.raises(Refused) as refusal:
         Genotype.parse(text)
     assert message in str(refusal.value)
+
+
+def test_a_notation_that_is_registered_is_read_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(text: str, space: str) -> Genotype:
+        if not text.endswith(">>"):
+            raise Refused("one of ours ends in >>")
+        return Genotype(space, {"cell": {"0->1": (text.strip("<>"),)}})
+
+    monkeypatch.setitem(NOTATIONS._items, "ours", Notation("<<op>>", "<<[a-z]+>>", "<<", read))
+    assert Genotype.parse(f"best of {BLOCKS[:9]}: <<a>>, again <<a>>", "s1") == Genotype(
+        "s1", {"cell": {"0->1": ("a",)}}
+    )
+    for text, message in (("best: <<a>", "ends in"), ("1.5", "or <<op>>, got '1.5'"), (f"<<a>> {CELL}", "2 different")):
+        with pytest.raises(Refused, match=message):
+            Genotype.parse(text)
 
 
 NAMES = st.text("abz_09.>:-", min_size=1, max_size=8)

@@ -60,6 +60,14 @@ def test_the_python_api_waits_for_a_device_with_what_is_slow() -> None:
     assert "lightning_fabric" in run("from poise.engine.device import Place; Place.open('cpu')" + MODULES)
 
 
+def test_a_genotype_is_read_without_torch() -> None:
+    texts = ["|a~0|+|a~0|a~1|+|a~0|a~1|a~2|", "Genotype(normal=[], reduce=[('a', 2, 0)])"]
+    read = "from poise.genotype import Genotype; import sys; [Genotype.parse(text) for text in sys.argv[1:]]"
+    modules = set(run(read + MODULES, *texts))
+    assert not modules & HEAVY
+    assert "poise.notations.edges" in modules
+
+
 def test_help_and_lists_import_no_torch(tmp_path: Path) -> None:
     lists = ("methods", "slots", "spaces", "selections", "data", "diagnostics", "exports")
     asked = [

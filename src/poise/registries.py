@@ -16,6 +16,7 @@ SLOTS: dict[str, Registry[Any]] = {
 }
 """Those that `Method` has."""
 METHODS: Registry[Any] = Registry("method", "poise.methods", "preset")
+NOTATIONS: Registry[Any] = Registry("notation", "poise.notations", "NOTATIONS.add")
 SPACES: Registry[Any] = Registry("space", "poise.spaces", "SPACES.add")
 SOURCES: Registry[Any] = Registry("data source", "poise.data.sources", "SOURCES.add")
 DIAGNOSTICS: Registry[Any] = Registry("diagnostic", "poise.diagnostics", "diagnoses")

@@ -32,7 +32,8 @@ from poise.export.card import Card
 from poise.export.exports import lean, target
 from poise.export.literals import literal
 from poise.export.python import TEMPLATE, notation, source_text
-from poise.genotype import LONGEST_PYTHON, Genotype
+from poise.genotype import Genotype
+from poise.notations.call import LONGEST_PYTHON
 from poise.report.curves import curves_figure, flatten
 from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_page
 from poise.spaces.nasbench201_network import NasBench201Network

@@ -10,6 +10,7 @@ import torch
 
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
+from poise.notations import call
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
 from poise.spaces.everything import Everything
 from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
@@ -176,18 +177,8 @@ class CellSpace:
         return Everything(network, places)
 
     def describe(self, genotype: Genotype) -> str:
-        """The papers' text: ``(operation, input)`` where every node has two, else ``(operation, node, input)``."""
-        cells = {}
-        for kind in ("normal", "reduce"):
-            rows = genotype.choices[kind]
-            cells[kind] = [(name, end, start) for start, end in EDGES for name in rows.get(f"{start}->{end}", ())]
-        two_each = [node for node in range(2, 2 + NODES) for _ in (0, 1)]
-        regular = all([entry[1] for entry in entries] == two_each for entries in cells.values())
-        parts = []
-        for kind, entries in cells.items():
-            shown = [(name, source) for name, _, source in entries] if regular else entries
-            parts.append(f"{kind}={shown}, {kind}_concat=range(2, {2 + NODES})")
-        return f"Genotype({', '.join(parts)})"
+        """The papers' text."""
+        return call.write(genotype)
 
 
 def _network(

@@ -22,15 +22,15 @@ from typing import Any, ClassVar
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.spaces.nasbench1shot1_supernet import OPERATIONS, OUTPUT, NasBench1Shot1Supernet, input_group
+from poise.notations import matrix
+from poise.notations.matrix import OPERATIONS, OUTPUT, PARENTS, ROW, input_group
+from poise.spaces.nasbench1shot1_supernet import NasBench1Shot1Supernet
 from poise.spaces.nasbench101 import Cell
 from poise.spaces.nasbench101_network import NasBench101Network
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive
 from poise.supernet.groups import ChoiceGroup, Row
 
 CANDIDATES = ("maxpool3x3", "conv1x1-bn-relu", "conv3x3-bn-relu")
-ROW = "vertices"
-"""The one row of a group that chooses inputs."""
 
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {
@@ -125,14 +125,7 @@ class NasBench1Shot1:
 
     def cell(self, genotype: Genotype) -> Cell:
         """The cell of NAS-Bench-101 as it is chosen: with all blocks, those that reach no output too."""
-        self.check(genotype)
-        edges = []
-        for vertex, count in enumerate(self.parents, start=1):
-            name = OUTPUT if vertex > self.blocks else input_group(vertex)
-            sources = map(int, genotype.choices[name][ROW]) if count < vertex else range(vertex)
-            edges += [(source, vertex) for source in sources]
-        operations = genotype.choices[OPERATIONS]
-        return Cell(frozenset(edges), tuple(operations[str(block)][0] for block in range(1, self.blocks + 1)))
+        return Cell.parse(self.describe(genotype))
 
     def genotype(self, cell: Cell) -> Genotype:
         """The genotype of a cell with all blocks; the inverse of `cell`. Raises `Refused` if it is no such cell."""
@@ -185,7 +178,8 @@ class NasBench1Shot1:
 
     def describe(self, genotype: Genotype) -> str:
         """As NAS-Bench-101 writes cells: the adjacency matrix row by row and, after a blank, all labels. Not pruned."""
-        return self.cell(genotype).text
+        self.check(genotype)
+        return matrix.write(genotype)
 
 
 def _check_cells(cells: int) -> None:
@@ -199,7 +193,7 @@ class NasBench1Shot1Space1(NasBench1Shot1):
     """Space 1 of NAS-Bench-1Shot1: 4 blocks; blocks 2 to 4 and the output take two inputs each (arXiv:2001.10422)."""
 
     name: ClassVar[str] = "nasbench1shot1-1"
-    parents: ClassVar[tuple[int, ...]] = (1, 2, 2, 2, 2)
+    parents: ClassVar[tuple[int, ...]] = PARENTS[name]
 
 
 @SPACES.add("nasbench1shot1-2")
@@ -208,7 +202,7 @@ class NasBench1Shot1Space2(NasBench1Shot1):
     """Space 2 of NAS-Bench-1Shot1: 4 blocks, which take 1, 1, 2, 2 inputs, the output 3 (arXiv:2001.10422)."""
 
     name: ClassVar[str] = "nasbench1shot1-2"
-    parents: ClassVar[tuple[int, ...]] = (1, 1, 2, 2, 3)
+    parents: ClassVar[tuple[int, ...]] = PARENTS[name]
 
 
 @SPACES.add("nasbench1shot1-3")
@@ -217,4 +211,4 @@ class NasBench1Shot1Space3(NasBench1Shot1):
     """Space 3 of NAS-Bench-1Shot1: 5 blocks, which take 1, 1, 1, 2, 2 inputs, the output 2 (arXiv:2001.10422)."""
 
     name: ClassVar[str] = "nasbench1shot1-3"
-    parents: ClassVar[tuple[int, ...]] = (1, 1, 1, 2, 2, 2)
+    parents: ClassVar[tuple[int, ...]] = PARENTS[name]

@@ -10,20 +10,13 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from poise.notations.matrix import OPERATIONS, OUTPUT, input_group
 from poise.spaces.nasbench101_network import NASBENCH101_OPERATIONS, ConvNormRelu, halved
 from poise.spaces.network import reductions
 from poise.spaces.operations import ReluConvNorm
 from poise.spaces.space import ImageShape
 from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
-
-OPERATIONS, OUTPUT = "operations", "output"
-"""Groups: the operation of every block, and what the output reads."""
-
-
-def input_group(block: int) -> str:
-    """The name of the group that chooses a block's inputs."""
-    return f"input.{block}"
 
 
 class MixedCell(nn.Module):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.notations import edges
 from poise.spaces.everything import Everything
 from poise.spaces.execution import Source
 from poise.spaces.heads import head
@@ -220,12 +221,7 @@ class NasBench201:
 
     def describe(self, genotype: Genotype) -> str:
         """The benchmark's string, ``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``."""
-        rows = genotype.choices["cell"]
-        nodes = []
-        for target in range(1, 4):
-            names = [(rows.get(f"{source}->{target}", ("none",)) or ("none",))[0] for source in range(target)]
-            nodes.append("|" + "|".join(f"{name}~{source}" for source, name in enumerate(names)) + "|")
-        return "+".join(nodes)
+        return edges.write(genotype)
 
 
 def _network(

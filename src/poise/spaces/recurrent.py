@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.notations import call
 from poise.spaces.language import Noise
 from poise.spaces.recurrent_network import RecurrentNetwork, RecurrentSupernet
 from poise.spaces.space import SPACES, TextShape, check_choices, check_dense, check_positive
@@ -154,9 +155,5 @@ class Recurrent:
         return RecurrentNetwork(nodes, shape.vocabulary, units, self.noise)
 
     def describe(self, genotype: Genotype) -> str:
-        """The paper's text: ``(activation, state)`` where every node has one, else ``(activation, node, state)``."""
-        rows = genotype.choices[GROUP]
-        entries = [(name, end, start) for start, end in self.edges for name in rows.get(f"{start}->{end}", ())]
-        regular = [end for _, end, _ in entries] == list(range(1, self.nodes + 1))
-        shown = [(name, start) for name, _, start in entries] if regular else entries
-        return f"Genotype(recurrent={shown}, concat=range(1, {self.nodes + 1}))"
+        """The paper's text."""
+        return call.write(genotype, inputs=1, nodes=self.nodes)

@@ -1,0 +1,1 @@
+"""How genotypes are written elsewhere: one notation, one file, which reads and writes it."""
