@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from poise.bench.statistics import expected_best_of, quantile_best_of
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.truth.ground_truth import GroundTruth
@@ -237,14 +236,3 @@ def test_the_real_table_opens_quickly_and_takes_little() -> None:
     open_table(TABLE)
     assert time.process_time() - start < 2
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 300
-
-
-@needs_table
-@pytest.mark.parametrize("n", [1, 10, 100])
-def test_random_search_reaches_what_is_expected_of_it(n: int) -> None:
-    values = open_table(TABLE).column("cifar10")
-    generator = np.random.default_rng(n)
-    best = np.array([values[generator.choice(len(values), n, replace=False)].max() for _ in range(1500)])
-    error = best.std() / len(best) ** 0.5
-    assert abs(best.mean() - expected_best_of(values, n)) < 4 * error
-    assert np.mean(best <= quantile_best_of(values, n, 0.9)) == pytest.approx(0.9, abs=0.03)
