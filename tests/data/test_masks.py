@@ -139,7 +139,7 @@ def test_many_masks_are_shown_smaller_and_loaded_in_full(tmp_path: Path, monkeyp
     part = masked_part(root, root, Masks())
     assert isinstance(part, MaskedPart)
     assert part.labels.shape[1] * part.labels.shape[2] <= 6
-    assert part.names() == tuple(map(str, range(7)))
+    assert part.names == tuple(map(str, range(7)))
     rows = torch.tensor([3, 0])
     assert torch.equal(part.targets(rows, part.form(), None), torch.stack([MASKS[3], rare]))
     assert torch.equal(part.select(rows).targets(torch.tensor([1]), part.form(), None)[0], rare)

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -88,7 +88,7 @@ def form_of(items: Iterable[Encoded], where: str) -> Form:
 
     An unreadable image has no say here; it is refused when it is decoded. Raises `Refused` if none can be read.
     """
-    first: tuple[int, int, str] | None = None
+    form: Form | None = None
     with quiet():
         for item in items:
             try:
@@ -97,12 +97,12 @@ def form_of(items: Iterable[Encoded], where: str) -> Form:
                     check_pixels(image)
             except UNREADABLE:
                 continue
-            first = first or (height, width, item.name)
+            form = form or Form(1, height, width, floating=False, example=item.name)
             if mode not in GREY:
-                return Form(3, *first[:2], floating=False, example=first[2])
-    if first is None:
+                return replace(form, channels=3)
+    if form is None:
         raise Refused(f"{where} has no image that can be read")
-    return Form(1, *first[:2], floating=False, example=first[2])
+    return form
 
 
 def decode(rows: list[int], fetch: Callable[[list[int]], list[Encoded]], form: Form, size: int | None) -> Tensor:
@@ -127,8 +127,8 @@ def decode(rows: list[int], fetch: Callable[[list[int]], list[Encoded]], form: F
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous()
 
 
-def unreadable(rows: list[int], fetch: Callable[[list[int]], list[Encoded]]) -> dict[int, Skipped]:
-    """Those of ``rows`` whose image cannot be read, by their position in ``rows``. Decodes every image."""
+def readable(count: int, fetch: Callable[[list[int]], list[Encoded]]) -> tuple[Tensor, list[Skipped]]:
+    """The rows of the images that can be read (int64), and those that cannot. Decodes every image."""
     found: dict[int, Skipped] = {}
 
     def look(start: int, items: list[Encoded]) -> None:
@@ -140,8 +140,9 @@ def unreadable(rows: list[int], fetch: Callable[[list[int]], list[Encoded]]) -> 
             except UNREADABLE as error:
                 found[position] = Skipped(item.name, str(error) or type(error).__name__)
 
-    in_chunks(rows, fetch, look)
-    return dict(sorted(found.items()))
+    in_chunks(list(range(count)), fetch, look)
+    good = torch.tensor([row for row in range(count) if row not in found], dtype=torch.int64)
+    return good, [found[row] for row in sorted(found)]
 
 
 def in_chunks(

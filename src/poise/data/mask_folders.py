@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from poise.data.files import TEST_NAMES, ImageFiles, check_link, images_below
-from poise.data.labels.masks import MOST_CLASSES, Masks
-from poise.data.masked import MaskCells, MaskedPart
-from poise.data.parts import EncodedPart
+from poise.data.labels.masks import Masks
+from poise.data.masked import MaskedPart, encoded_masks
 from poise.data.text import read_file
 from poise.errors import Refused
 
@@ -28,7 +25,7 @@ def mask_folders(root: Path) -> dict[str, Path]:
     return {"train": train} if test is None or train == root else {"train": train, "test": test}
 
 
-def masked_part(folder: Path, root: Path, reading: Masks, classes: int = MOST_CLASSES) -> MaskedPart:
+def masked_part(folder: Path, root: Path, reading: Masks, names: tuple[str, ...] = ()) -> MaskedPart:
     """The images of ``folder`` with their masks. Raises `Refused` where one is without the other."""
     images, masks = (_by_stem(folder / name, root) for name in (IMAGES, MASKS))
     for have, lack, what in ((images, masks, "mask"), (masks, images, "image")):
@@ -38,8 +35,8 @@ def masked_part(folder: Path, root: Path, reading: Masks, classes: int = MOST_CL
     wrong = next((path for path in masks.values() if path.suffix.lower() != ".png"), None)
     if wrong is not None:
         raise Refused(f"mask {wrong} is a {wrong.suffix} file, expected .png, which keeps every class id as it is")
-    part = EncodedPart(str(folder), torch.zeros(len(images), dtype=torch.int64), ImageFiles(list(images.values())))
-    return MaskedPart(part, MaskCells(ImageFiles([masks[stem] for stem in images])), reading, classes)
+    both = ImageFiles(list(images.values())), encoded_masks(ImageFiles([masks[stem] for stem in images]))
+    return MaskedPart.of(str(folder), len(images), *both, reading, names)
 
 
 def class_names(root: Path) -> tuple[str, ...]:

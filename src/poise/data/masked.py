@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from poise.data.decode import UNREADABLE, Encoded, Form, Skipped, check_pixels, in_chunks, mixed_sizes, unreadable
+from poise.data.decode import UNREADABLE, Encoded, Form, Skipped, check_pixels, in_chunks, mixed_sizes, readable
 from poise.data.labels.kinds import advice
 from poise.data.labels.masks import MOST_CLASSES, Masks
 from poise.data.parts import Chosen, EncodedPart
@@ -34,30 +34,20 @@ class Mask:
     read: Callable[[], NDArray[Any]]
 
 
-def encoded_mask(item: Encoded) -> Mask:
-    """A mask in an image file of one channel, whose values (of a palette, the indices) are class ids."""
-
-    def read() -> NDArray[Any]:
-        try:
-            with item.open() as image:
-                check_pixels(image)
-                return mask_values(image, item.name)
-        except Refused:
-            raise
-        except UNREADABLE as error:
-            raise Refused(f"cannot read mask {item.name}: {str(error) or type(error).__name__}") from None
-
-    return Mask(item.name, read)
+def encoded_masks(fetch: Callable[[list[int]], list[Encoded]]) -> Callable[[list[int]], list[Mask]]:
+    """Masks in image files of one channel, whose values (of a palette, the indices) are class ids."""
+    return lambda rows: [Mask(item.name, partial(_decoded, item)) for item in fetch(rows)]
 
 
-@dataclass(frozen=True, eq=False)
-class MaskCells:
-    """Masks from what gives them as encoded images."""
-
-    fetch: Callable[[list[int]], list[Encoded]]
-
-    def __call__(self, rows: list[int]) -> list[Mask]:
-        return [encoded_mask(item) for item in self.fetch(rows)]
+def _decoded(item: Encoded) -> NDArray[Any]:
+    try:
+        with item.open() as image:
+            check_pixels(image)
+            return mask_values(image, item.name)
+    except Refused:
+        raise
+    except UNREADABLE as error:
+        raise Refused(f"cannot read mask {item.name}: {str(error) or type(error).__name__}") from None
 
 
 def mask_values(mask: Any, name: str) -> NDArray[Any]:
@@ -83,23 +73,33 @@ class MaskedPart:
         images: whose own labels do not matter.
         masks: gives those of some rows.
         reading: the kind of label.
-        classes: how many there are, if that is known.
+        given: the names of the classes, if they are known.
         known: `labels`, if they have been read.
     """
 
     images: EncodedPart
     masks: Callable[[list[int]], list[Mask]]
     reading: Masks
-    classes: int = MOST_CLASSES
+    given: tuple[str, ...] = ()
     known: Tensor | None = None
+
+    @staticmethod
+    def of(
+        where: str, count: int, images: Callable[[list[int]], list[Encoded]],
+        masks: Callable[[list[int]], list[Mask]], reading: Masks, given: tuple[str, ...],
+    ) -> MaskedPart:  # fmt: skip
+        """So many images, with their masks."""
+        unlabelled = EncodedPart(where, torch.zeros(count, dtype=torch.int64), images)
+        return MaskedPart(unlabelled, masks, reading, given)
 
     @cached_property
     def labels(self) -> Tensor:
         return self._all[0] if self.known is None else self.known
 
+    @property
     def names(self) -> tuple[str, ...]:
-        """Names for classes that have none: their numbers."""
-        return self.reading.numbered(self._all[1], self.images.where)
+        """Of the classes; for those that have none, their numbers."""
+        return self.given or self.reading.numbered(self._all[1], self.images.where)
 
     def form(self) -> Form:
         return self.images.form()
@@ -123,12 +123,11 @@ class MaskedPart:
 
     def select(self, rows: Tensor) -> MaskedPart:
         chosen = Chosen(self.masks, rows.tolist())
-        return MaskedPart(self.images.select(rows), chosen, self.reading, self.classes, self.labels[rows])
+        return MaskedPart(self.images.select(rows), chosen, self.reading, self.given, self.labels[rows])
 
     def readable(self) -> tuple[MaskedPart, list[Skipped]]:
-        bad = unreadable(list(range(len(self.images.labels))), self.images.fetch)
-        good = [row for row in range(len(self.images.labels)) if row not in bad]
-        return (self.select(torch.tensor(good, dtype=torch.int64)), list(bad.values())) if bad else (self, [])
+        rows, bad = readable(len(self.images.labels), self.images.fetch)
+        return (self.select(rows), bad) if bad else (self, [])
 
     @cached_property
     def _all(self) -> tuple[Tensor, int]:
@@ -156,7 +155,7 @@ class MaskedPart:
     def _read(self, mask: Mask) -> Tensor:
         """``[1, height, width]``."""
         values = torch.from_numpy(mask.read())[None]
-        self.reading.check_range(values, self.classes, f"mask {mask.name}")
+        self.reading.check_range(values, len(self.given) or MOST_CLASSES, f"mask {mask.name}")
         return values
 
 

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Any, Generic, Protocol, Self
 
 import torch
 from torch import Tensor
 
-from poise.data.decode import CHUNK, Encoded, Form, Item, Skipped, decode, form_of, mixed_sizes, unreadable
+from poise.data.decode import CHUNK, Encoded, Form, Item, Skipped, decode, form_of, mixed_sizes, readable
 from poise.data.resize import labels_of, resize
 from poise.errors import Refused
 
 
-class Part(Protocol):
-    """The images of one split."""
+class Labelled(Protocol):
+    """What one split holds: labels, and what goes with them."""
 
     @property
-    def labels(self) -> Tensor:
+    def labels(self) -> Any:
         """As a kind of label reads them, ``[n, ...]``. Masks in files may be shown in a smaller size."""
         ...
+
+    def select(self, rows: Tensor) -> Self:
+        """These rows alone."""
+        ...
+
+
+class Part(Labelled, Protocol):
+    """The images of one split."""
 
     def form(self) -> Form:
         """What the images look like, as cheaply as it can be told."""
@@ -32,10 +40,6 @@ class Part(Protocol):
 
     def targets(self, rows: Tensor, form: Form, size: int | None) -> Tensor:
         """The labels of ``rows: [k]``, as they go with what `pixels` gives."""
-        ...
-
-    def select(self, rows: Tensor) -> Part:
-        """These rows alone."""
         ...
 
     def readable(self) -> tuple[Part, list[Skipped]]:
@@ -66,11 +70,8 @@ class EncodedPart:
         return EncodedPart(self.where, self.labels[rows], Chosen(self.fetch, rows.tolist()))
 
     def readable(self) -> tuple[EncodedPart, list[Skipped]]:
-        bad = unreadable(list(range(len(self.labels))), self.fetch)
-        if not bad:
-            return self, []
-        good = torch.tensor([row for row in range(len(self.labels)) if row not in bad], dtype=torch.int64)
-        return self.select(good), list(bad.values())
+        rows, bad = readable(len(self.labels), self.fetch)
+        return (self.select(rows), bad) if bad else (self, [])
 
     def all(self) -> Iterator[Encoded]:
         """The images one after the other, not decoded."""

@@ -1,9 +1,9 @@
-"""A source put together from a training part and perhaps a test part: all kinds of sources end up as this."""
+"""A source of images: all kinds of sources of images end up as this."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import final
 
@@ -12,46 +12,23 @@ from torch import Tensor
 
 from poise.data.decode import MAX_PIXELS, Form, Skipped
 from poise.data.images import Images
-from poise.data.labels import Labels
+from poise.data.parted import PartedSource
 from poise.data.parts import EncodedPart, Part
-from poise.data.splits import stratified_holdout
 from poise.data.streaming import Streamed
-from poise.errors import Refused, unknown
-
-HOLDOUT = 0.2  # of the images, where a source has no test split of its own
-HOLDOUT_SEED = 0  # fixed: the test split of a source is the same in every run
+from poise.errors import Refused
 
 
 @final
-class SplitSource:
-    """A `Source` from parts. ``test`` makes the test part; it is called when that split is first asked for.
+class SplitSource(PartedSource[Part]):
+    """A `Source` of images. ``skipped`` lists those that `without_bad_images` left out, of the splits opened so far."""
 
-    ``names`` are those that the data has for its labels, ``()`` if it has none.
-
-    ``skipped`` lists the images that `without_bad_images` left out, of the splits opened so far.
-    """
-
-    def __init__(
-        self, name: str, labels: Labels, names: Sequence[str], train: Part, test: Callable[[], Part] | None = None
-    ) -> None:
-        self.names = labels.names(train.labels, names, name)
-        labels.check_training(train.labels, self.names, f"the training split of {name}")
-        self.skipped: list[Skipped] = []
-        self.name = name
-        self.reading = labels
-        self._train = train
-        self._open_test = test
+    unit = "images"
+    skipped: Sequence[Skipped] = ()
 
     @property
     def files(self) -> bool:
         """Whether its images are decoded from files, so that three channels are RGB; else they are arrays."""
         return isinstance(self._train, EncodedPart)
-
-    def has(self, split: str) -> bool:
-        return split == "train" or (split == "test" and self._open_test is not None)
-
-    def labels(self, split: str) -> Tensor:
-        return self._part(split).labels
 
     def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
         part = self._part(split)
@@ -88,38 +65,22 @@ class SplitSource:
         Every image of a split is decoded once more, to find them, when that split is opened.
         Raises `Refused` if what is left cannot be trained on.
         """
-        train, skipped = self._train.readable()
-        opened = self._open_test
+        skipped: list[Skipped] = []
 
-        def test() -> Part:
-            assert opened is not None
-            part, bad = opened().readable()
+        def readable(part: Part) -> Part:
+            good, bad = part.readable()
             skipped.extend(bad)
-            return part
+            return good
 
-        source = SplitSource(self.name, self.reading, self.names, train, None if opened is None else test)
+        opened = self._open_test
+        test = None if opened is None else lambda: readable(opened())
+        source = SplitSource(self.name, self.reading, self.names, readable(self._train), test)
         source.skipped = skipped
         return source
 
     @cached_property
     def _form(self) -> Form:
         return self._train.form()
-
-    @cached_property
-    def _test(self) -> Part:
-        if self._open_test is None:
-            raise Refused(f"{self.name} has no test split; pass a pair (train, test)")
-        try:
-            part = self._open_test()
-        except OSError as error:
-            raise Refused(f"cannot read the test split of {self.name}: {error.strerror or error}") from None
-        self.reading.check_test(part.labels, self._train.labels, self.names, f"the test split of {self.name}")
-        return part
-
-    def _part(self, split: str) -> Part:
-        if split not in ("train", "test"):
-            raise unknown("split", split, ("train", "test"))
-        return self._train if split == "train" else self._test
 
 
 def _check_memory(count: int, form: Form, size: int | None, masks: bool) -> None:
@@ -133,11 +94,4 @@ def _check_memory(count: int, form: Form, size: int | None, masks: bool) -> None
         )
 
 
-def held_out(name: str, labels: Labels, names: Sequence[str], part: Part) -> SplitSource:
-    """A source whose test split is ``HOLDOUT`` of ``part``, stratified; two images of every class stay to train on."""
-    names = labels.names(part.labels, names, name)
-    labels.check_training(part.labels, names, name)
-    kept, held = stratified_holdout(labels.strata(part.labels), HOLDOUT, HOLDOUT_SEED, keep=2)
-    if not len(held):
-        raise Refused(f"{name} has {len(part.labels)} images, too few to hold some out as a test split")
-    return SplitSource(name, labels, names, part.select(kept), lambda: part.select(held))
+held_out = SplitSource.held_out

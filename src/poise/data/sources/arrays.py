@@ -11,9 +11,9 @@ from torch.utils._pytree import tree_leaves
 from poise.data.arrays import is_image
 from poise.data.labels import Labels
 from poise.data.parts import TensorPart
-from poise.data.sample_source import SampleSource, Split, held_out_samples, read_split
+from poise.data.sample_source import SamplePart, SampleSource, read_split
 from poise.data.source import SOURCES, Source
-from poise.data.split_source import SplitSource, held_out
+from poise.data.split_source import SplitSource
 from poise.errors import Refused
 
 CHANNELS = (1, 3, 4)
@@ -40,17 +40,12 @@ class Arrays:
     def open(cls, spec: object, labels: Labels) -> Source | SampleSource:
         train, test = _splits(spec)
         read = read_split(*train, labels, (), "the arrays" if test is None else "the training arrays")
-        images = is_image(read.inputs[0]) if isinstance(read.inputs, Tensor) and len(read.inputs) else False
-        if test is None:
-            hold_out: Any = held_out if images else held_out_samples
-            return hold_out("arrays", labels, (), _part(read) if images else read)
-
-        def tested() -> Split:
-            return read_split(*test, labels, (), "the test arrays")
-
-        if images:
-            return SplitSource("arrays", labels, (), _part(read), lambda: _part(tested()))
-        return SampleSource("arrays", labels, (), read, tested)
+        tested = None if test is None else lambda: read_split(*test, labels, (), "the test arrays")
+        if isinstance(read.inputs, Tensor) and is_image(read.inputs[0]):
+            images = None if tested is None else lambda: _part(tested())
+            return SplitSource.with_test("arrays", labels, (), _part(read), images)
+        samples = None if tested is None else lambda: tested().fitted(read)
+        return SampleSource.with_test("arrays", labels, (), read, samples)
 
 
 def _is_array(value: object) -> bool:
@@ -64,7 +59,7 @@ def _splits(spec: Any) -> tuple[tuple[Any, Any], tuple[Any, Any] | None]:
     return spec if all(pairs) else (spec, None)
 
 
-def _part(split: Split) -> TensorPart:
+def _part(split: SamplePart) -> TensorPart:
     pixels = split.inputs if split.inputs.dtype == torch.uint8 else split.inputs.float()
     if pixels.ndim == 3:
         pixels = pixels[:, None]

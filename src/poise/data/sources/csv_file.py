@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from poise.data.csv_table import CsvTable, read_csv
 from poise.data.files import TEST_NAMES, ImageFiles
 from poise.data.labels import Labels, Masks
-from poise.data.labels.masks import MOST_CLASSES
-from poise.data.masked import MaskCells, MaskedPart
+from poise.data.masked import MaskedPart, encoded_masks
 from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
-from poise.data.split_source import SplitSource, held_out
+from poise.data.split_source import SplitSource
 from poise.data.tables import read_columns
 from poise.errors import Refused, unknown
 from poise.image_files import SUFFIXES
@@ -52,12 +49,9 @@ class Csv:
         kinds = {name: train.kind(name) for name in table.columns if name != SPLIT} | {image: "image"}
         columns = {name: kinds[name] for name in labels.choose(kinds, path.name)}
         part, names = _part(train, image, columns, labels)
-        if "test" not in splits:
-            return held_out(path.stem, labels, names, part)
-        return SplitSource(
-            path.stem, labels, names, part,
-            lambda: _part(table.chosen(splits["test"]), image, columns, labels, names)[0],
-        )  # fmt: skip
+        rows = splits.get("test")
+        test = None if rows is None else lambda: _part(table.chosen(rows), image, columns, labels, names)[0]
+        return SplitSource.with_test(path.stem, labels, names, part, test)
 
 
 def _splits(table: CsvTable) -> dict[str, list[int]]:
@@ -80,10 +74,9 @@ def _part(
 ) -> tuple[Part, tuple[str, ...]]:
     where, files = table.path.name, ImageFiles(_paths(table, image))
     if isinstance(labels, Masks):
-        part = EncodedPart(where, torch.zeros(len(files.paths), dtype=torch.int64), files)
-        masks = MaskCells(ImageFiles(_paths(table, next(iter(columns)))))
-        masked = MaskedPart(part, masks, labels, len(names) or MOST_CLASSES)
-        return masked, names or masked.names()
+        masks = encoded_masks(ImageFiles(_paths(table, next(iter(columns)))))
+        part = MaskedPart.of(where, len(table.rows), files, masks, labels, names)
+        return part, part.names
     cells = {column: table.values(column, kind) for column, kind in columns.items()}
     read, names = read_columns(labels, cells, where, names)
     return EncodedPart(where, read, files), names

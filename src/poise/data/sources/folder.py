@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from poise.data.files import TEST_NAMES, ImageFiles, check_link, images_below
@@ -10,7 +11,7 @@ from poise.data.labels.kinds import ADVICE
 from poise.data.mask_folders import mask_folders
 from poise.data.parts import EncodedPart
 from poise.data.source import SOURCES, Source
-from poise.data.split_source import SplitSource, held_out
+from poise.data.split_source import SplitSource
 from poise.data.text import text_files
 from poise.errors import Refused, unknown
 from poise.named import path_of
@@ -38,18 +39,18 @@ class Folder:
             raise Refused(
                 f"folder {root} was read as class folders, expected {labels.what}; {ADVICE['classification']}"
             )
-        train = root / "train"
-        if not train.is_dir() or not _folders(train):
-            classes = _class_names(root)
-            return held_out(root.resolve().name, labels, classes, _part(root, classes, root, labels))
-        check_link(train, root)
+        train, test = root / "train", None
+        if train.is_dir() and _folders(train):
+            check_link(train, root)
+            test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
+        else:
+            train = root
         classes = _class_names(train)
-        test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
-        if test is None:
-            return held_out(root.resolve().name, labels, classes, _part(train, classes, root, labels))
-        check_link(test, root)
-        part = _part(train, classes, root, labels)
-        return SplitSource(root.resolve().name, labels, classes, part, lambda: _part(test, classes, root, labels))
+        if test is not None:
+            check_link(test, root)
+        read = partial(_part, classes=classes, root=root, labels=labels)
+        tested = None if test is None else partial(read, test)
+        return SplitSource.with_test(root.resolve().name, labels, classes, read(train), tested)
 
 
 def _folders(root: Path) -> list[Path]:

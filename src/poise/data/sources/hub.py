@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from poise.data.decode import Encoded, from_bytes, from_file
 from poise.data.labels import ClassIds, Labels, Masks
-from poise.data.labels.masks import MOST_CLASSES
-from poise.data.masked import MaskCells, MaskedPart
+from poise.data.masked import MaskedPart, encoded_masks
 from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
-from poise.data.split_source import SplitSource, held_out
+from poise.data.split_source import SplitSource
 from poise.data.tables import read_columns
 from poise.errors import Refused
 from poise.extras import check_extra
@@ -47,11 +44,10 @@ class Hub:
         image = _column(train, name, "Image")
         columns = _label_columns(train, name, image, labels)
         part, names = _part(train, image, columns, f"the training split of {name}", labels)
-        test = next((splits[key] for key in TEST_NAMES if key in splits), None)
-        if test is None:
-            return held_out(name, labels, names, part)
+        held = next((splits[key] for key in TEST_NAMES if key in splits), None)
         where = f"the test split of {name}"
-        return SplitSource(name, labels, names, part, lambda: _part(test, image, columns, where, labels, names)[0])
+        test = None if held is None else lambda: _part(held, image, columns, where, labels, names)[0]
+        return SplitSource.with_test(name, labels, names, part, test)
 
 
 def _download(name: str) -> Any:
@@ -106,10 +102,9 @@ def _part(
     cells = _encoded_cells(split, image, where)
     names = names or (_names_in(split.features[columns[0]]) if len(columns) == 1 else ())
     if isinstance(labels, Masks):
-        part = EncodedPart(where, torch.zeros(len(split), dtype=torch.int64), cells)
-        masks = MaskCells(_encoded_cells(split, columns[0], f"{columns[0]!r} of {where}"))
-        masked = MaskedPart(part, masks, labels, len(names) or MOST_CLASSES)
-        return masked, names or masked.names()
+        masks = encoded_masks(_encoded_cells(split, columns[0], f"{columns[0]!r} of {where}"))
+        part = MaskedPart.of(where, len(split), cells, masks, labels, names)
+        return part, part.names
     read, names = read_columns(labels, {column: list(split[column]) for column in columns}, where, names)
     return EncodedPart(where, read, cells), names
 

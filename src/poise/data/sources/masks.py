@@ -7,10 +7,9 @@ from pathlib import Path
 from poise.data.files import check_link
 from poise.data.labels import Labels, Masks
 from poise.data.labels.kinds import ADVICE
-from poise.data.labels.masks import MOST_CLASSES
 from poise.data.mask_folders import class_names, mask_folders, masked_part
 from poise.data.source import SOURCES, Source
-from poise.data.split_source import SplitSource, held_out
+from poise.data.split_source import SplitSource
 from poise.errors import Refused
 from poise.named import path_of
 
@@ -35,9 +34,7 @@ class MaskFolders:
         for folder in folders.values():
             if folder != root:
                 check_link(folder, root)
-        name, names = root.resolve().name, class_names(root)
-        part = masked_part(folders["train"], root, labels, len(names) or MOST_CLASSES)
-        names = names or part.names()
-        if "test" not in folders:
-            return held_out(name, labels, names, part)
-        return SplitSource(name, labels, names, part, lambda: masked_part(folders["test"], root, labels, len(names)))
+        name = root.resolve().name
+        train = masked_part(folders["train"], root, labels, class_names(root))
+        test = None if "test" not in folders else lambda: masked_part(folders["test"], root, labels, train.names)
+        return SplitSource.with_test(name, labels, train.names, train, test)

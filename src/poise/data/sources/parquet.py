@@ -11,15 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from poise.data.decode import Encoded, from_bytes
 from poise.data.labels import Labels, Masks
-from poise.data.labels.masks import MOST_CLASSES
-from poise.data.masked import MaskCells, MaskedPart
+from poise.data.masked import MaskedPart, encoded_masks
 from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
-from poise.data.split_source import SplitSource, held_out
+from poise.data.split_source import SplitSource
 from poise.data.tables import read_columns
 from poise.errors import Refused
 from poise.extras import check_extra, missing
@@ -49,7 +47,7 @@ class Parquet:
             return _open_folder(path, labels)
         if not path.is_file():
             raise Refused(f"no such file: {path}")
-        return _held_out(path.stem, [path], labels)
+        return _source(path.stem, [path], [], labels)
 
 
 def _open_folder(folder: Path, labels: Labels) -> Source:
@@ -58,18 +56,13 @@ def _open_folder(folder: Path, labels: Labels) -> Source:
     if not train:
         found = ", ".join(path.name for path in files[:5])
         raise Refused(f"folder {folder} holds {found}, expected files named train*.parquet and test*.parquet")
-    name = folder.resolve().name
     chosen = ([path for path in files if path.name.startswith(prefix)] for prefix in TEST_PREFIXES)
-    test = next((paths for paths in chosen if paths), None)
-    if test is None:
-        return _held_out(name, train, labels)
+    return _source(folder.resolve().name, train, next(filter(None, chosen), []), labels)
+
+
+def _source(name: str, train: list[Path], test: list[Path], labels: Labels) -> Source:
     part, names = _part(train, labels)
-    return SplitSource(name, labels, names, part, lambda: _part(test, labels, names)[0])
-
-
-def _held_out(name: str, files: list[Path], labels: Labels) -> Source:
-    part, names = _part(files, labels)
-    return held_out(name, labels, names, part)
+    return SplitSource.with_test(name, labels, names, part, (lambda: _part(test, labels, names)[0]) if test else None)
 
 
 def _part(files: list[Path], labels: Labels, names: tuple[str, ...] = ()) -> tuple[Part, tuple[str, ...]]:
@@ -86,10 +79,10 @@ def _part(files: list[Path], labels: Labels, names: tuple[str, ...] = ()) -> tup
     if missing("hub") and cells.too_large:
         check_extra("hub", f"{where}, of more than {HELD:,} bytes,")
     if isinstance(labels, Masks):
-        masks = MaskCells(_Cells(tuple(files), columns[0], f"{columns[0]!r} of {where}"))
-        part = EncodedPart(where, torch.zeros(_count(files), dtype=torch.int64), cells)
-        masked = MaskedPart(part, masks, labels, len(names) or MOST_CLASSES)
-        return masked, names or masked.names()
+        masks = encoded_masks(_Cells(tuple(files), columns[0], f"{columns[0]!r} of {where}"))
+        count = sum(_opened(path, images)[0].metadata.num_rows for path in files)
+        part = MaskedPart.of(where, count, cells, masks, labels, names)
+        return part, part.names
     if len(columns) == 1:
         names = names or _class_names(files[0], columns[0])
     read = {column: _read(files, column).to_pylist() for column in columns}
@@ -139,10 +132,6 @@ class _Cells:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_take"}
-
-
-def _count(files: Sequence[Path]) -> int:
-    return sum(_opened(path, _image_column(path))[0].metadata.num_rows for path in files)
 
 
 def _kind(kind: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,6 @@ from torch.utils.data import Dataset, IterableDataset
 from poise.data.arrays import as_tensors, is_image
 from poise.data.decode import Encoded
 from poise.data.labels import ClassSets, Labels, Masks
-from poise.data.labels.masks import MOST_CLASSES
 from poise.data.masked import Mask, MaskedPart, mask_values
 from poise.data.parts import EncodedPart, Part, TensorPart
 from poise.data.sample_source import SampleSource, read_dataset
@@ -50,10 +47,12 @@ class TorchDataset:
             _check(test, "the test dataset")
         if not _holds_images(train):
             read = read_dataset(train, labels, given, "the training dataset")
-            tested = None if test is None else lambda: read_dataset(test, labels, given, "the test dataset")
+            tested = (
+                None if test is None else lambda: read_dataset(test, labels, given, "the test dataset").fitted(read)
+            )
             return SampleSource(name, labels, given, read, tested)
         part = _part(train, "the training dataset", labels, given)
-        names = given or (part.names() if isinstance(part, MaskedPart) else labels.names(part.labels, (), name))
+        names = given or (part.names if isinstance(part, MaskedPart) else labels.names(part.labels, (), name))
         return SplitSource(
             name, labels, names, part, None if test is None else lambda: _part(test, "the test dataset", labels, names)
         )
@@ -78,8 +77,7 @@ def _holds_images(dataset: Any) -> bool:
 def _part(dataset: Any, where: str, labels: Labels, names: tuple[str, ...]) -> Part:
     first, label = _item(dataset, 0, where)
     if isinstance(labels, Masks) and isinstance(first, Image.Image):
-        images = EncodedPart(where, torch.zeros(len(dataset), dtype=torch.int64), _Pictures(dataset, where))
-        return MaskedPart(images, _Masks(dataset, where), labels, len(names) or MOST_CLASSES)
+        return _masked(dataset, where, labels, names)
     known = _labels(dataset, where, labels, names)
     if not isinstance(known, Tensor):
         raise Refused(f"targets of {where} are {type(known).__name__}s, expected one tensor or number for each image")
@@ -103,37 +101,22 @@ def _part(dataset: Any, where: str, labels: Labels, names: tuple[str, ...]) -> P
         return _stacked([image(row) for row in rows.tolist()], rows.tolist(), where)
 
     if isinstance(first, Image.Image):
-        return EncodedPart(where, known, _Pictures(dataset, where, image))
+        return EncodedPart(where, known, lambda rows: [_encoded(image(row), f"item {row} of {where}") for row in rows])
     _checked(first, f"item 0 of {where}")
     return TensorPart(where, known, read)
 
 
-@dataclass(frozen=True, eq=False)
-class _Pictures:
-    """The PIL images of some items."""
+def _masked(dataset: Any, where: str, labels: Masks, names: tuple[str, ...]) -> MaskedPart:
+    def image(row: int) -> Encoded:
+        return _encoded(_item(dataset, row, where)[0], f"item {row} of {where}")
 
-    dataset: Any
-    where: str
-    image: Callable[[int], Any] | None = None
+    def mask(row: int) -> Mask:
+        name = f"of item {row} of {where}"
+        return Mask(name, lambda: mask_values(_item(dataset, row, where)[1], name))
 
-    def __call__(self, rows: list[int]) -> list[Encoded]:
-        image = self.image or (lambda row: _item(self.dataset, row, self.where)[0])
-        return [_encoded(image(row), f"item {row} of {self.where}") for row in rows]
-
-
-@dataclass(frozen=True, eq=False)
-class _Masks:
-    """The masks of some items."""
-
-    dataset: Any
-    where: str
-
-    def __call__(self, rows: list[int]) -> list[Mask]:
-        return [self._mask(row) for row in rows]
-
-    def _mask(self, row: int) -> Mask:
-        name = f"of item {row} of {self.where}"
-        return Mask(name, lambda: mask_values(_item(self.dataset, row, self.where)[1], name))
+    return MaskedPart.of(
+        where, len(dataset), lambda rows: list(map(image, rows)), lambda rows: list(map(mask, rows)), labels, names
+    )
 
 
 def _labels(dataset: Any, where: str, labels: Labels, names: tuple[str, ...]) -> Tensor:
