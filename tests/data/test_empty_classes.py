@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 import poise
 from poise.config.resolve import resolve
 from poise.data import TextSource, open_data
-from poise.data.labels import ClassIds, empty_classes
+from poise.data.labels import ClassIds
 from poise.engine.events import Event, Noted
 from poise.tasks.images import notes_on
 from poise.workflow.prepare import Preparation
@@ -101,7 +101,7 @@ def test_labels_from_0_are_nothing_to_say(source: str, tmp_path: Path) -> None:
 
 def test_other_gaps_and_names() -> None:
     def said(values: list[int], *names: str) -> str | None:
-        return empty_classes(torch.tensor(values), names, "x")
+        return ClassIds().note(torch.tensor(values), names, "x")
 
     assert said([0, 1, 2], "a", "b", "c") is None
     three = said([3, 4, 3, 4], "0", "1", "2", "3", "4")

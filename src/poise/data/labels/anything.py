@@ -11,25 +11,19 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from poise.data.arrays import as_tensors, stacked
-from poise.data.labels.labels import Seen
+from poise.data.labels.labels import Labels, Seen
 from poise.errors import Refused
 from poise.supernet.trees import Tree, tensors
 
 
 @dataclass(frozen=True)
-class Anything:
+class Anything(Labels):
     """A tree of tensors ``[n, ...]``, as they come; float64 becomes float32."""
 
     what: ClassVar[str] = "targets"
-    dense: ClassVar[bool] = False
-    outside: ClassVar[int] = 0
-    columns: ClassVar[tuple[str, ...]] = ()
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         raise Refused(f"{where} is a table; a task of your own takes arrays or a torch Dataset, from Python")
-
-    def named(self, values: Sequence[Any]) -> tuple[str, ...]:
-        return ()
 
     def read(self, values: Any, where: str, names: Sequence[str] = ()) -> Tree:
         """Of a list, as a Dataset gives it, one tree for each input; else one tree for all of them."""
@@ -56,9 +50,6 @@ class Anything:
 
     def seen(self, labels: Tree, names: Sequence[str]) -> Seen:
         return Seen(tuple(names))
-
-    def note(self, labels: Tree, names: Sequence[str], where: str) -> str | None:
-        return None
 
 
 def _single(tree: Tree) -> Tree:

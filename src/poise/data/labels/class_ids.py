@@ -11,19 +11,17 @@ import torch
 from torch import Tensor
 
 from poise.data.labels import kinds
-from poise.data.labels.labels import Seen
+from poise.data.labels.labels import Labels, Seen
 from poise.errors import Refused
 
 
 @dataclass(frozen=True)
-class ClassIds:
+class ClassIds(Labels):
     """One class for each image: int64 ``[n]``, each an index into the names."""
 
     columns: tuple[str, ...] = ()
 
     what: ClassVar[str] = "class ids"
-    dense: ClassVar[bool] = False
-    outside: ClassVar[int] = 0
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         return kinds.one_column(self.columns, kinds.LABEL_COLUMNS, table, where)
@@ -91,27 +89,23 @@ class ClassIds:
         return Seen(tuple(names), {"count": tuple(map(float, counts.tolist()))})
 
     def note(self, labels: Tensor, names: Sequence[str], where: str) -> str | None:
-        return empty_classes(labels, names, where)
-
-
-def empty_classes(labels: Tensor, classes: Sequence[str], where: str) -> str | None:
-    """What to say of classes without a single image among ``labels: [n]``; None where every class has one."""
-    counts = torch.bincount(labels, minlength=len(classes))
-    empty = [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]
-    if not empty:
-        return None
-    outputs = f"the network has {len(classes)} outputs all the same"
-    low, high = int(labels.min()), int(labels.max())
-    if low == len(empty) and list(classes) == [str(index) for index in range(len(classes))]:
-        none = "class 0 has" if low == 1 else f"classes 0 to {low - 1} have"
+        """What to say of classes without a single example; None where every class has one."""
+        counts = torch.bincount(labels, minlength=len(names))
+        empty = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
+        if not empty:
+            return None
+        outputs = f"the network has {len(names)} outputs all the same"
+        low, high = int(labels.min()), int(labels.max())
+        if low == len(empty) and list(names) == [str(index) for index in range(len(names))]:
+            none = "class 0 has" if low == 1 else f"classes 0 to {low - 1} have"
+            return (
+                f"the labels of {where} run from {low} to {high}, but class ids count from 0, so {none} no example, "
+                f"and {outputs}: subtract {low} from the labels, unless you mean it"
+            )
         return (
-            f"the labels of {where} run from {low} to {high}, but class ids count from 0, so {none} no example, and "
-            f"{outputs}: subtract {low} from the labels, unless you mean it"
+            f"{len(empty)} of the {len(names)} classes of {where} have no example to train on ({kinds.listed(empty)}), "
+            f"and {outputs}: leave them out and number the labels without gaps, unless you mean it"
         )
-    return (
-        f"{len(empty)} of the {len(classes)} classes of {where} have no example to train on ({kinds.listed(empty)}), "
-        f"and {outputs}: leave them out and number the labels without gaps, unless you mean it"
-    )
 
 
 def _check_range(labels: Tensor, classes: Sequence[str], where: str) -> None:

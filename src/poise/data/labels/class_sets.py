@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from poise.data.labels import kinds
-from poise.data.labels.labels import Seen
+from poise.data.labels.labels import Labels, Seen
 from poise.errors import Refused, shown
 
 SET_COLUMNS = (*kinds.LABEL_COLUMNS, "classes", "tags")
@@ -25,7 +25,7 @@ LARGEST_ID = 100_000
 
 
 @dataclass(frozen=True)
-class ClassSets:
+class ClassSets(Labels):
     """A set of classes for each image, which may be empty: float32 ``[n, classes]``, 1 for what is in it, else 0.
 
     Read from one number, 0 or 1, for every class; from lists of ids or names; or from texts such as ``cat|dog``.
@@ -34,8 +34,6 @@ class ClassSets:
     columns: tuple[str, ...] = ()
 
     what: ClassVar[str] = "sets of classes"
-    dense: ClassVar[bool] = False
-    outside: ClassVar[int] = 0
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         """One column of lists or texts, or all columns of whole numbers: one for each class."""

@@ -50,18 +50,18 @@ class Labels(Protocol):
 
     what: ClassVar[str]
     """What refusals call them: "class ids", "sets of classes", "numbers", "masks"."""
-    dense: ClassVar[bool]
+    dense: ClassVar[bool] = False
     """Whether there is a label for every pixel: it then moves and is resized with its image."""
 
     @property
     def outside(self) -> int:
         """What there is beyond the border of an image, where the kind is dense."""
-        ...
+        return 0
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Which columns of a table; ``()`` stands for those of the usual names, or all that fit."""
-        ...
+        return ()
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         """Which columns of a table hold the labels. Raises `Refused` if none does.
@@ -75,7 +75,7 @@ class Labels(Protocol):
 
     def named(self, values: Sequence[Any]) -> tuple[str, ...]:
         """The names of classes that ``values`` use themselves, in alphabetical order; ``()`` where they use none."""
-        ...
+        return ()
 
     def read(self, values: Any, where: str, names: Sequence[str] = ()) -> Tensor:
         """``values``, of n images, as a tensor whose first axis is n. Raises `Refused` if they do not fit.
@@ -109,4 +109,4 @@ class Labels(Protocol):
 
     def note(self, labels: Tensor, names: Sequence[str], where: str) -> str | None:
         """What a person should be told of the training split's labels, though they can be trained on; None: nothing."""
-        ...
+        return None

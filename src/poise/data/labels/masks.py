@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from poise.data.labels import kinds
-from poise.data.labels.labels import Seen
+from poise.data.labels.labels import Labels, Seen
 from poise.errors import Refused
 
 MASK_COLUMNS = ("mask", "masks", "annotation", "segmentation", "label", "labels")
@@ -20,7 +20,7 @@ MOST_CLASSES = 256
 
 
 @dataclass(frozen=True)
-class Masks:
+class Masks(Labels):
     """A class for every pixel: int64 ``[n, height, width]``, each an index into the names, or ``ignore_index`` where
     there is no label.
 
@@ -43,9 +43,6 @@ class Masks:
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         return kinds.one_column(self.columns, MASK_COLUMNS, table, where)
-
-    def named(self, values: Sequence[Any]) -> tuple[str, ...]:
-        return ()
 
     def read(self, values: Any, where: str, names: Sequence[str] = ()) -> Tensor:
         array = kinds.array_of(values, where)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from poise.data.labels import kinds
-from poise.data.labels.labels import Seen
+from poise.data.labels.labels import Labels, Seen
 from poise.errors import Refused, shown
 
 BINS = 10
@@ -19,14 +19,12 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Numbers(Labels):
     """Quantities of each image, in their own units: float32 ``[n, quantities]``, finite."""
 
     columns: tuple[str, ...] = ()
 
     what: ClassVar[str] = "numbers"
-    dense: ClassVar[bool] = False
-    outside: ClassVar[int] = 0
 
     def choose(self, table: Mapping[str, str], where: str) -> tuple[str, ...]:
         """All columns of numbers, if none is asked for; or one of lists."""
@@ -37,9 +35,6 @@ class Numbers:
         if not numbers and not lists:
             raise Refused(f"{where} has no column of numbers, found {', '.join(table)}")
         return tuple(numbers or lists[:1])
-
-    def named(self, values: Sequence[Any]) -> tuple[str, ...]:
-        return ()
 
     def read(self, values: Any, where: str, names: Sequence[str] = ()) -> Tensor:
         array = kinds.array_of(values, where)
@@ -97,9 +92,6 @@ class Numbers:
         """``mean`` and ``std`` (of the population) of each quantity, in its own unit."""
         variance, mean = torch.var_mean(labels.double(), 0, correction=0)
         return Seen(tuple(names), {"mean": tuple(mean.tolist()), "std": tuple(variance.sqrt().tolist())})
-
-    def note(self, labels: Tensor, names: Sequence[str], where: str) -> str | None:
-        return None
 
 
 def _check_finite(labels: Tensor, where: str) -> None:
