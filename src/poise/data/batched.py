@@ -1,4 +1,4 @@
-"""What a loop needs of batches, whatever they are batches of."""
+"""What a loop needs of batches, whatever they are batches of, and what those share that are of one size."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from poise.errors import Refused
 
 Passing = Generator[tuple[Any, Tensor], None, None]
 """Batches ``(inputs, labels)``, one after the other. Close it if it is not passed through to its end."""
@@ -35,3 +37,31 @@ class Batched(Protocol):
     def first(self, count: int) -> tuple[Any, Tensor]:
         """A batch of another size, as large as any of its size gets."""
         ...
+
+
+class Portioned:
+    """So many inputs, ``batch_size`` at a time; a last batch that is not full may be left out.
+
+    Raises `Refused` for none, and for fewer than ``batch_size`` with ``drop_last`` (an epoch would be empty).
+    """
+
+    def __init__(self, count: int, batch_size: int, drop_last: bool, unit: str) -> None:
+        if batch_size < 1:
+            raise Refused(f"batch size is {batch_size}, expected at least 1")
+        if not count or (drop_last and count < batch_size):
+            raise Refused(f"{count} {unit} do not fill one batch of {batch_size}; lower the batch size")
+        self.batch_size = batch_size
+        self._count = count
+        self._drop_last = drop_last
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        whole, rest = divmod(self._count, self.batch_size)
+        return whole + (rest > 0 and not self._drop_last)
+
+    def _shuffled(self, generator: torch.Generator, start: int) -> Tensor:
+        """All inputs in an order for an epoch from batch ``start`` on; the generator advances alike whatever that is.
+        Raises `Refused` for a start outside ``0..len(self)``."""
+        if not 0 <= start <= len(self):
+            raise Refused(f"start is batch {start}, expected 0..{len(self)}")
+        return torch.randperm(self._count, generator=generator, device=generator.device)

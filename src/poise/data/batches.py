@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from poise.data.augmentation import Augmentation, Draws
-from poise.data.batched import Passing
+from poise.data.batched import Passing, Portioned
 from poise.data.images import Images
 from poise.data.normalised import Normalised
-from poise.errors import Refused
 
 __all__ = ["Augmentation", "Batches"]
 
 
-class Batches:
+class Batches(Portioned):
     """Normalised batches of ``images``.
 
     A batch is ``(images: [batch, channels, height, width] of dtype, labels: [batch, ...])``, both on ``device``; see
@@ -44,28 +43,18 @@ class Batches:
         drop_last: bool = True,
         outside: int = 255,
     ) -> None:
-        if batch_size < 1:
-            raise Refused(f"batch size is {batch_size}, expected at least 1")
-        if not len(images) or (drop_last and len(images) < batch_size):
-            raise Refused(f"{len(images)} images do not fill one batch of {batch_size}; lower the batch size")
+        super().__init__(len(images), batch_size, drop_last, "images")
         unit = 255.0 if images.pixels.dtype == torch.uint8 else 1.0
         self._normalised = Normalised(
             images.channels, mean, std, unit, device=device, dtype=dtype, channels_last=channels_last
         )
         augmentation.check(images.size)
-        self.batch_size = batch_size
         self.augmentation = augmentation
         self._size = images.size
-        self._drop_last = drop_last
         self._pixels = images.pixels.to(device).permute(0, 2, 3, 1).contiguous()  # [n, height, width, channels]
         self._masked = images.masked
         self._labels = (_stored(images.labels, outside) if images.masked else images.labels).to(device)
         self._outside = outside
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        whole, rest = divmod(len(self._labels), self.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
 
     def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
         """Shuffled and augmented batches, from batch ``start`` on.
@@ -74,9 +63,7 @@ class Batches:
         drawn, then one seed per batch. So a run that stopped after k batches goes on exactly with the generator's state
         from before the epoch and ``start=k``. Raises `Refused` for a start outside ``0..len(self)``.
         """
-        if not 0 <= start <= len(self):
-            raise Refused(f"start is batch {start}, expected 0..{len(self)}")
-        order = torch.randperm(len(self._labels), generator=generator, device=generator.device)
+        order = self._shuffled(generator, start)
         seeds = torch.randint(2**62, (len(self),), generator=generator, device=generator.device).tolist()
         return self._augmented(order, seeds, start, generator.device)
 

@@ -86,10 +86,6 @@ class Images:
         where = indices.to(self.labels.device)
         return Images(self.pixels[where], self.labels[where], self.names)
 
-    def to(self, device: torch.device | str) -> Images:
-        """The same images on ``device``."""
-        return Images(self.pixels.to(device), self.labels.to(device), self.names)
-
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation (of the population) of each channel.
 

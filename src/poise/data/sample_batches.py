@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from poise.data.batched import Passing
+from poise.data.batched import Passing, Portioned
 from poise.data.samples import Samples, rows
 from poise.data.standard import Standard
-from poise.errors import Refused
 from poise.supernet.trees import Tree, mapped
 
 
-class SampleBatches:
+class SampleBatches(Portioned):
     """Standardised batches of ``samples``. Satisfies `poise.data.batched.Batched`.
 
     A batch is ``(inputs, labels)``, trees of tensors ``[batch, ...]`` on ``device``; floats are of ``dtype``, whole
@@ -32,28 +31,15 @@ class SampleBatches:
         dtype: torch.dtype = torch.float32,
         drop_last: bool = True,
     ) -> None:
-        if batch_size < 1:
-            raise Refused(f"batch size is {batch_size}, expected at least 1")
-        if drop_last and len(samples) < batch_size:
-            raise Refused(f"{len(samples)} rows do not fill one batch of {batch_size}; lower the batch size")
-        self.batch_size = batch_size
-        self._count = len(samples)
-        self._drop_last = drop_last
+        super().__init__(len(samples), batch_size, drop_last, "rows")
         self._device = device
         self._inputs = self._placed(standard(samples.inputs, dtype))
         self._labels = self._placed(mapped(lambda v: v.to(dtype) if v.is_floating_point() else v, samples.labels))
 
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        whole, rest = divmod(self._count, self.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
-
     def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
         """Shuffled batches, from batch ``start`` on; the generator advances by the same amount whatever ``start`` is,
         and at once. Raises `Refused` for a start outside ``0..len(self)``."""
-        if not 0 <= start <= len(self):
-            raise Refused(f"start is batch {start}, expected 0..{len(self)}")
-        order = torch.randperm(self._count, generator=generator, device=generator.device)
+        order = self._shuffled(generator, start)
         return self._passing(order[start * self.batch_size : len(self) * self.batch_size])
 
     def ordered(self) -> Passing:
@@ -63,10 +49,6 @@ class SampleBatches:
     def first(self, count: int) -> tuple[Tree, Tree]:
         """The first rows, in order, however many a batch has."""
         return self._rows(torch.arange(min(count, self._count)))
-
-    def also(self, loss: float) -> dict[str, float]:
-        """Nothing else: see `poise.data.batched.Batched`."""
-        return {}
 
     def _passing(self, order: Tensor) -> Passing:
         for chosen in torch.split(order, self.batch_size):

@@ -13,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from poise.data.augmentation import Augmentation
-from poise.data.batched import Passing
+from poise.data.batched import Passing, Portioned
 from poise.data.crops import Middle, RandomPart
 from poise.data.decode import picture, quiet
 from poise.data.images import Images
@@ -43,10 +42,8 @@ SAMPLE = 1024
 """Images that mean and standard deviation are taken from."""
 
 
-class Cropped(Protocol):
-    """An image of any size, and a seed, to pixels ``[size, size, channels]``."""
-
-    def __call__(self, image: Image.Image, seed: int) -> NDArray[np.uint8]: ...
+Cropped: TypeAlias = Middle | RandomPart
+"""What makes pixels ``[size, size, channels]`` of an image of any size, and a seed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +90,7 @@ def streamed_fingerprint(*splits: Streamed) -> str:
     return whole.hexdigest()
 
 
-class StreamedBatches:
+class StreamedBatches(Portioned):
     """Normalised batches of streamed images, as `Batches` of images in memory: ``(value / 255 - mean) / std``.
 
     An image's crop is drawn from a seed of its own, and seeds and order from the generator given, so that neither the
@@ -113,13 +110,9 @@ class StreamedBatches:
         device: torch.device | str, dtype: torch.dtype = torch.float32, channels_last: bool = True, cutout: int = 0,
         workers: int = WORKERS, drop_last: bool = True,
     ) -> None:  # fmt: skip
-        if batch_size < 1:
-            raise Refused(f"batch size is {batch_size}, expected at least 1")
-        if not len(images) or (drop_last and len(images) < batch_size):
-            raise Refused(f"{len(images)} images do not fill one batch of {batch_size}; lower the batch size")
-        self.batch_size = batch_size
+        super().__init__(len(images), batch_size, drop_last, "images")
         self._images = images
-        self._part = part
+        self._part, self._middle = part, Middle(part.size)
         self._cutout = Augmentation(cutout=cutout)
         self._cutout.check((part.size, part.size))
         self._normalised = Normalised(
@@ -127,12 +120,6 @@ class StreamedBatches:
         )
         self._device = device
         self._workers = workers
-        self._drop_last = drop_last
-
-    def __len__(self) -> int:
-        """Batches in an epoch."""
-        whole, rest = divmod(len(self._images), self.batch_size)
-        return whole + (rest > 0 and not self._drop_last)
 
     def epoch(self, generator: torch.Generator, start: int = 0) -> Passing:
         """Shuffled and augmented batches, from batch ``start`` on; those before it are not read.
@@ -140,32 +127,33 @@ class StreamedBatches:
         The generator advances by the same amount whatever ``start`` is, and at once. Raises `Refused` for a start
         outside ``0..len(self)``.
         """
-        if not 0 <= start <= len(self):
-            raise Refused(f"start is batch {start}, expected 0..{len(self)}")
-        order = torch.randperm(len(self._images), generator=generator)
-        seeds = torch.randint(2**62, (len(self._images),), generator=generator)
+        order = self._shuffled(generator, start)
+        seeds = torch.randint(2**62, (self._count,), generator=generator)
         first, last = start * self.batch_size, len(self) * self.batch_size
-        return self._passing(_Plan(order[first:last], seeds, self.batch_size), self._part, self._cutout)
+        return self._passing(order[first:last], seeds, self._part, self._cutout)
 
     def ordered(self) -> Passing:
         """The middle of every image once, in order; the last batch may be smaller."""
-        everything = torch.arange(len(self._images))
-        return self._passing(_Plan(everything, torch.zeros_like(everything), self.batch_size), self._middle)
+        everything = torch.arange(self._count)
+        return self._passing(everything, torch.zeros_like(everything), self._middle)
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """The middles of the first images, however many a batch has."""
-        rows = list(range(min(count, len(self._images))))
+        rows = list(range(min(count, self._count)))
         pixels = self._images.pixels([(row, 0) for row in rows], self._middle)
         return self._finished(pixels), self._images.part.labels[rows].to(self._device)
 
-    @property
-    def _middle(self) -> Middle:
-        return Middle(self._part.size)
+    def _passing(self, order: Tensor, seeds: Tensor, use: Cropped, cutout: Augmentation | None = None) -> Passing:
+        """The images at ``order``, each with its own of all ``seeds``."""
 
-    def _passing(self, plan: _Plan, use: Cropped, cutout: Augmentation | None = None) -> Passing:
+        def plan() -> Iterator[list[tuple[int, int]]]:
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                yield list(zip(rows.tolist(), seeds[rows].tolist(), strict=True))
+
         loader = DataLoader(
             _Reading(self._images, use),
-            batch_sampler=plan,
+            batch_sampler=plan(),
             num_workers=self._workers,
             collate_fn=_as_it_is,
             worker_init_fn=_begin,
@@ -176,7 +164,7 @@ class StreamedBatches:
             held = [iter(loader)]
         atexit.register(held.clear)  # or the interpreter would wait for workers that wait for it
         try:
-            for keys in plan:
+            for keys in plan():
                 pixels = next(held[0])
                 if isinstance(pixels, str):
                     raise Refused(pixels)
@@ -194,23 +182,6 @@ class StreamedBatches:
             draws = cutout.draw(len(images), (images.shape[1], images.shape[2]), torch.Generator().manual_seed(seed))
             images = cutout.cut_out(images, type(draws)(*(each.to(self._device) for each in draws)))
         return self._normalised.finished(images)
-
-
-@dataclass(frozen=True, eq=False)
-class _Plan:
-    """Which images an epoch reads, batch by batch, each with its seed."""
-
-    order: Tensor
-    seeds: Tensor
-    batch_size: int
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for start in range(0, len(self.order), self.batch_size):
-            rows = self.order[start : start + self.batch_size]
-            yield list(zip(rows.tolist(), self.seeds[rows].tolist(), strict=True))
-
-    def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
 
 
 class _Reading(Dataset[Any]):
