@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, count, islice
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -34,12 +34,14 @@ class Given:
     Args:
         name: what a person calls it: its path, or ``image 3``.
         place: of files made of it, in their folder and without an ending.
-        read: its pixels ``[channels, height, width]``, uint8 or float32; of samples, the row. Raises `Refused`.
     """
 
     name: str
     place: PurePath
-    read: Callable[[], Any]
+
+
+Unread: TypeAlias = tuple[Given, Callable[[], Tensor]]
+"""An image, and what reads its pixels ``[channels, height, width]``, uint8 or float32, or raises `Refused`."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,9 @@ class Intake:
             while some := tuple(islice(given, size)):
                 with quiet():
                     read = list(pool.map(_read, some))
-                yield _batch(some, read)
+                yield _batch(tuple(given for given, _ in some), read)
 
-    def _given(self, inputs: Any) -> Iterator[Given]:
+    def _given(self, inputs: Any) -> Iterator[Unread]:
         numbers = count()
         if isinstance(inputs, str | Path):
             check_image_files([inputs])
@@ -101,18 +103,18 @@ class Intake:
             raise Refused(f"expected image files, folders, arrays or images of Pillow, got {shown(inputs)}")
         return chain.from_iterable(self._several(each, numbers) for each in inputs)
 
-    def _several(self, each: Any, numbers: Iterator[int]) -> Iterator[Given]:
+    def _several(self, each: Any, numbers: Iterator[int]) -> Iterator[Unread]:
         match each:
             case str() | Path():
                 self.check_files()
                 return (
-                    Given(file.name, file.place, partial(self._file, file.name, file.path, file.trouble))
+                    (Given(file.name, file.place), partial(self._file, file.name, file.path, file.trouble))
                     for file in image_files(each)
                 )
             case Image.Image():
                 self.check_files()
-                name, place = _numbered(next(numbers))
-                return iter([Given(name, place, partial(self._encoded, Encoded(name, each.copy)))])
+                given = _numbered(next(numbers))
+                return iter([(given, partial(self._encoded, Encoded(given.name, each.copy)))])
             case Images():
                 return self._several(each.pixels, numbers)
             case np.ndarray() | Tensor():
@@ -152,7 +154,7 @@ class Intake:
         if own[0] != own[1]:
             raise Refused(f"{name} is {width}x{height}, the network takes {own[1]}x{own[0]} (width x height)")
 
-    def _arrays(self, pixels: Tensor, numbers: Iterator[int]) -> Iterator[Given]:
+    def _arrays(self, pixels: Tensor, numbers: Iterator[int]) -> Iterator[Unread]:
         """Images ``[n, channels, height, width]``, or one of them."""
         several = pixels if pixels.ndim == 4 else pixels[None]
         if several.ndim != 4 or several.shape[1] != self.channels or 0 in several.shape[2:]:
@@ -165,7 +167,7 @@ class Intake:
         if pixels.ndim == 4 and len(pixels):  # one alone may well be of one colour
             self.pixels.check(pixels)
         named = ((_numbered(number), row) for row, number in zip(several, numbers, strict=False))
-        return (Given(name, place, partial(self._row, name, row)) for (name, place), row in named)
+        return ((given, partial(self._row, given.name, row)) for given, row in named)
 
     def _row(self, name: str, row: Tensor) -> Tensor:
         row = row.cpu()
@@ -185,13 +187,13 @@ class Intake:
         return resize(row[None], self.size[0])[0]
 
 
-def _numbered(number: int) -> tuple[str, PurePath]:
-    return f"image {number}", PurePath(f"image-{number}")
+def _numbered(number: int) -> Given:
+    return Given(f"image {number}", PurePath(f"image-{number}"))
 
 
-def _read(given: Given) -> Tensor | str:
+def _read(unread: Unread) -> Tensor | str:
     try:
-        return given.read()
+        return unread[1]()
     except Refused as refusal:
         return str(refusal)
 

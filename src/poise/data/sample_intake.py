@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -46,18 +45,12 @@ class SampleIntake:
         for indices in torch.split(torch.arange(count), size):
             some = rows(inputs, indices)
             good = _finite(some)
-            names = [(f"row {index}", PurePath(f"row-{index}")) for index in indices.tolist()]
-            yield Batch(
-                tuple(
-                    Given(name, place, partial(rows, some, torch.tensor([number])))
-                    for number, (name, place) in enumerate(names)
-                ),
-                {
-                    number: f"{names[number][0]} holds a value that is not finite (NaN or infinity)"
-                    for number in (~good).nonzero().flatten().tolist()
-                },
-                rows(some, good.nonzero().flatten()) if good.any() else None,
-            )
+            given = tuple(Given(f"row {index}", PurePath(f"row-{index}")) for index in indices.tolist())
+            errors = {
+                number: f"{given[number].name} holds a value that is not finite (NaN or infinity)"
+                for number in (~good).nonzero().flatten().tolist()
+            }
+            yield Batch(given, errors, rows(some, good.nonzero().flatten()) if good.any() else None)
 
 
 def _finite(inputs: Tree) -> Tensor:
