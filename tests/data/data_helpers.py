@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import Dataset
 
 from poise.data import Images, open_source
 from poise.errors import Refused
@@ -57,3 +58,18 @@ def refused(spec: Any, message: str, split: str | None = None) -> None:
     with pytest.raises(Refused, match=message) as caught:
         source.load(split) if source else open_source(spec)
     assert "\n" not in str(caught.value)
+
+
+class Listed(Dataset):
+    """A list of items that counts how often it is read."""
+
+    def __init__(self, items: list) -> None:
+        self.items = items
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        self.reads += 1
+        return self.items[index]

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from data_helpers import Listed
+from torch.utils.data import TensorDataset
 
 from poise.data import open_data, open_source
 from poise.data.sample_source import SampleSource
@@ -24,21 +25,6 @@ def opened(spec: Any) -> SampleSource:
     source = open_data(spec)
     assert isinstance(source, SampleSource)
     return source
-
-
-class Items(Dataset):
-    """A list of items that counts how often it is read."""
-
-    def __init__(self, items: list) -> None:
-        self.items = items
-        self.reads = 0
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        self.reads += 1
-        return self.items[index]
 
 
 def test_arrays_have_a_fifth_held_out_with_their_labels() -> None:
@@ -182,7 +168,7 @@ def test_a_tensor_dataset_is_read_without_its_items() -> None:
 
 def test_items_of_a_dataset_are_read_once_and_stacked() -> None:
     items = [({"x": X[i], "age": i, "old": i > 9, "weight": i / 2}, Y[i]) for i in range(COUNT)]
-    dataset, test = Items(items), Items(items[:4])
+    dataset, test = Listed(items), Listed(items[:4])
     source = opened((dataset, test))
     found = source.load("train")
     assert dataset.reads == COUNT + 1  # the first one once more, for what it is
@@ -210,13 +196,13 @@ def test_items_of_a_dataset_are_read_once_and_stacked() -> None:
 )
 def test_items_that_are_no_samples_are_refused(items: list, message: str) -> None:
     with pytest.raises(Refused, match=message) as refused:
-        open_data(Items(items)).load("train")
+        open_data(Listed(items)).load("train")
     assert "\n" not in str(refused.value)
 
 
 def test_a_dict_of_another_order_is_the_same_dict() -> None:
     items = [({"a": i, "b": -i} if i % 2 else {"b": -i, "a": i}, i % 2) for i in range(6)]
-    found = opened(Items(items)).load("train").inputs
+    found = opened(Listed(items)).load("train").inputs
     assert found["a"].tolist() == [0, 1, 2, 3, 4, 5]
     assert found["b"].tolist() == [0, -1, -2, -3, -4, -5]
     assert list(found) == ["b", "a"]

@@ -7,9 +7,9 @@ from typing import Any
 import datasets
 import pytest
 import torch
-from data_helpers import noise, random_images, refused
+from data_helpers import Listed, noise, random_images, refused
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset, Subset
+from torch.utils.data import IterableDataset, Subset
 
 from poise.data import Images, open_source
 from poise.errors import Refused
@@ -24,21 +24,6 @@ def test_images_in_memory() -> None:
         alone.load("test")
     assert len(open_source((images, test)).load("test")) == 4
     refused((images, Images(test.pixels, test.labels, ("x", "y"))), "the test images have classes")
-
-
-class Listed(Dataset):
-    """A list of (image, label) that counts how often it is read."""
-
-    def __init__(self, items: list) -> None:
-        self.items = items
-        self.reads = 0
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> Any:
-        self.reads += 1
-        return self.items[index]
 
 
 ARRAYS = [noise(4, 5, 3, seed=index) for index in range(8)]
