@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from poise.genotype import Genotype as Genotype
     from poise.methods import Method as Method
     from poise.supernet.choice import Choice as Choice
-    from poise.tasks.supervised import TrainedNetwork as TrainedNetwork
+    from poise.tasks.trained import TrainedNetwork as TrainedNetwork
     from poise.workflow.diagnose import Diagnosis as Diagnosis
     from poise.workflow.diagnose import diagnose as diagnose
     from poise.workflow.measuring import measure_latency as measure_latency
@@ -46,7 +46,7 @@ _HOMES = {
     "Refused": "poise.errors",
     "SearchResult": "poise.workflow.search",
     "Stopped": "poise.errors",
-    "TrainedNetwork": "poise.tasks.supervised",
+    "TrainedNetwork": "poise.tasks.trained",
     "diagnose": "poise.workflow.diagnose",
     "ignore": "poise.engine.events",
     "evaluate": "poise.workflow.retrain",

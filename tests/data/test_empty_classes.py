@@ -20,7 +20,7 @@ from poise.config.resolve import resolve
 from poise.data import TextSource, open_data
 from poise.data.labels import ClassIds
 from poise.engine.events import Event, Noted
-from poise.tasks.images import notes_on
+from poise.tasks.sources import notes_on
 from poise.workflow.prepare import Preparation
 
 COUNT = 40

@@ -13,6 +13,7 @@ from poise.export.normalise import Normalise
 from poise.genotype import Genotype
 from poise.spaces.space import SPACES, ImageShape
 from poise.tasks.classification import Classification
+from poise.tasks.images import ImageInputs
 from poise.tasks.regression import Regression
 from poise.tasks.task import task_facts
 
@@ -80,7 +81,7 @@ def card(genotype: Genotype, names: tuple[str, ...] = NASTY, shape: ImageShape =
     task, statistics = task or Classification(), {"count": (5.0,) * len(names)}
     if isinstance(task, Regression):
         statistics = {"mean": (100.0, -3.0, 0.0, 1e3), "std": (10.0, 0.5, 1.0, 2.0)}
-    return Card(task, task_facts(task), Seen(names, statistics), shape, PIXELS, genotype)
+    return Card(task, task_facts(task), Seen(names, statistics), ImageInputs(shape, PIXELS), genotype)
 
 
 def network(genotype: Genotype, auxiliary: bool = False, shape: ImageShape = TASK) -> nn.Module:

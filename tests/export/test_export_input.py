@@ -124,12 +124,12 @@ def test_the_network_s_file_and_complete(made: Made) -> None:
     said = json.loads((out / "network.json").read_text())
     expected, low, high = UNITS[unit][1]
     inputs = said["inputs"]
-    assert (inputs["unit"], inputs["channel_order"], said["shape"]["size"]) == (expected, "data", [8, 8])
+    assert (inputs["unit"], inputs["channel_order"], inputs["shape"]["size"]) == (expected, "data", [8, 8])
     assert inputs["range"] == pytest.approx([low, high])
     assert said["labels"]["names"] == ["dark", "bright"]
-    assert trained.pixels == Pixels.read(inputs)
+    assert trained.inputs.pixels == Pixels.read(inputs)
     _, test = data(unit)
-    logits = trained.complete(test.pixels.float() / trained.pixels.unit)
+    logits = trained.complete(test.pixels.float() / trained.inputs.pixels.unit)
     assert accuracy(logits, test, list(trained.names)) == 1.0
     assert poise.evaluate(trained, data(unit))["accuracy"] == 1.0
 
@@ -143,7 +143,7 @@ def test_onnx(made: Made, tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     logits = torch.from_numpy(session.run(["outputs"], {"images": fed(about["input"], test).numpy()})[0])
     assert accuracy(logits, test, about["labels"]["names"]) == 1.0
-    check_said(about["input"], unit, poise.load_network(out, module=module(own)).pixels)
+    check_said(about["input"], unit, poise.load_network(out, module=module(own)).inputs.pixels)
     check_text(model.doc_string, unit)
 
 
@@ -163,7 +163,7 @@ def test_python(made: Made, tmp_path: Path) -> None:
     with torch.no_grad():
         logits = exported.load()(fed(exported.INPUT, test))
     assert accuracy(logits, test, exported.LABELS["names"]) == 1.0
-    check_said(exported.INPUT, unit, poise.load_network(out).pixels)
+    check_said(exported.INPUT, unit, poise.load_network(out).inputs.pixels)
     assert exported.__doc__ is not None
     check_text(exported.__doc__, unit)
     texts = [
@@ -195,7 +195,7 @@ def test_safetensors(made: Made, tmp_path: Path) -> None:
     with torch.no_grad():
         logits = network.eval()((fed(said, test) - mean) / std)
     assert accuracy(logits, test, about["labels"]["names"]) == 1.0
-    check_said(said, unit, trained.pixels)
+    check_said(said, unit, trained.inputs.pixels)
 
 
 def test_test_images_in_another_unit_are_refused(made: Made) -> None:
@@ -228,8 +228,8 @@ def test_image_files_are_rgb_or_grey(tmp_path: Path) -> None:
         trained = poise.train(
             genotype, root, module=net, preset="demo", settings=settings, out=tmp_path / f"{mode}-net"
         )
-        assert (trained.pixels.order, trained.pixels.unit) == (order, 255)
-        assert poise.load_network(tmp_path / f"{mode}-net", module=net).pixels == trained.pixels
+        assert (trained.inputs.pixels.order, trained.inputs.pixels.unit) == (order, 255)
+        assert poise.load_network(tmp_path / f"{mode}-net", module=net).inputs.pixels == trained.inputs.pixels
 
 
 def test_an_older_file_is_of_8_bit_values_and_a_damaged_one_is_refused() -> None:

@@ -56,7 +56,7 @@ def exported_alone(model, genotype, folder, **given):
         expected = model(images(3))
         predicted = told.task.predictions(model(pixels / 255), told.seen)
     outputs = load_file(folder / "outputs")["outputs"]
-    assert outputs.shape == expected.shape == (3, *told.shape.answer)
+    assert outputs.shape == expected.shape == (3, *told.inputs.shape.answer)
     assert (outputs - expected).abs().max() < 1e-6
     labels, notation, image, found = json.loads(run.stdout)
     assert (tuple(labels["names"]), labels["statistics"]) == (NASTY, {"count": [5.0] * 4})

@@ -478,11 +478,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.save_tensors("network.safetensors", network.state_dict())
     names = [str(name) for name in range(10)]
     about: dict[str, Any] = {
-        "space": "darts", "form": None, "channels": 2, "cells": 3, "auxiliary": False, "streamed": False,
-        "shape": {"channels": 1, "size": [8, 8], "outputs": 10, "dense": False},
+        "space": "darts", "form": None, "channels": 2, "cells": 3, "auxiliary": False,
         "task": {"name": "classification"},
         "labels": {"names": names, "statistics": {"count": [1.0] * 10}},
-        "inputs": {"channel_order": "grey", "unit": 255.0, "range": [0, 1], "mean": [0.3], "std": [0.4]},
+        "inputs": {
+            "kind": "images", "streamed": False,
+            "shape": {"channels": 1, "size": [8, 8], "outputs": 10, "dense": False},
+            "channel_order": "grey", "unit": 255.0, "range": [0, 1], "mean": [0.3], "std": [0.4],
+        },
     }  # fmt: skip
     folder.write("network.json", json.dumps(about))
     folder.write("genotype.json", found.to_json())
@@ -570,8 +573,8 @@ RUNS = [
     (about("channels", -1), EVALUATE, "channels"),
     (about("channels", VAST), EVALUATE, "channels must be at most 65,536"),
     (about("cells", VAST), EVALUATE, "cells must be at most 65,536"),
-    (about("shape.size", [8]), EVALUATE, "network.json is damaged"),
-    (about("shape.size", [0, -8]), EVALUATE, "size"),
+    (about("inputs.shape.size", [8]), EVALUATE, "network.json is damaged"),
+    (about("inputs.shape.size", [0, -8]), EVALUATE, "size"),
     (about("inputs.std", [0.0]), EVALUATE, "net/network.json is damaged"),
     (about("inputs.mean", []), EVALUATE, "mean"),
     (about("shape.outputs", 2), EVALUATE, "does not fit"),

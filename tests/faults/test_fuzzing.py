@@ -39,6 +39,7 @@ from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_pag
 from poise.spaces.nasbench201_network import NasBench201Network
 from poise.spaces.space import SPACES, ImageShape
 from poise.tasks import Classification
+from poise.tasks.images import ImageInputs
 from poise.tasks.task import task_facts
 
 
@@ -465,8 +466,8 @@ BENCH_GENOTYPE = Genotype.parse(BENCH)
 
 def card(names: tuple[Any, ...]) -> Card:
     """Of a network for grey images of these classes."""
-    task, shape = Classification(), ImageShape(1, (8, 8), len(names))
-    return Card(task, task_facts(task), Seen(names), shape, GREY, BENCH_GENOTYPE)
+    task, inputs = Classification(), ImageInputs(ImageShape(1, (8, 8), len(names)), GREY)
+    return Card(task, task_facts(task), Seen(names), inputs, BENCH_GENOTYPE)
 
 
 @FAULTS

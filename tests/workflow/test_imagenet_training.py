@@ -24,7 +24,6 @@ from poise.export.card import Card
 from poise.export.exports import lean
 from poise.export.python import source_text
 from poise.spaces import SPACES
-from poise.tasks.images import image_data
 from poise.tasks.task import task_facts
 from poise.workflow.retrain import source_of
 
@@ -80,7 +79,8 @@ def test_the_preset_is_the_published_setting() -> None:
 
 def test_a_run_says_what_it_is(whole: Any) -> None:
     about = json.loads((whole.folder / "network.json").read_text())
-    assert (about["form"], about["streamed"], about["shape"]["size"]) == ("imagenet", True, [32, 32])
+    inputs = about["inputs"]
+    assert (about["form"], inputs["streamed"], inputs["shape"]["size"]) == ("imagenet", True, [32, 32])
     assert about["channels"] == 4
     assert [record["learning_rate"] for record in whole.history] == pytest.approx([0.5, 0.25])
     assert whole.network.arguments["form"] == "imagenet"
@@ -136,9 +136,7 @@ def test_loaded_and_exported_it_is_the_same_network(whole: Any, tmp_path: Path) 
     with torch.no_grad():
         expected = whole.complete(images)
         torch.testing.assert_close(loaded.complete(images), expected)  # in another layout
-        card = Card(
-            loaded.task, task_facts(loaded.task), loaded.seen, loaded.shape, loaded.pixels, GENOTYPE, loaded.streamed
-        )
+        card = Card(loaded.task, task_facts(loaded.task), loaded.seen, loaded.inputs, GENOTYPE)
         text = source_text(lean(loaded.complete, card), card)
         assert "def imagenet_stem" in text
         assert "cifar_stem" not in text, "only what this form needs is carried along"
@@ -231,14 +229,14 @@ def test_what_is_set_reaches_the_crops(photos: Path) -> None:
     settings = resolve(space="darts", preset="imagenet", overrides=list((TINY | own).items()))
     place = Place.open("cpu")
     source = poise.open_source(photos)
-    supply = image_data(settings.task, settings, source, place, ignore)
+    supply = settings.task.supply(settings, source, place, ignore)
     assert isinstance(source, SplitSource)
     expected = StreamedBatches(
-        source.streamed("train"), 4, part=RandomPart(32, 0.3, False, 0.2), mean=supply.inputs.mean,
-        std=supply.inputs.std,
+        source.streamed("train"), 4, part=RandomPart(32, 0.3, False, 0.2), mean=supply.inputs.pixels.mean,
+        std=supply.inputs.pixels.std,
         device="cpu", cutout=5, workers=0,
     )  # fmt: skip
-    found, wanted = (next(made.epoch(torch.Generator().manual_seed(0)))[0] for made in (supply.training(4), expected))
+    found, wanted = (next(made.epoch(torch.Generator().manual_seed(0)))[0] for made in (supply.batches(4), expected))
     assert torch.equal(found, wanted)
 
 

@@ -71,7 +71,7 @@ def test_a_search_finds_what_the_problem_needs_and_the_network_solves_it(name: s
         one, other = ([m.complete(*given) if name != "transformer" else m.complete(**inputs)] for m in (trained, again))
     assert torch.equal(one[0], other[0])
     assert one[0].argmax(1).float().std() > 0.1, "a constant network would prove nothing"
-    assert json.loads((tmp_path / "net" / "network.json").read_text())["shape"] == trained.shape.facts
+    assert json.loads((tmp_path / "net" / "network.json").read_text())["inputs"]["shape"] == trained.shape.facts
     assert "image" not in repr(trained) + repr(found)
 
 

@@ -239,7 +239,7 @@ def test_a_measurement_that_fails_costs_no_training(tmp_path: Path, monkeypatch:
 
     found = tiny()
     with monkeypatch.context() as patch:
-        patch.setattr("poise.tasks.supervised.evaluate", fails)
+        patch.setattr("poise.tasks.trained.evaluate", fails)
         with pytest.raises(poise.Refused, match="the device is gone"):
             poise.train(found, settings=SMALL_NET, out=tmp_path / "net")
     saved = poise.load_network(tmp_path / "net")

@@ -57,6 +57,11 @@ class Streamed:
     def __len__(self) -> int:
         return len(self.part.labels)
 
+    @property
+    def labels(self) -> Tensor:
+        """``[n, ...]``."""
+        return self.part.labels
+
     def sample(self, size: int) -> Images:
         """The middles of `SAMPLE` evenly spaced images, or of all if there are no more."""
         count = min(SAMPLE, len(self))

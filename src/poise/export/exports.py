@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from poise import registries
 from poise.errors import Refused
 from poise.export.bundle import ours
-from poise.export.card import Card, SampleCard
+from poise.export.card import Card
 from poise.registry import Registry
 from poise.spaces.space import ImageShape
 from poise.supernet.trees import called
@@ -26,7 +26,7 @@ class Export(Protocol):
     ``path`` gets the format's ending unless it has it; folders are made, and only files of these names are replaced.
     """
 
-    def __call__(self, network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]: ...
+    def __call__(self, network: nn.Module, path: Path, card: Card) -> list[Path]: ...
 
 
 EXPORTS: Registry[Export] = registries.EXPORTS
@@ -44,13 +44,13 @@ def inference_arguments(module: Rebuildable) -> dict[str, object]:
     return {name: False if name == "auxiliary" else value for name, value in module.arguments.items()}
 
 
-def lean(network: nn.Module, card: Card | SampleCard) -> nn.Module:
+def lean(network: nn.Module, card: Card) -> nn.Module:
     """A copy for inference: on the CPU, in float32, in eval mode, without an auxiliary head.
 
     Raises:
         Refused: a name is no text, or the network's output does not fit the shape.
     """
-    names, shape = card.seen.names, card.shape
+    names, shape = card.seen.names, card.inputs.shape
     if any(type(name) is not str for name in names):
         raise Refused(f"an export's names must be texts, got {str(names)[:80]}")
     result = _without_auxiliary(network).cpu().float().eval()

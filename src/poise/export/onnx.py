@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from poise.errors import Refused
-from poise.export.card import Card, SampleCard
+from poise.export.card import Card
 from poise.export.exports import EXPORTS, lean, target
 from poise.export.standardise import Placed, places
 from poise.extras import check_extra
+from poise.spaces.samples import SampleShape
 from poise.supernet.trees import tensors
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @EXPORTS.add("onnx")
-def export_onnx(network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]:
+def export_onnx(network: nn.Module, path: Path, card: Card) -> list[Path]:
     """Input ``images [batch, channels, height, width]``, or of samples one input for each of their tensors, named by
     their places; output ``outputs [batch, ...]``; any batch size.
 
@@ -36,13 +37,13 @@ def export_onnx(network: nn.Module, path: Path, card: Card | SampleCard) -> list
 
     network = lean(network, card)
     file = target(path, ".onnx")
-    inputs: tuple[Any, ...] = (card.shape.zeros(2),)
-    names = ["images"]
+    shape, what, names = card.inputs.shape, "images", ["images"]
+    inputs: tuple[Any, ...] = (shape.zeros(2),)
     batch: Any = {0: torch.export.Dim("batch")}
     shapes: Any = (batch,)
-    if isinstance(card, SampleCard):
-        network = Placed(network, card.shape)
-        inputs, names = tuple(tensors(card.shape.zeros(2))), places(card.shape.inputs)
+    if isinstance(shape, SampleShape):
+        network = Placed(network, shape)
+        inputs, what, names = tuple(tensors(shape.zeros(2))), "samples", places(shape.inputs)
         shapes = {"inputs": (batch,) * len(inputs)}
     with _quiet():
         program = torch.onnx.export(
@@ -64,8 +65,7 @@ def export_onnx(network: nn.Module, path: Path, card: Card | SampleCard) -> list
         )
     _anonymise(model.graph)
     onnx.helper.set_model_props(model, card.metadata)
-    what = "samples" if isinstance(card, SampleCard) else "images"
-    model.doc_string = f"Takes {what} {card.input_text}. Gives {card.output_text}."
+    model.doc_string = f"Takes {what} {card.inputs.text}. Gives {card.output_text}."
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, str(file))
     return [file]

@@ -10,12 +10,12 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.export.bundle import Bundle, import_lines, ours
-from poise.export.card import Card, SampleCard
+from poise.export.card import Card
 from poise.export.exports import EXPORTS, Rebuildable, inference_arguments, lean, target
 from poise.export.literals import literal, texts
 from poise.export.safetensors import export_safetensors
 from poise.genotype import Genotype
-from poise.spaces.space import SPACES
+from poise.spaces.space import SPACES, ImageShape
 
 TEMPLATE = '''\
 """A network for {task}, found by differentiable neural architecture search, as plain PyTorch.
@@ -93,14 +93,14 @@ RESERVED = {*CONSTANTS, "build", "load", "predict", "predictions", *(local for _
 
 
 @EXPORTS.add("python")
-def export_python(network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]:
+def export_python(network: nn.Module, path: Path, card: Card) -> list[Path]:
     """``NAME.py`` with ``build()``, ``load()`` and ``predict()``, and ``NAME.safetensors``.
 
     The classes of the network are carried along verbatim with all that they need, and nothing else: a table of
     operations holds those that the network uses. So is what the task makes of the outputs. Raises `Refused` for a
     module of your own: you have its source.
     """
-    if isinstance(card, SampleCard):
+    if not isinstance(card.inputs.shape, ImageShape):
         raise Refused("a module of your own is not exported to python: you have its source; use onnx or safetensors")
     network = lean(network, card)
     text = source_text(network, card)
@@ -112,6 +112,8 @@ def export_python(network: nn.Module, path: Path, card: Card | SampleCard) -> li
 
 def source_text(network: nn.Module, card: Card) -> str:
     """The whole Python file."""
+    shape = card.inputs.shape
+    assert isinstance(shape, ImageShape)
     parts = [module for module in _parts(network) if isinstance(module, Rebuildable)]
     bundle = Bundle(wanted={text for part in parts for text in texts(part.arguments)})
     for part in parts:
@@ -125,17 +127,11 @@ def source_text(network: nn.Module, card: Card) -> str:
     if clash:
         raise Refused(f"cannot carry {clash[0]!r} along: the exported file uses this name itself")
     labels = {"names": card.seen.names, "statistics": dict(card.seen.statistics)}
-    values = (
-        notation(card.genotype),
-        dict(card.facts),
-        labels,
-        (card.shape.channels, *card.shape.size),
-        card.input_facts,
-    )
+    values = notation(card.genotype), dict(card.facts), labels, (shape.channels, *shape.size), card.takes
     constants = dict(zip(CONSTANTS, values, strict=True))
     return TEMPLATE.format(
         task=card.facts["name"],
-        takes=textwrap.fill(f"images: {card.input_text}.", 116),
+        takes=textwrap.fill(f"images: {card.inputs.text}.", 116),
         gives=textwrap.fill(f"{card.output_text}.", 116),
         imports="\n".join(import_lines(bundle.imports | IMPORTS, sys.stdlib_module_names)),
         constants="\n".join(f"{name} = {literal(value, used=len(name) + 3)}" for name, value in constants.items()),

@@ -7,12 +7,12 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import nn
 
-from poise.export.card import Card, SampleCard
+from poise.export.card import Card
 from poise.export.exports import EXPORTS, lean, target
 
 
 @EXPORTS.add("safetensors")
-def export_safetensors(network: nn.Module, path: Path, card: Card | SampleCard) -> list[Path]:
+def export_safetensors(network: nn.Module, path: Path, card: Card) -> list[Path]:
     """The network's `state_dict` (no auxiliary head); metadata ``genotype``, ``task``, ``labels`` and ``input``, all
     JSON. ``0.mean`` and ``0.std`` normalise the input, what begins with ``1.`` is the network."""
     network = lean(network, card)

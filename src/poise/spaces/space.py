@@ -40,6 +40,20 @@ class ImageShape:
         """A batch of so many images, all zero, to try a network on."""
         return torch.zeros(count, self.channels, *self.size)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"channels": self.channels, "size": list(self.size), "outputs": self.outputs, "dense": self.dense}
+
+    @staticmethod
+    def of(facts: Any) -> ImageShape:
+        """From `facts`. Raises `KeyError`, `TypeError`, `ValueError`, `IndexError` or `OverflowError` for what is
+        none."""
+        height, width = facts["size"][:2]
+        return ImageShape(
+            int(facts["channels"]), (int(height), int(width)), int(facts["outputs"]), bool(facts["dense"])
+        )
+
 
 @dataclass(frozen=True)
 class TextShape:

@@ -1,36 +1,210 @@
-"""Data that is images: the two halves of a search, and what a retraining is trained and tested on, held in memory or
-streamed from where it is."""
+"""Data that is images, held in memory or streamed from where it is, and what goes into a network that is trained on
+it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor, nn
 
 from poise.config.settings import RunSettings
-from poise.data import Augmentation, Batches, Images, Source, TextSource, fingerprint, open_data, overlap
+from poise.data import Augmentation, Batches, Images, Source, fingerprint, overlap
+from poise.data.batched import Batched
 from poise.data.crops import LEAST_AREA, RandomPart
-from poise.data.labels import Labels, Seen
+from poise.data.intake import Intake
+from poise.data.labels import Labels
 from poise.data.pixels import Pixels
 from poise.data.sample_source import SampleSource
 from poise.data.split_source import SplitSource
 from poise.data.streaming import WORKERS, Streamed, StreamedBatches, streamed_fingerprint
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
-from poise.engine.objective import Objective
+from poise.engine.predict import forward_images
 from poise.engine.settings import AugmentSettings
 from poise.errors import Refused
-from poise.spaces.custom import ModuleSpace
-from poise.spaces.samples import SampleShape
+from poise.export.normalise import Normalise
 from poise.spaces.space import ImageShape
-from poise.tasks.fed import Fed, Feeding, check_names
-from poise.tasks.halves import halves_of
 
-if TYPE_CHECKING:
-    from poise.tasks.supervised import Supervised
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """Images that go into a network, and how: saved with it. Satisfies `poise.export.card.Taken`.
+
+    Args:
+        shape: what the network takes and gives.
+        pixels: what the numbers in an image mean.
+        streamed: whether it saw streamed images, so that tests show it their middles.
+        workers: processes that decode streamed images to measure on.
+    """
+
+    shape: ImageShape
+    pixels: Pixels
+    streamed: bool = False
+    workers: int = WORKERS
+
+    kind: ClassVar[str] = "images"
+
+    @property
+    def described(self) -> str:
+        """One of them in a few words."""
+        return f"{self.shape.channels} × {self.shape.size[0]} × {self.shape.size[1]}"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"kind": self.kind, "shape": self.shape.facts, **self.pixels.facts, "streamed": self.streamed}
+
+    @staticmethod
+    def of(facts: Mapping[str, Any]) -> ImageInputs:
+        """From `facts`. Raises as `ImageShape.of` and `Pixels.read` for what is none."""
+        return ImageInputs(ImageShape.of(facts["shape"]), Pixels.read(facts), bool(facts["streamed"]))
+
+    @property
+    def told(self) -> dict[str, Any]:
+        return {
+            "layout": "NCHW", "dtype": "float32", "channels": self.shape.channels, "size": list(self.shape.size),
+            **self.pixels.facts, "streamed": self.streamed,
+        }  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        height, width = self.shape.size
+        return (
+            f"[batch, {self.shape.channels}, {height}, {width}], channels first, float32: {self.pixels}; the network "
+            "itself subtracts the mean and divides by the standard deviation"
+        )
+
+    def tested(self, source: Source | SampleSource) -> Images | Streamed:
+        """The test split, as the network takes it. Raises `Refused` if it is not for such data."""
+        if isinstance(source, SampleSource):
+            raise Refused(f"the network takes images, but {source.name} is {source.described}")
+        images = _streamed(source, "test") if self.streamed else self._in_memory(source)
+        if images.channels != self.shape.channels:
+            raise Refused(f"the network takes {self.shape.channels} channels, the test images have {images.channels}")
+        if isinstance(images, Images):
+            self.pixels.check(images.pixels)
+        return images
+
+    def _in_memory(self, source: Source) -> Images:
+        """The test split in the size that the network takes."""
+        fits = source.load("test", torch.tensor([0])).size == self.shape.size
+        return source.load("test", size=None if fits else self.shape.size[0])
+
+    def ordered(self, tested: Images | Streamed, count: int, place: Place) -> Batched:
+        """Batches of all of it, in order, to measure on."""
+        form = self.form(place)
+        if isinstance(tested, Images):
+            return Batches(tested, count, augmentation=Augmentation(), drop_last=False, **form)
+        part = RandomPart(self.shape.size[0])
+        return StreamedBatches(tested, count, part=part, workers=self.workers, drop_last=False, **form)
+
+    def form(self, place: Place) -> dict[str, Any]:
+        """Of batches: how they are normalised, and where and how they lie."""
+        return {
+            "mean": self.pixels.mean, "std": self.pixels.std, "device": place.device, "dtype": place.dtype,
+            "channels_last": place.channels_last,
+        }  # fmt: skip
+
+    @property
+    def intake(self) -> Intake:
+        """How new images come to the form that the network takes."""
+        return Intake(self.shape.channels, self.shape.size, self.pixels, self.streamed)
+
+    def forward(self, network: nn.Module, place: Place) -> Callable[[Any], Any]:
+        """The forward pass for what the intake gives."""
+        return forward_images(network, self.pixels, place)
+
+    def complete(self, network: nn.Module, finish: nn.Module | None) -> nn.Module:
+        """The network for images as they come, and with ``finish`` after it."""
+        parts = [Normalise(self.pixels.mean, self.pixels.std), network, *([] if finish is None else [finish])]
+        return nn.Sequential(*parts)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Images, opened as a run's settings say. A split of them is in memory or, for a retraining that asks for it,
+    streamed. Raises `Refused` for a setting that only samples have."""
+
+    settings: RunSettings
+    labels: Labels
+    source: Source
+
+    unit: ClassVar[str] = "images"
+    """What it is made of."""
+
+    def __post_init__(self) -> None:
+        if not self.settings.data.standardise:
+            raise Refused("data.standardise=false is for samples; images are always normalised")
+
+    def halves(self, training: Tensor, searching: Tensor) -> tuple[Images, Images]:
+        """Those rows of the training split, as a search takes them."""
+        size, most = self.settings.data.size, self.settings.search.max_size
+        native = self.source.load("train", training[:1], size)
+        augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
+        if most is not None and max(native.size) > most:
+            size = most
+        return self.source.load("train", training, size), self.source.load("train", searching, size)
+
+    def training(self) -> Images | Streamed:
+        """The training split, as a retraining takes it."""
+        if self.settings.data.streaming:
+            return _streamed(self.source, "train")
+        return self.source.load("train", size=self.settings.data.size)
+
+    def final_shape(self, outputs: int) -> ImageShape:
+        """What a retrained network takes, and gives in so many numbers. Reads one image."""
+        return self._shape(self.source.load("train", torch.tensor([0]), self.settings.data.size), outputs)
+
+    def _shape(self, images: Images, outputs: int) -> ImageShape:
+        return ImageShape(images.channels, images.size, outputs, self.labels.dense)
+
+    def inputs(self, split: Images | Streamed, outputs: int) -> ImageInputs:
+        """Of a network that is trained on this split, and gives so many numbers."""
+        if isinstance(split, Images):
+            files = getattr(self.source, "files", False)
+            return ImageInputs(self._shape(split, outputs), Pixels.of(split, files))
+        data = self.settings.data
+        assert data.size is not None
+        workers = WORKERS if data.workers is None else data.workers
+        sample = split.sample(data.size)
+        return ImageInputs(self._shape(sample, outputs), Pixels.of(sample, files=True), streamed=True, workers=workers)
+
+    def batches(
+        self, split: Images | Streamed, inputs: ImageInputs, count: int, stage: AugmentSettings, place: Place
+    ) -> Batched:
+        """Batches to train on, augmented as ``stage`` says."""
+        form = inputs.form(place)
+        if isinstance(split, Images):
+            augmentation = augmentation_of(stage, split)
+            return Batches(split, count, augmentation=augmentation, outside=self.labels.outside, **form)
+        train = self.settings.train
+        part = RandomPart(
+            inputs.shape.size[0],
+            LEAST_AREA if train.crop_area is None else train.crop_area,
+            split.channels == 3 if train.flip is None else train.flip,
+            train.colour_jitter,
+        )
+        return StreamedBatches(split, count, part=part, cutout=train.cutout, workers=inputs.workers, **form)
+
+    def inspect(self, training: Images | Streamed, tested: Images | Streamed, listen: Listener) -> int:
+        """How many test images are in both splits, where that can be known. Raises `Refused` for those that cannot be
+        read: they are needed when the training is done."""
+        if isinstance(training, Images) and isinstance(tested, Images):
+            return overlap(training, tested)
+        if isinstance(tested, Streamed) and not self.settings.data.skip_bad_images:  # else they are left out already
+            listen(Noted(f"looking whether all {len(tested):,} test images can be read"))
+            _, bad = tested.part.readable()
+            if bad:
+                more = f"; {len(bad)} test images in all" if len(bad) > 1 else ""
+                raise Refused(f"cannot read image {bad[0].name}: {bad[0].reason}{more}")
+        return 0
+
+    def fingerprint(self, *splits: Any) -> str:
+        """Of all that is in these."""
+        return (streamed_fingerprint if isinstance(splits[0], Streamed) else fingerprint)(*splits)
 
 
 def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
@@ -39,145 +213,6 @@ def augmentation_of(settings: AugmentSettings, images: Images) -> Augmentation:
     padding = settings.crop_padding if settings.crop_padding is not None else min(images.size) // 8
     flip = settings.flip if settings.flip is not None else images.channels == 3
     return Augmentation(crop_padding=padding, flip=flip, cutout=settings.cutout)
-
-
-def open_labelled(spec: object, space: str, labels: Labels, skip_bad_images: bool) -> Source | SampleSource:
-    """The data that ``spec`` means: images, or for a module of your own samples. Raises `Refused` for anything else."""
-    source = open_data(spec, labels, skip_bad_images=skip_bad_images)
-    if isinstance(source, TextSource):
-        raise Refused(f"space {space!r} is for images, but {source.name} is text; a space for text is 'recurrent'")
-    if isinstance(source, SampleSource) and space != ModuleSpace.name:
-        raise Refused(
-            f"space {space!r} is for images, but {source.name} is {source.described}; a module of your own takes them: "
-            "poise.search(module, data)"
-        )
-    return source
-
-
-def open_images(spec: object, space: str, labels: Labels, skip_bad_images: bool) -> Source:
-    """The images that ``spec`` means, for a network that takes images. Raises `Refused` for anything else."""
-    source = open_labelled(spec, space, labels, skip_bad_images)
-    if isinstance(source, SampleSource):
-        raise Refused(f"the network takes images, but {source.name} is {source.described}")
-    return source
-
-
-def shape_of(source: Source, task: Supervised, size: int | None) -> ImageShape:
-    """What a network takes and gives for these images as they are, or resized to ``size``. Reads one of them."""
-    images = source.load("train", torch.tensor([0]), size)
-    return _shape(images, task, Seen(source.names))
-
-
-def shape_in(spec: Any, settings: RunSettings) -> ImageShape | SampleShape:
-    """What a network of these settings takes and gives for the data that ``spec`` means. Raises `Refused` where they
-    are not for it."""
-    source = open_labelled(spec, settings.space.name, settings.task.labels, settings.data.skip_bad_images)
-    if isinstance(source, SampleSource):
-        seen = Seen(source.names)
-        return source.load("train", torch.tensor([0])).shape(settings.task.outputs(seen))
-    return shape_of(source, settings.task, settings.data.size)
-
-
-def _shape(images: Images, task: Supervised, seen: Seen) -> ImageShape:
-    return ImageShape(images.channels, images.size, task.outputs(seen), task.dense)
-
-
-@dataclass(frozen=True)
-class ImageMaterial:
-    """Satisfies `poise.tasks.task.Material`."""
-
-    task: Supervised
-    settings: RunSettings
-    source: Source
-    place: Place
-
-    unit: ClassVar[str] = "images"
-
-    @cached_property
-    def halves(self) -> tuple[Images, Images]:
-        """The training half and the search half of the training split. The test split is not touched."""
-        data, search = self.settings.data, self.settings.search
-        strata = self.task.labels.strata(self.source.labels("train"))
-        training, searching = halves_of(strata, self.settings, self.unit)
-        native = self.source.load("train", training[:1], data.size)
-        augmentation_of(self.settings.train, native).check(native.size)  # retraining must not fail after the search
-        size = data.size
-        if search.max_size is not None and max(native.size) > search.max_size:
-            size = search.max_size
-        return self.source.load("train", training, size), self.source.load("train", searching, size)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the images that the search sees."""
-        return fingerprint(*self.halves)
-
-    @cached_property
-    def shape(self) -> ImageShape:
-        """What the supernet takes and gives."""
-        return _shape(self.halves[0], self.task, self.seen)
-
-    @cached_property
-    def seen(self) -> Seen:
-        """What is known of the training half's labels."""
-        training = self.halves[0]
-        return self.task.labels.seen(training.labels, training.names)
-
-    @property
-    def objective(self) -> Objective:
-        """What the supernet is trained and measured by."""
-        return self.task.objective(self.seen, self.settings.search.label_smoothing)
-
-    @cached_property
-    def final_shape(self) -> ImageShape:
-        """That of the images in their own size. Reads one of them."""
-        return shape_of(self.source, self.task, self.settings.data.size)
-
-    def notes(self) -> Iterator[str]:
-        """See `notes_on`."""
-        return notes_on(self.source, self.task.labels)
-
-    @cached_property
-    def batches(self) -> tuple[Batches, Batches]:
-        """Batches of the two halves, both normalised by the training half's statistics."""
-        training, searching = self.halves
-        mean, std = training.statistics()
-        made = [
-            Batches(
-                half, self.settings.search.batch_size, augmentation=augmentation_of(self.settings.search, half),
-                mean=mean, std=std, device=self.place.device, dtype=self.place.dtype,
-                channels_last=self.place.channels_last, outside=self.task.labels.outside,
-            )
-            for half in (training, searching)
-        ]  # fmt: skip
-        return made[0], made[1]
-
-
-def notes_on(source: Source, labels: Labels) -> Iterator[str]:
-    """Which images were left out, if any, and what there is to say of the labels."""
-    yield from notes_on_skipped(source)
-    note = labels.note(source.labels("train"), source.names, f"the training split of {source.name}")
-    if note is not None:
-        yield note
-
-
-def notes_on_skipped(source: Any) -> Iterator[str]:
-    """Which images were left out, if any."""
-    skipped = getattr(source, "skipped", ())
-    if skipped:
-        first = "; ".join(f"{bad.name}: {bad.reason}" for bad in skipped[:5])
-        more = f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""
-        yield f"{len(skipped)} images could not be read and were left out ({first}{more})"
-
-
-def _note_data(source: Source, labels: Labels, listen: Listener) -> None:
-    for text in notes_on(source, labels):
-        listen(Noted(text))
-
-
-def check_images(settings: RunSettings) -> None:
-    """Raise `Refused` for a setting that only samples have."""
-    if not settings.data.standardise:
-        raise Refused("data.standardise=false is for samples; images are always normalised")
 
 
 def check_streaming(settings: RunSettings) -> None:
@@ -202,118 +237,7 @@ def check_streaming(settings: RunSettings) -> None:
         raise Refused(f"{name} is for streamed images only; set data.streaming=true with it, or leave it out")
 
 
-def image_data(task: Supervised, settings: RunSettings, source: Source, place: Place, listen: Listener) -> Fed:
-    """The images that the settings ask for; what is wrong with either split is said now, not after hours."""
-    if source.has("test"):
-        source.labels("test")
-    make = _streamed_data if settings.data.streaming else _data_in_memory
-    return make(task, settings, source, place, listen)
-
-
-def _data_in_memory(task: Supervised, settings: RunSettings, source: Source, place: Place, listen: Listener) -> Fed:
-    images = source.load("train", size=settings.data.size)
-    seen = task.labels.seen(images.labels, images.names)
-    shape = _shape(images, task, seen)
-    tested = _test_images(source, task, shape, seen) if source.has("test") else None
-    _note_data(source, task.labels, listen)
-    shared = 0 if tested is None else overlap(images, tested)
-    if tested is not None and shared:
-        what = f"{shared} of {len(tested)} test images are also in the training split"
-        listen(Noted(f"{what}: what they measure flatters"))
-    pixels = Pixels.of(images, getattr(source, "files", False))
-
-    def training(count: int) -> Batches:
-        return Batches(
-            images, count, augmentation=augmentation_of(settings.train, images), mean=pixels.mean, std=pixels.std,
-            device=place.device, dtype=place.dtype, channels_last=place.channels_last, outside=task.labels.outside,
-        )  # fmt: skip
-
-    testing = None if tested is None else _whole(tested, pixels, place)
-    splits = [images] if tested is None else [images, tested]
-    return Fed(shape, seen, pixels, training, testing, lambda: fingerprint(*splits))
-
-
-def _streamed_data(task: Supervised, settings: RunSettings, source: Source, place: Place, listen: Listener) -> Fed:
-    data, train = settings.data, settings.train
-    assert data.size is not None
-    images = _streamed(source, "train")
-    seen = task.labels.seen(images.part.labels, images.names)
-    shape = ImageShape(images.channels, (data.size, data.size), task.outputs(seen), task.dense)
-    tested = _streamed(source, "test") if source.has("test") else None
-    _note_data(source, task.labels, listen)
-    if tested is not None and not data.skip_bad_images:  # else those that cannot be read are left out already
-        _check_readable(tested, listen)
-    pixels = Pixels.of(images.sample(data.size), files=True)
-    workers = WORKERS if data.workers is None else data.workers
-    part = RandomPart(
-        data.size,
-        LEAST_AREA if train.crop_area is None else train.crop_area,
-        images.channels == 3 if train.flip is None else train.flip,
-        train.colour_jitter,
-    )
-
-    def training(count: int) -> StreamedBatches:
-        return StreamedBatches(
-            images, count, part=part, mean=pixels.mean, std=pixels.std, device=place.device, dtype=place.dtype,
-            channels_last=place.channels_last, cutout=train.cutout, workers=workers,
-        )  # fmt: skip
-
-    testing = None if tested is None else _middles(tested, data.size, pixels, place, workers)
-    splits = [images] if tested is None else [images, tested]
-    return Fed(shape, seen, pixels, training, testing, lambda: streamed_fingerprint(*splits))
-
-
-def _check_readable(tested: Streamed, listen: Listener) -> None:
-    """Raise `Refused` for test images that cannot be read: they are needed when the training is done."""
-    listen(Noted(f"looking whether all {len(tested):,} test images can be read"))
-    _, bad = tested.part.readable()
-    if bad:
-        more = f"; {len(bad)} test images in all" if len(bad) > 1 else ""
-        raise Refused(f"cannot read image {bad[0].name}: {bad[0].reason}{more}")
-
-
-def testing_of(
-    source: Source, task: Supervised, shape: ImageShape, seen: Seen, pixels: Pixels, place: Place, streamed: bool
-) -> Feeding:
-    """The test split for a network that was trained before."""
-    if not streamed:
-        tested = _test_images(source, task, shape, seen)
-        pixels.check(tested.pixels)
-        return _whole(tested, pixels, place)
-    images = _streamed(source, "test")
-    _check_fit(images.names, images.channels, task, shape, seen)
-    return _middles(images, shape.size[0], pixels, place, WORKERS)
-
-
-def _whole(images: Images, pixels: Pixels, place: Place) -> Feeding:
-    return lambda count: Batches(
-        images, count, augmentation=Augmentation(), mean=pixels.mean, std=pixels.std, device=place.device,
-        dtype=place.dtype, channels_last=place.channels_last, drop_last=False,
-    )  # fmt: skip
-
-
-def _middles(images: Streamed, size: int, pixels: Pixels, place: Place, workers: int) -> Feeding:
-    return lambda count: StreamedBatches(
-        images, count, part=RandomPart(size), mean=pixels.mean, std=pixels.std, device=place.device, dtype=place.dtype,
-        channels_last=place.channels_last, workers=workers, drop_last=False,
-    )  # fmt: skip
-
-
 def _streamed(source: Source, split: str) -> Streamed:
     if not isinstance(source, SplitSource):
         raise Refused(f"a source of your own ({type(source).__name__}) cannot be streamed; set data.streaming=false")
     return source.streamed(split)
-
-
-def _test_images(source: Source, task: Supervised, shape: ImageShape, seen: Seen) -> Images:
-    """The test split, in the size that the network takes. Raises `Refused` if the network is not for such images."""
-    fits = source.load("test", torch.tensor([0])).size == shape.size
-    images = source.load("test", size=None if fits else shape.size[0])
-    _check_fit(images.names, images.channels, task, shape, seen)
-    return images
-
-
-def _check_fit(names: Sequence[str], channels: int, task: Supervised, shape: ImageShape, seen: Seen) -> None:
-    check_names(names, seen.names, task.named, "the network")
-    if channels != shape.channels:
-        raise Refused(f"the network takes {shape.channels} channels, the test images have {channels}")

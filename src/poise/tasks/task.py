@@ -229,7 +229,7 @@ def check_task(settings: RunSettings) -> None:
     task.check(settings)
 
 
-def task_facts(task: Task) -> dict[str, Any]:
+def task_facts(task: Any) -> dict[str, Any]:
     """A task as JSON holds it; `task_from` gives it back."""
     return {"name": task.name} | (task.facts if hasattr(task, "facts") else plain(task))
 

@@ -22,7 +22,7 @@ from poise.report.progress import progress
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.samples import SampleShape
 from poise.spaces.space import ImageShape, Shape, Space
-from poise.tasks.images import shape_in
+from poise.tasks.supervised import shape_in
 
 SIZE = (32, 32)
 """Height and width of images that nothing is said about."""
