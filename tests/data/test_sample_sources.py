@@ -144,6 +144,10 @@ def test_a_test_split_of_another_form_is_refused_when_it_is_opened() -> None:
     source = opened((((X, X), Y), ([X, X], Y)))
     with pytest.raises(Refused, match="inputs of the test arrays are"):
         source.load("test")
+    x, y = torch.from_numpy(X), torch.from_numpy(Y)
+    source = opened((TensorDataset(x, y), TensorDataset(x[:, :2], y)))
+    with pytest.raises(Refused, match="inputs of the test dataset are 2 numbers"):
+        source.load("test")
     source = opened(((X, Y), (X, Y + 1)))
     with pytest.raises(Refused, match="class"):
         source.load("test")

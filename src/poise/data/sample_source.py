@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -49,6 +49,12 @@ class SampleSource(PartedSource[SamplePart]):
     """A `poise.data.source.Source` of samples that are no images."""
 
     unit = "rows"
+
+    def __init__(
+        self, name: str, labels: Labels, names: Sequence[str], train: SamplePart,
+        test: Callable[[], SamplePart] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(name, labels, names, train, None if test is None else lambda: test().fitted(train))
 
     @property
     def described(self) -> str:

@@ -44,8 +44,7 @@ class Arrays:
         if isinstance(read.inputs, Tensor) and is_image(read.inputs[0]):
             images = None if tested is None else lambda: _part(tested())
             return SplitSource.with_test("arrays", labels, (), _part(read), images)
-        samples = None if tested is None else lambda: tested().fitted(read)
-        return SampleSource.with_test("arrays", labels, (), read, samples)
+        return SampleSource.with_test("arrays", labels, (), read, tested)
 
 
 def _is_array(value: object) -> bool:

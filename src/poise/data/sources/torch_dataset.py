@@ -47,9 +47,7 @@ class TorchDataset:
             _check(test, "the test dataset")
         if not _holds_images(train):
             read = read_dataset(train, labels, given, "the training dataset")
-            tested = (
-                None if test is None else lambda: read_dataset(test, labels, given, "the test dataset").fitted(read)
-            )
+            tested = None if test is None else lambda: read_dataset(test, labels, given, "the test dataset")
             return SampleSource(name, labels, given, read, tested)
         part = _part(train, "the training dataset", labels, given)
         names = given or (part.names if isinstance(part, MaskedPart) else labels.names(part.labels, (), name))
