@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from poise.data.arrow import class_names, kinds_of
 from poise.data.decode import Encoded, from_bytes, from_file
 from poise.data.labels import ClassIds, Labels, Masks
 from poise.data.masked import MaskedPart, encoded_masks
@@ -42,7 +43,7 @@ class Hub:
             raise Refused(f"{name} has the splits {', '.join(splits)}, expected one called train")
         train = splits["train"]
         image = _column(train, name, "Image")
-        columns = _label_columns(train, name, image, labels)
+        columns = _label_columns(train, name, labels)
         part, names = _part(train, image, columns, f"the training split of {name}", labels)
         held = next((splits[key] for key in TEST_NAMES if key in splits), None)
         where = f"the test split of {name}"
@@ -73,34 +74,18 @@ def _column(split: Any, name: str, kind: str) -> str:
     return best[0] if best else found[0]
 
 
-def _label_columns(split: Any, name: str, image: str, labels: Labels) -> tuple[str, ...]:
+def _label_columns(split: Any, name: str, labels: Labels) -> tuple[str, ...]:
     """Of one class for each image, the column that says it of itself; else as in any table."""
     if isinstance(labels, ClassIds) and not labels.columns:
         return (_column(split, name, "ClassLabel"),)
-    return labels.choose({column: _kind(feature) for column, feature in split.features.items()}, name)
-
-
-def _kind(feature: Any) -> str:
-    """What a column holds, as `Labels.choose` takes it."""
-    kind = type(feature).__name__
-    if kind == "Value":
-        return "number" if "float" in feature.dtype else "text" if "string" in feature.dtype else "whole"
-    return {"ClassLabel": "whole", "Image": "image", "Sequence": "list", "List": "list", "list": "list"}.get(
-        kind, "other"
-    )
-
-
-def _names_in(feature: Any) -> tuple[str, ...]:
-    """The names of classes that a column knows, alone or in its lists."""
-    inner = feature[0] if isinstance(feature, list) else getattr(feature, "feature", feature)
-    return tuple(str(each) for each in getattr(inner, "names", None) or ())
+    return labels.choose(kinds_of(split.features.arrow_schema), name)
 
 
 def _part(
     split: Any, image: str, columns: tuple[str, ...], where: str, labels: Labels, names: tuple[str, ...] = ()
 ) -> tuple[Part, tuple[str, ...]]:
     cells = _encoded_cells(split, image, where)
-    names = names or (_names_in(split.features[columns[0]]) if len(columns) == 1 else ())
+    names = names or (class_names(split.features.arrow_schema, columns[0]) if len(columns) == 1 else ())
     if isinstance(labels, Masks):
         masks = encoded_masks(_encoded_cells(split, columns[0], f"{columns[0]!r} of {where}"))
         part = MaskedPart.of(where, len(split), cells, masks, labels, names)

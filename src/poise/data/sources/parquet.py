@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from poise.data.arrow import class_names, kinds_of
 from poise.data.decode import Encoded, from_bytes
 from poise.data.labels import Labels, Masks
 from poise.data.masked import MaskedPart, encoded_masks
@@ -73,8 +73,7 @@ def _part(files: list[Path], labels: Labels, names: tuple[str, ...] = ()) -> tup
     where = files[0].name if len(files) == 1 else f"{files[0].name} .. {files[-1].name}"
     images = _image_column(files[0])
     schema = _schema(files[0])
-    table = {name: _kind(schema.field(name).type) for name in schema.names}
-    columns = labels.choose(table, str(files[0]))
+    columns = labels.choose(kinds_of(schema), str(files[0]))
     cells = _Cells(tuple(files), images, where)
     if missing("hub") and cells.too_large:
         check_extra("hub", f"{where}, of more than {HELD:,} bytes,")
@@ -84,7 +83,7 @@ def _part(files: list[Path], labels: Labels, names: tuple[str, ...] = ()) -> tup
         part = MaskedPart.of(where, count, cells, masks, labels, names)
         return part, part.names
     if len(columns) == 1:
-        names = names or _class_names(files[0], columns[0])
+        names = names or class_names(schema, columns[0])
     read = {column: _read(files, column).to_pylist() for column in columns}
     found, names = read_columns(labels, read, where, names)
     return EncodedPart(where, found, cells), names
@@ -132,19 +131,6 @@ class _Cells:
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_take"}
-
-
-def _kind(kind: Any) -> str:
-    """What a column holds, as `Labels.choose` takes it."""
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return "whole"
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "number"
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return "text"
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return "list"
-    return "image" if pa.types.is_struct(kind) or pa.types.is_binary(kind) else "other"
 
 
 def _read(files: Sequence[Path], column: str) -> pa.ChunkedArray:
@@ -197,14 +183,3 @@ def _image_column(path: Path) -> str:
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise Refused(f"column {column!r} of {path} is {kind}, expected the bytes of image files")
     return column
-
-
-def _class_names(path: Path, column: str) -> tuple[str, ...]:
-    """The names of the classes in the Hub's metadata, ``()`` if the file has none."""
-    try:
-        features = json.loads(_schema(path).metadata[b"huggingface"])["info"]["features"]
-        about = features[column]
-        names = (about.get("feature", about) if isinstance(about, dict) else about[0])["names"]
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return ()
-    return tuple(str(name) for name in names)
