@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from poise.spaces.execution import Source, preprocess
+from poise.spaces.execution import preprocess
 from poise.spaces.heads import head
 from poise.spaces.network import ends, reductions
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
-from poise.spaces.partial import edge_groups, partial_node, seen
+from poise.spaces.partial import MixedEdges, edge_groups
 from poise.spaces.space import ImageShape
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
 
@@ -49,7 +49,7 @@ def cell_groups(
     return both if partial == 1 else (*both, *(more for group in both for more in edge_groups(group, INCOMING)))
 
 
-class MixedCell(nn.Module):
+class MixedCell(MixedEdges):
     """A cell whose every edge computes ``sum_o p[edge, o] * o(x)``."""
 
     def __init__(
@@ -61,11 +61,9 @@ class MixedCell(nn.Module):
         halve_first: bool,
         partial: int = 1,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, partial)
         self.channels_out = NODES * channels
         self.stride = 2 if reduction else 1
-        self.partial = partial
-        self.mixed = channels // partial
         self.first = (
             FactorizedReduce(inputs[0], channels, affine=False)
             if halve_first
@@ -88,22 +86,8 @@ class MixedCell(nn.Module):
     ) -> Tensor:
         """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
         the rate of `Source`."""
-        nodes = [preprocess(self.first, first), preprocess(self.second, second)]
-        sources = [Source(seen(x, self.mixed), self.stride, self.training, skip_dropout) for x in nodes]
-        edges = list(self.edges.children())
-        for rows in INCOMING:
-            entering = slice(rows[0], rows[-1] + 1)
-            node = partial_node(
-                [(edges[row], sources[EDGES[row][0]]) for row in rows],
-                [(nodes[EDGES[row][0]], self._stride(row)) for row in rows],
-                mixture[entering], None if weights is None else weights[entering], self.partial,
-            )  # fmt: skip
-            nodes.append(node)
-            sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
-        return torch.cat(nodes[2:], dim=1)
-
-    def _stride(self, row: int) -> int:
-        return self.stride if EDGES[row][0] < 2 else 1
+        inputs = [preprocess(self.first, first), preprocess(self.second, second)]
+        return torch.cat(self.nodes(inputs, self.stride, mixture, weights, skip_dropout)[2:], dim=1)
 
 
 class CellSupernet(nn.Module):

@@ -15,11 +15,10 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.notations import edges
 from poise.spaces.everything import Everything
-from poise.spaces.execution import Source
 from poise.spaces.heads import head
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
-from poise.spaces.partial import check_partial, edge_groups, partial_node, seen
+from poise.spaces.partial import MixedEdges, check_partial, edge_groups
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights, searchable
 
@@ -67,13 +66,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-class MixedCell(nn.Module):
+class MixedCell(MixedEdges):
     """The benchmark's cell with a mixture on every edge."""
 
     def __init__(self, rows: Sequence[Row], channels: int, partial: int = 1) -> None:
-        super().__init__()
-        self.partial = partial
-        self.mixed = channels // partial
+        super().__init__(channels, partial)
         self.edges = nn.ModuleDict(
             {
                 row.name: nn.ModuleDict(
@@ -86,18 +83,7 @@ class MixedCell(nn.Module):
     def forward(self, x: Tensor, mixture: Tensor, weights: Tensor | None = None, skip_dropout: float = 0.0) -> Tensor:
         """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
         the rate of `Source`."""
-        nodes = [x]
-        sources = [Source(seen(x, self.mixed), 1, self.training, skip_dropout)]
-        edges = list(self.edges.children())
-        for rows in INCOMING:
-            entering = slice(rows[0], rows[-1] + 1)
-            node = partial_node(
-                [(edges[row], sources[EDGES[row][0]]) for row in rows], [(nodes[EDGES[row][0]], 1) for row in rows],
-                mixture[entering], None if weights is None else weights[entering], self.partial,
-            )  # fmt: skip
-            nodes.append(node)
-            sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
-        return nodes[-1]
+        return self.nodes([x], 1, mixture, weights, skip_dropout)[-1]
 
 
 class NasBench201Supernet(nn.Module):

@@ -79,25 +79,43 @@ def joined(mixed: Tensor, rests: Sequence[Tensor], weights: Tensor, parts: int) 
     return shuffle(torch.cat([mixed, rest], dim=1), parts)
 
 
-def partial_node(
-    edges: Sequence[tuple[nn.Module, Source]],
-    inputs: Sequence[tuple[Tensor, int]],
-    mixture: Tensor,
-    weights: Tensor | None,
-    parts: int,
-) -> Tensor:
-    """A node of a mixed cell: what `joined` makes of the mixtures and the rests of the edges that enter it; the
-    mixtures' sum alone where ``parts`` is 1.
-
-    Args:
-        edges: the operations of every edge, and what they see.
-        inputs: for every edge the whole of its input, and its stride.
-        mixture: ``p``, ``[edges, candidates]``.
-        weights: ``β``, ``[edges]``; None only where ``parts`` is 1.
-        parts: K.
+class MixedEdges(nn.Module):
+    """What mixed cells share in which every node has an edge from each node before it: the edges, and how they see
+    ``1/partial`` of the ``channels``. Its ``edges`` are a module per edge, in the nodes' order, that holds candidates.
     """
-    if weights is None:
-        return mixed_node(edges, mixture)
-    mixed = mixed_node(edges, mixture * weights[:, None])
-    rests = [past(x[:, x.shape[1] // parts :], stride) for x, stride in inputs]
-    return joined(mixed, rests, weights, parts)
+
+    edges: nn.ModuleDict
+
+    def __init__(self, channels: int, partial: int) -> None:
+        super().__init__()
+        self.partial = partial
+        self.mixed = channels // partial
+
+    def nodes(
+        self, inputs: Sequence[Tensor], stride: int, mixture: Tensor, weights: Tensor | None, skip_dropout: float
+    ) -> list[Tensor]:
+        """The inputs and, after them, the cell's own nodes.
+
+        Args:
+            inputs: the cell's, from which edges have this ``stride``.
+            mixture: ``p``, ``[edges, candidates]``.
+            weights: ``β``, ``[edges]``; None only where ``partial`` is 1: then a node is the mixtures' sum alone.
+            skip_dropout: the rate of `Source`.
+        """
+        nodes = list(inputs)
+        sources = [Source(seen(x, self.mixed), stride, self.training, skip_dropout) for x in nodes]
+        edges = list(self.edges.children())
+        first = 0
+        while first < len(edges):
+            rows = slice(first, first + len(nodes))
+            entering = list(zip(edges[rows], sources, strict=True))
+            if weights is None:
+                node = mixed_node(entering, mixture[rows])
+            else:
+                mixed = mixed_node(entering, mixture[rows] * weights[rows, None])
+                rests = [past(x[:, self.mixed :], source.stride) for x, source in zip(nodes, sources, strict=True)]
+                node = joined(mixed, rests, weights[rows], self.partial)
+            nodes.append(node)
+            sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
+            first = rows.stop
+        return nodes
