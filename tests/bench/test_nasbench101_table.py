@@ -66,7 +66,7 @@ def test_asked_by_genotype_cell_and_hash(table: Path) -> None:
         assert truth.rank(architecture, "cifar10") == 2
         assert truth.regret(architecture, "test") == pytest.approx(2)
         assert truth.percentile(architecture, "test") == pytest.approx(100 / 3)
-    assert truth.row(" ".join(OUTSIDE))["test"] == pytest.approx(94)
+    assert truth.lookup(" ".join(OUTSIDE))["test"] == pytest.approx(94)
     assert truth.best_value("test") == pytest.approx(94)
     assert truth.best_value("seconds") == 50
     assert truth.best_value("params") == 1

@@ -59,7 +59,7 @@ def test_small_table_by_hand(small: Table) -> None:
     assert small.quantile("cifar10", 1.0) == 90.5
     assert small.quantile("c10_test_200", 0.75) == pytest.approx(50 + 0.25 * 40.5)
     assert small.genotype(3) == conv
-    assert small.row(CONV)["cifar10"] == 90.5
+    assert small.lookup(CONV)["cifar10"] == 90.5
     assert dict(small.lookup(conv)) == {"c10_test_200": 90.5, "c10_params_M": 1.5, "lat_ms_fpga": 2.0}
 
 
@@ -99,11 +99,11 @@ def test_wrong_questions_are_refused(small: Table) -> None:
     with pytest.raises(Refused, match="unknown metric 'cifar1'; did you mean 'cifar10'"):
         small.rank(small.genotype(0), "cifar1")
     with pytest.raises(Refused, match=r"no measurement of \|none~0\|.*holds 4 architectures"):
-        small.row(ONE)
+        small.lookup(ONE)
     with pytest.raises(Refused, match="belongs to space 'darts'"):
         small.lookup(Genotype("darts", {"normal": {}, "reduce": {}}))
     with pytest.raises(Refused, match="did you mean 'avg_pool_3x3'"):
-        small.row(POOL.replace("avg_pool_3x3~2", "avg_pool_3~2"))
+        small.lookup(POOL.replace("avg_pool_3x3~2", "avg_pool_3~2"))
     with pytest.raises(Refused, match="between 0 and 1"):
         small.quantile("cifar10", 1.5)
     with pytest.raises(Refused, match="position 4"):
@@ -129,7 +129,7 @@ def test_own_measurements(tmp_path: Path) -> None:
         assert table.lookup(first)["loss"] == 1.5
         assert table.best("loss").genotype == Genotype.parse(CONV)
         assert table.rank(first, "accuracy") == 2
-        assert table.row(CONV)["accuracy"] == 60.5
+        assert table.lookup(CONV)["accuracy"] == 60.5
     assert table.equivalents(first) == (0,)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from poise.costs.costs import Costs, decisions, keepable
+from poise.costs.costs import Costs, decisions, eligible
 from poise.costs.counting import cost_of, count, total
 from poise.errors import Refused
 from poise.spaces import SPACES, ImageShape
@@ -41,7 +41,7 @@ def regular(space: Any, seed: int) -> Kept:
         rows: list[tuple[int, ...]] = [()] * len(group.rows)
         for node, number in decisions(group):
             for row in draw.sample(list(node), number):
-                rows[row] = (draw.choice(keepable(group)[row]),)
+                rows[row] = (draw.choice(eligible(group, row)),)
         kept[group.name] = tuple(rows)
     return kept
 

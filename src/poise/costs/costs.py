@@ -75,22 +75,19 @@ class Costs:
         """The cheapest and the dearest network among those that a selection can return."""
         low = high = self.fixed
         for group in self.groups:
-            rows = [
-                self.candidates[group.name][row, list(candidates)].tolist()
-                for row, candidates in enumerate(keepable(group))
-            ]
+            costs = self.candidates[group.name]
+            rows = [costs[row, eligible(group, row)].tolist() for row in range(len(group.rows))]
             for node, count in decisions(group):
                 low += sum(sorted(min(rows[row]) for row in node)[:count])
                 high += sum(sorted((max(rows[row]) for row in node), reverse=True)[:count])
         return low, high
 
 
-def keepable(group: ChoiceGroup) -> tuple[tuple[int, ...], ...]:
-    """For every row the candidates that a selection may keep: not ``none`` where a cell keeps some of a node's rows."""
-    return tuple(
-        tuple(index for index, name in enumerate(row.candidates) if name != "none" or group.inputs is None)
-        for row in group.rows
-    )
+def eligible(group: ChoiceGroup, row: int) -> list[int]:
+    """The candidates that a row may end up with: where a cell keeps a number of inputs per node, ``none`` is not
+    one."""
+    names = group.rows[row].candidates
+    return [index for index, name in enumerate(names) if name != "none" or group.inputs is None]
 
 
 def decisions(group: ChoiceGroup) -> list[tuple[tuple[int, ...], int]]:
@@ -105,8 +102,8 @@ def shares(group: ChoiceGroup, values: Tensor) -> Tensor:
     if group.inputs is None:
         return values / _or_one(values.sum(dim=1, keepdim=True))
     mask = torch.zeros_like(values)
-    for row, candidates in enumerate(keepable(group)):
-        mask[row, list(candidates)] = 1
+    for row in range(len(group.rows)):
+        mask[row, eligible(group, row)] = 1
     values = values * mask
     scale = torch.ones_like(values[:, 0])
     for node, count in decisions(group):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from poise.costs.costs import Costs, decisions, keepable
+from poise.costs.costs import Costs, decisions, eligible
 from poise.costs.counting import example, show_one
 from poise.costs.latency import Check, Form, LatencyTable
 from poise.genotype import Genotype
@@ -184,12 +184,13 @@ def _sample(costs: Costs, draw: random.Random) -> list[Kept]:
         kept: dict[str, tuple[tuple[int, ...], ...]] = {}
         for group in costs.groups:
             rows: list[tuple[int, ...]] = [()] * len(group.rows)
-            values, allowed = costs.candidates[group.name], keepable(group)
+            values = costs.candidates[group.name]
             for node, count in decisions(group):
                 best = {}
                 for row in node:
                     worth = {
-                        c: draw.random() if better is None else better(float(values[row, c])) for c in allowed[row]
+                        candidate: draw.random() if better is None else better(float(values[row, candidate]))
+                        for candidate in eligible(group, row)
                     }
                     best[row] = max(worth.items(), key=lambda item: item[1])
                 for row in sorted(node, key=lambda row: -best[row][1])[:count]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from poise.costs.costs import needed
 from poise.errors import Refused
-from poise.methods.slots import Relaxed, fills
+from poise.methods.slots import Relaxed, fills, never_trained
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -42,9 +42,7 @@ class ExpectedCost:
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It acts on alphas, so these must be trained."""
-        if method.trains_alphas(epochs):
-            return None
-        return "the expected cost acts on alphas, which this method never trains"
+        return never_trained(method, epochs, "the expected cost acts on")
 
     def __call__(self, relaxed: Relaxed) -> Tensor:
         aim = needed(relaxed.aim, self)

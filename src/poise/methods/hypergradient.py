@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.methods.slots import Descent, Loss, MixtureGradient, fills
+from poise.methods.slots import Descent, Loss, MixtureGradient, fills, never_trained
 from poise.supernet.groups import ChoiceGroup, Mixture
 
 
@@ -72,11 +72,7 @@ class Unrolled:
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It is a gradient for alphas, so these must be trained."""
-        return (
-            None
-            if method.trains_alphas(epochs)
-            else "the unrolled gradient is for alphas, which this method never trains"
-        )
+        return never_trained(method, epochs, "the unrolled gradient is for")
 
     def __call__(
         self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent

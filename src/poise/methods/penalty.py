@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poise.costs.costs import aims
 from poise.errors import Refused
-from poise.methods.slots import HasConflict, Penalty, Relaxed, Reports, fills
+from poise.methods.slots import HasConflict, Penalty, Relaxed, Reports, fills, never_trained
 from poise.supernet.groups import ChoiceGroup
 
 
@@ -50,9 +50,7 @@ class ZeroOne:
 
     def conflict(self, method: Any, groups: Sequence[ChoiceGroup], epochs: int) -> str | None:
         """It acts on alphas, so these must be trained."""
-        return (
-            None if method.trains_alphas(epochs) else "the zero-one loss acts on alphas, which this method never trains"
-        )
+        return never_trained(method, epochs, "the zero-one loss acts on")
 
     def __call__(self, relaxed: Relaxed) -> Tensor:
         distance = torch.cat([values.flatten() for values in relaxed.probabilities.values()]) - 0.5

@@ -274,6 +274,11 @@ class Averaging(Protocol):
     def __call__(self, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Tensor]: ...
 
 
+def never_trained(method: Any, epochs: int, what: str) -> str | None:
+    """The conflict of a value that needs alphas that are trained, and ``what`` it is: ``the zero-one loss acts on``."""
+    return None if method.trains_alphas(epochs) else f"{what} alphas, which this method never trains"
+
+
 @runtime_checkable
 class HasConflict(Protocol):
     """A slot's value that does not go with everything says so before any data is read."""

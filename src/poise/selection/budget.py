@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from poise.costs.costs import Aim, Costs, decisions, keepable, needed
+from poise.costs.costs import Aim, Costs, decisions, eligible, needed
 from poise.costs.target import readable
 from poise.errors import Refused
 from poise.selection.rule import Trained, selects, skips_kept, weakest_skip
@@ -124,12 +124,11 @@ def _decisions(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor
             values = values * weights.double()[:, None]
         strengths = values.clamp(min=1e-30).log().tolist()
         prices = costs.candidates[group.name].tolist()
-        allowed = keepable(group)
         for rows, count in decisions(group):
             choices = [
                 tuple(zip(chosen, candidates, strict=True))
                 for chosen in combinations(rows, count)
-                for candidates in product(*(allowed[row] for row in chosen))
+                for candidates in product(*(eligible(group, row) for row in chosen))
             ]
             found.append(
                 Decision(

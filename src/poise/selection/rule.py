@@ -11,6 +11,7 @@ from torch import Tensor
 
 from poise import registries
 from poise.costs.costs import Aim
+from poise.costs.costs import eligible as eligible  # rules ask for it here
 from poise.registry import Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
@@ -120,13 +121,6 @@ def selects() -> Callable[[C], C]:
         return cls
 
     return register
-
-
-def eligible(group: ChoiceGroup, row: int) -> list[int]:
-    """The candidates that a row may end up with: where a cell keeps a number of inputs per node, ``none`` is not
-    one."""
-    names = group.rows[row].candidates
-    return [index for index, name in enumerate(names) if name != "none" or group.inputs is None]
 
 
 def strongest_rows(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> set[int]:

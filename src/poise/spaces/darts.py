@@ -104,10 +104,8 @@ class CellSpace:
     forms: ClassVar[tuple[str, ...]] = tuple(STEMS)
 
     def __post_init__(self) -> None:
-        check_positive(channels=self.channels, cells=self.cells)
+        _check_size(self.channels, self.cells)
         check_partial(self.channels, self.partial)
-        if self.cells < 3:
-            raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {self.cells}")
 
     def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
         """For normal and for reduction cells: the candidates of each of the 14 edges."""
@@ -194,14 +192,18 @@ def _network(
     published = {"cifar": (36, 20), "imagenet": (48, 14)}[form]
     channels = published[0] if channels is None else channels
     cells = published[1] if cells is None else cells
-    check_positive(channels=channels, cells=cells)
+    _check_size(channels, cells)
     if channels == 1 and form == "imagenet":
         raise Refused("the form for ImageNet needs at least 2 channels: its stem begins with half of them")
-    if cells < 3:
-        raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
     if auxiliary and shape.dense:
         raise Refused("a network that answers for every pixel has no auxiliary head; set train.auxiliary to 0")
     return CellNetwork(rows, shape.channels, shape.outputs, channels, cells, auxiliary, form=form, dense=shape.dense)
+
+
+def _check_size(channels: int, cells: int) -> None:
+    check_positive(channels=channels, cells=cells)
+    if cells < 3:
+        raise Refused(f"a cell network needs at least 3 cells (a normal one and two reductions), got {cells}")
 
 
 def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:

@@ -89,8 +89,7 @@ class NasBench1Shot1:
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     def __post_init__(self) -> None:
-        check_positive(channels=self.channels, cells=self.cells)
-        _check_cells(self.cells)
+        _check_size(self.channels, self.cells)
 
     @property
     def blocks(self) -> int:
@@ -165,8 +164,7 @@ class NasBench1Shot1:
         assert cell is not None
         channels = 128 if channels is None else channels
         cells = 9 if cells is None else cells
-        check_positive(channels=channels, cells=cells)
-        _check_cells(cells)
+        _check_size(channels, cells)
         least = self.parents[-1]
         if channels < least:
             raise Refused(f"the output of a cell of {self.name} joins up to {least} vertices, so channels must be at "
@@ -182,7 +180,8 @@ class NasBench1Shot1:
         return matrix.write(genotype)
 
 
-def _check_cells(cells: int) -> None:
+def _check_size(channels: int, cells: int) -> None:
+    check_positive(channels=channels, cells=cells)
     if cells < 3:
         raise Refused(f"a network of NAS-Bench-1Shot1 needs at least 3 cells, one of each size, got {cells} cells")
 

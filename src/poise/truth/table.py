@@ -152,12 +152,8 @@ class Table:
         return self.notation.write(architecture)
 
     def lookup(self, architecture: Genotype | str) -> Measurements:
-        """All that was measured of an architecture."""
+        """All that was measured of an architecture, a genotype or a text as `position` takes it."""
         return Measurements(self, self.position(architecture))
-
-    def row(self, text: str) -> Measurements:
-        """The same for an architecture as text."""
-        return self.lookup(text)
 
     def of(self, space: str) -> Table:
         """The architectures of one space alone, so that ranks and regrets are among these; of the table's spaces any.
