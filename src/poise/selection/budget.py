@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from poise.costs.costs import Aim, Costs, decisions, eligible, needed
+from poise.costs.costs import Costs, decisions, eligible, needed
 from poise.costs.target import readable
 from poise.errors import Refused
-from poise.selection.rule import Trained, selects, skips_kept, weakest_skip
+from poise.selection.rule import Trained, selects, with_few_skips
 from poise.supernet.groups import ChoiceGroup, Kept, row_weights, searchable
 
 BUCKETS = 4000
@@ -63,32 +63,15 @@ class Budget:
     def __call__(self, trained: Trained) -> Kept:
         aim = needed(trained.aim, self)
         target, metric = aim.target.value, aim.target.metric
-        kept = self._within(trained, aim)
+        kept = with_few_skips(
+            trained, self.skips, lambda values: within(trained.groups, values, aim.costs, target, self.tolerance)
+        )
         cost = aim.costs.of(kept)
         if not (1 - self.tolerance) * target <= cost <= target:
             trained.note(
                 f"no choice found within {self.tolerance:.0%} below the target {readable(metric, target)}; "
                 f"the nearest has {readable(metric, cost)}"
             )
-        return kept
-
-    def _within(self, trained: Trained, aim: Aim) -> Kept:
-        """The strongest choice in the window; while a cell has too many skip connections, without the weakest."""
-        groups, values = trained.groups, {name: p.clone() for name, p in trained.probabilities().items()}
-        while True:
-            kept = within(groups, values, aim.costs, aim.target.value, self.tolerance)
-            place = None
-            for group in searchable(groups):
-                if self.skips is not None and group.aligned and place is None:
-                    place = weakest_skip(group, groups, values, kept[group.name], self.skips)
-                    if place is not None:
-                        values[group.name][place] = 0
-            if place is None:
-                break
-        for group in searchable(groups):
-            left = len(skips_kept(group, kept[group.name]))
-            if self.skips is not None and group.aligned and left > self.skips:
-                trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
         return kept
 
 

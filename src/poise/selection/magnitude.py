@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.selection.rule import Trained, eligible, selects, skips_kept, strongest_rows, weakest_skip
+from poise.selection.rule import Trained, eligible, selects, strongest_rows, with_few_skips
 from poise.supernet.groups import ChoiceGroup, Kept, searchable
-
-Rows = tuple[tuple[int, ...], ...]
-"""For every row of a group the candidates that it keeps."""
 
 
 @selects()
@@ -50,22 +48,17 @@ class Magnitude:
         return "the alphas are never trained, so their magnitude says nothing; use selection=perturbation"
 
     def __call__(self, trained: Trained) -> Kept:
-        groups, probabilities = trained.groups, trained.probabilities()
-        kept = by_magnitude(groups, probabilities)
-        for group in searchable(groups):
-            if self.skips is not None and group.aligned:
-                kept[group.name], left = _limited(self.skips, group, groups, probabilities)
-                if left > self.skips:
-                    trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
-        return kept
+        return with_few_skips(trained, self.skips, partial(by_magnitude, trained.groups))
 
 
-def by_magnitude(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> dict[str, Rows]:
+def by_magnitude(groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Kept:
     """What `Magnitude` keeps of relaxed alphas, group -> ``[rows, candidates]``, without a limit of skips."""
     return {group.name: _derived(group, groups, probabilities) for group in searchable(groups)}
 
 
-def _derived(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> Rows:
+def _derived(
+    group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]
+) -> tuple[tuple[int, ...], ...]:
     rows = strongest_rows(group, groups, probabilities)
     own = probabilities[group.name].tolist()
     return tuple(_largest(group, row, own[row]) if row in rows else () for row in range(len(group.rows)))
@@ -75,15 +68,3 @@ def _largest(group: ChoiceGroup, row: int, weights: Sequence[float]) -> tuple[in
     """The eligible candidates with the largest weights, as many as the row must keep, at least one."""
     order = sorted(eligible(group, row), key=lambda candidate: -weights[candidate])
     return tuple(sorted(order[: max(1, group.min_kept)]))
-
-
-def _limited(
-    most: int, group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]
-) -> tuple[Rows, int]:
-    """The rows with at most ``most`` skip connections, as far as that goes, and how many there are."""
-    values = {**probabilities, group.name: probabilities[group.name].clone()}
-    rows = _derived(group, groups, values)
-    while (place := weakest_skip(group, groups, values, rows, most)) is not None:
-        values[group.name][place] = 0
-        rows = _derived(group, groups, values)
-    return rows, len(skips_kept(group, rows))

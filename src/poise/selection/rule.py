@@ -15,7 +15,7 @@ from poise.costs.costs import eligible as eligible  # rules ask for it here
 from poise.registry import Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
-from poise.supernet.groups import ChoiceGroup, Kept, row_weights
+from poise.supernet.groups import ChoiceGroup, Kept, row_weights, searchable
 
 SELECTIONS: Registry[type] = registries.SELECTIONS
 
@@ -141,25 +141,44 @@ def strongest_rows(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilit
     return kept
 
 
-def skips_kept(group: ChoiceGroup, rows: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The (row, candidate) of every skip connection that these rows keep."""
-    kept = ((row, index) for row, indices in enumerate(rows) for index in indices)
-    return [(row, index) for row, index in kept if group.rows[row].candidates[index] == "skip_connect"]
+def with_few_skips(trained: Trained, most: int | None, choose: Callable[[Mapping[str, Tensor]], Kept]) -> Kept:
+    """What is chosen by the relaxed alphas, with at most so many skip connections in a cell; None: any number.
+
+    While a cell keeps more of them the weight of its weakest becomes 0, and it is chosen again. Where nothing else is
+    left to keep there stay more, which is noted. Only layers that play the same part have the limit.
+    """
+    if most is None:
+        return choose(trained.probabilities())
+    groups, values = trained.groups, {name: p.clone() for name, p in trained.probabilities().items()}
+    limited = [group for group in searchable(groups) if group.aligned]
+    kept = choose(values)
+    while (weakest := _weakest_skip(limited, groups, values, kept, most)) is not None:
+        name, place = weakest
+        values[name][place] = 0
+        kept = choose(values)
+    for group in limited:
+        left = len(_skips_kept(group, kept))
+        if left > most:
+            trained.note(f"{group.name} keeps {left} skip connections, for want of anything else")
+    return kept
 
 
-def weakest_skip(
-    group: ChoiceGroup,
-    groups: Sequence[ChoiceGroup],
-    probabilities: Mapping[str, Tensor],
-    rows: Sequence[Sequence[int]],
-    most: int,
-) -> tuple[int, int] | None:
-    """Of more than ``most`` skip connections that are kept the weakest, to be forbidden next; None if there are no
-    more, or all of them are kept for want of anything else: with a weight of 0."""
-    own, weights = probabilities[group.name], row_weights(group, groups, probabilities)
-    kept = skips_kept(group, rows)
-    weak = [place for place in kept if own[place] > 0]
-    if len(kept) <= most or not weak:
-        return None
-    scale = own.new_ones(len(group.rows)) if weights is None else weights
-    return min(weak, key=lambda place: float(own[place] * scale[place[0]]))
+def _skips_kept(group: ChoiceGroup, kept: Kept) -> list[tuple[int, int]]:
+    """The (row, candidate) of every skip connection that a group keeps."""
+    places = ((row, index) for row, indices in enumerate(kept[group.name]) for index in indices)
+    return [(row, index) for row, index in places if group.rows[row].candidates[index] == "skip_connect"]
+
+
+def _weakest_skip(
+    limited: Sequence[ChoiceGroup], groups: Sequence[ChoiceGroup], values: Mapping[str, Tensor], kept: Kept, most: int
+) -> tuple[str, tuple[int, int]] | None:
+    """Of the first group that keeps more than ``most`` skip connections the weakest, to be forbidden next; None if
+    there is none, or all of them are kept for want of anything else: with a weight of 0."""
+    for group in limited:
+        own, weights = values[group.name], row_weights(group, groups, values)
+        skips = _skips_kept(group, kept)
+        weak = [place for place in skips if own[place] > 0]
+        if len(skips) > most and weak:
+            scale = own.new_ones(len(group.rows)) if weights is None else weights
+            return group.name, min(weak, key=lambda place: float(own[place] * scale[place[0]]))
+    return None
