@@ -195,7 +195,7 @@ def test_standardising_can_be_turned_off(tmp_path: Path) -> None:
         wide,
         out=tmp_path / "net",
     )
-    assert net.standard.mean == ((),)
+    assert net.inputs.standard.mean == ((),)
     again = poise.load_network(tmp_path / "net", module=Tabular())
     x = torch.as_tensor(rows[:4])
     assert torch.equal(again.complete(x), again.network(x.float()))
@@ -207,7 +207,7 @@ def test_the_complete_network_takes_samples_as_they_come() -> None:
     rows, labels = tabular()
     net = poise.train(search("tabular"), (rows, labels))
     x = torch.as_tensor(rows)
-    standardised = net.standard(x, torch.float32)
+    standardised = net.inputs.standard(x, torch.float32)
     with torch.no_grad():
         torch.testing.assert_close(net.complete(x), net.network(standardised), atol=1e-5, rtol=1e-5)
 
