@@ -20,6 +20,7 @@ from poise.declared import Declared, Unreadable, declared_in
 from poise.errors import unknown
 
 T = TypeVar("T")
+C = TypeVar("C", bound=type)
 
 
 class Registry(Mapping[str, T], Generic[T]):
@@ -53,6 +54,10 @@ class Registry(Mapping[str, T], Generic[T]):
             return item
 
         return register
+
+    def by_kind(self) -> Callable[[C], C]:
+        """A decorator that registers a class under its attribute ``kind``."""
+        return lambda cls: self.add(cls.kind)(cls)  # type: ignore[attr-defined]
 
     def check(self, name: object) -> None:
         """Raise `Refused`, with the nearest valid name, unless there is one of this name. Imports nothing."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol
 
 from poise import registries
 from poise.diagnostics.sharpness import Spectrum, spectrum_of
@@ -13,7 +13,7 @@ from poise.diagnostics.surface import Surface
 from poise.diagnostics.vector import SearchLoss
 from poise.engine.search import Searcher
 from poise.errors import Refused
-from poise.registry import Registry
+from poise.registry import C, Registry
 from poise.supernet.groups import Kept
 
 BATCHES = 2
@@ -78,17 +78,10 @@ class Diagnostic(Protocol):
 
 DIAGNOSTICS: Registry[type[Any]] = registries.DIAGNOSTICS
 
-C = TypeVar("C", bound=type)
-
 
 def diagnoses() -> Callable[[C], C]:
     """Register a class as a diagnostic under its ``kind``."""
-
-    def register(cls: C) -> C:
-        DIAGNOSTICS.add(cls.kind)(cls)  # type: ignore[attr-defined]
-        return cls
-
-    return register
+    return DIAGNOSTICS.by_kind()
 
 
 def all_of(names: Sequence[str]) -> Callable[[Searcher], Mapping[str, float]]:

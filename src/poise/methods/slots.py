@@ -8,30 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from poise import registries
 from poise.costs.costs import Aim
-from poise.registry import Registry
+from poise.registry import C, Registry
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, searchable
 
 SLOTS: dict[str, Registry[type]] = registries.SLOTS
 """Slot -> kind -> class."""
 
-C = TypeVar("C", bound=type)
-
 
 def fills(slot: str) -> Callable[[C], C]:
     """Register a class, under its ``kind``, as something that can fill ``slot``."""
-
-    def register(cls: C) -> C:
-        SLOTS[slot].add(cls.kind)(cls)  # type: ignore[attr-defined]
-        return cls
-
-    return register
+    return SLOTS[slot].by_kind()
 
 
 @dataclass(frozen=True)

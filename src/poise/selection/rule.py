@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from poise import registries
 from poise.costs.costs import Aim
 from poise.costs.costs import eligible as eligible  # rules ask for it here
-from poise.registry import Registry
+from poise.registry import C, Registry
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
 from poise.supernet.groups import ChoiceGroup, Kept, row_weights, searchable
@@ -21,8 +21,6 @@ SELECTIONS: Registry[type] = registries.SELECTIONS
 
 TuneSchedule = Literal["constant", "cosine"]
 """How the learning rate of the weights goes while a selection tunes the supernet."""
-
-C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True)
@@ -115,12 +113,7 @@ def measures(rule: Selection | type) -> bool:
 
 def selects() -> Callable[[C], C]:
     """Register a class as a selection rule under its ``kind``."""
-
-    def register(cls: C) -> C:
-        SELECTIONS.add(cls.kind)(cls)  # type: ignore[attr-defined]
-        return cls
-
-    return register
+    return SELECTIONS.by_kind()
 
 
 def strongest_rows(group: ChoiceGroup, groups: Sequence[ChoiceGroup], probabilities: Mapping[str, Tensor]) -> set[int]:
