@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ Read = Callable[[Counts], dict[str, float]]
 """Counts -> metrics by name."""
 
 
+@dataclass(eq=False)
 class ClassCounts:
     """Counts classes, of which the one with the largest output is predicted. Satisfies
     `poise.engine.objective.Meter`.
@@ -58,25 +59,24 @@ class ClassCounts:
         top: also count the targets that are among the so many likeliest classes.
     """
 
-    def __init__(self, classes: int, read: Read, ignore: int | None = None, top: int | None = None) -> None:
-        self._classes = classes
-        self._read = read
-        self._ignore = ignore
-        self._top = top
-        self._counts: Tensor | None = None
+    classes: int
+    read: Read
+    ignore: int | None = None
+    top: int | None = None
+    _counts: Tensor | None = field(default=None, init=False)
 
     @torch.no_grad()
     def update(self, outputs: Tensor, targets: Tensor) -> None:
-        predicted, aside = outputs.argmax(dim=1), self._classes
-        valid = torch.ones_like(targets, dtype=torch.bool) if self._ignore is None else targets != self._ignore
+        predicted, aside = outputs.argmax(dim=1), self.classes
+        valid = torch.ones_like(targets, dtype=torch.bool) if self.ignore is None else targets != self.ignore
         # What does not count is counted as a class of its own: to leave it out would wait for the device.
         found = [
             targets.where(valid & (predicted == targets), aside),
             predicted.where(valid, aside),
             targets.where(valid, aside),
         ]
-        if self._top is not None:
-            likeliest = outputs.topk(self._top, dim=1).indices
+        if self.top is not None:
+            likeliest = outputs.topk(self.top, dim=1).indices
             found.append(targets.where(valid & (likeliest == targets.unsqueeze(1)).any(dim=1), aside))
         index = torch.stack(found).flatten(1)
         counts = index.new_zeros(len(found), aside + 1).scatter_add_(1, index, torch.ones_like(index))
@@ -85,8 +85,8 @@ class ClassCounts:
     def compute(self) -> dict[str, float]:
         if self._counts is None:
             return {}
-        hits, predicted, there, *near = self._counts[:, : self._classes].tolist()
-        return self._read(Counts(hits, predicted, there, near[0] if near else []))
+        hits, predicted, there, *near = self._counts[:, : self.classes].tolist()
+        return self.read(Counts(hits, predicted, there, near[0] if near else []))
 
     def state(self) -> dict[str, Any]:
         return {} if self._counts is None else {"counts": self._counts}

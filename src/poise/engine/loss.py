@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from poise.supernet.inputs import Answer, Carries
 from poise.supernet.trees import mapped
 
 
+@dataclass(eq=False)
 class BatchLoss:
     """The objective of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
 
@@ -30,27 +32,16 @@ class BatchLoss:
     its loss without the regularisers that a supernet may add.
     """
 
-    def __init__(
-        self,
-        supernet: nn.Module,
-        inputs: Any,
-        targets: Any,
-        seed: int,
-        place: Place,
-        skip_dropout: float = 0.0,
-        objective: Objective = CLASSES,
-    ) -> None:
-        self._supernet = supernet
-        # A supernet need not know of dropout to be searched without any.
-        self._more = {"skip_dropout": skip_dropout} if skip_dropout else {}
-        self._inputs = inputs
-        self.targets = targets
-        self._seed = seed
-        self._place = place
-        self._objective = objective
-        self._state: Tensor | None = None
-        self.outputs: Any = None
-        self.plain: Tensor | None = None
+    supernet: nn.Module
+    inputs: Any
+    targets: Any
+    seed: int
+    place: Place
+    skip_dropout: float = 0.0
+    objective: Objective = CLASSES
+    outputs: Any = field(default=None, init=False)
+    plain: Tensor | None = field(default=None, init=False)
+    _state: Tensor | None = field(default=None, init=False)
 
     def count(self, meter: Meter) -> None:
         """Add the outputs of the call that counts to a meter."""
@@ -58,8 +49,8 @@ class BatchLoss:
 
     def carry(self) -> None:
         """Let the supernet's next batch of this stream go on from where the call that counts ended."""
-        if self._state is not None and isinstance(self._supernet, Carries):
-            self._supernet.carry(self._inputs, self._state)
+        if self._state is not None and isinstance(self.supernet, Carries):
+            self.supernet.carry(self.inputs, self._state)
 
     def __call__(
         self,
@@ -70,43 +61,45 @@ class BatchLoss:
         full_precision: bool = False,
     ) -> Tensor:
         answer = self._answer(mixture, weights or {}, track, full_precision)
-        outputs = self._place.float(answer.outputs)
-        loss = self._objective.loss(outputs, self.targets)
+        outputs = self.place.float(answer.outputs)
+        loss = self.objective.loss(outputs, self.targets)
         if track or self.outputs is None:
             self.outputs = mapped(Tensor.detach, outputs)
             self.plain = loss.detach()
             self._state = answer.state
-        return loss if answer.extra is None else loss + self._place.float(answer.extra)
+        return loss if answer.extra is None else loss + self.place.float(answer.extra)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
-        self._supernet.eval()
+        self.supernet.eval()
         try:
-            constants = {name: weight.detach() for name, weight in self._supernet.named_parameters()}
+            constants = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
             outputs = self._answer(mixture, constants, track=True).outputs
-            return self._objective.loss(self._place.float(outputs), self.targets)
+            return self.objective.loss(self.place.float(outputs), self.targets)
         finally:
-            self._supernet.train()
+            self.supernet.train()
 
     def _answer(
         self, mixture: Mixture, weights: Mapping[str, Tensor], track: bool, full_precision: bool = False
     ) -> Answer:
+        # A supernet need not know of dropout to be searched without any.
+        more = {"skip_dropout": self.skip_dropout} if self.skip_dropout else {}
         state = dict(weights)
         if not track:
-            state |= {name: buffer.clone() for name, buffer in self._supernet.named_buffers()}
-        with nullcontext() if full_precision else self._place.autocast(), seeded(self._seed, self._place.device):
+            state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
+        with nullcontext() if full_precision else self.place.autocast(), seeded(self.seed, self.place.device):
             if state:
-                found: Any = functional_call(self._supernet, state, (self._inputs, mixture), self._more)
+                found: Any = functional_call(self.supernet, state, (self.inputs, mixture), more)
             else:
-                found = self._supernet(self._inputs, mixture, **self._more)
+                found = self.supernet(self.inputs, mixture, **more)
         return found if isinstance(found, Answer) else Answer(found)
 
 
+@dataclass(frozen=True)
 class ChangedLoss:
     """A loss of mixtures before a change: of a part that others complete, or before a selection's edits."""
 
-    def __init__(self, loss: Loss, change: Callable[[Mixture], Mixture]) -> None:
-        self._loss = loss
-        self._change = change
+    loss: Loss
+    change: Callable[[Mixture], Mixture]
 
     def __call__(
         self,
@@ -116,7 +109,7 @@ class ChangedLoss:
         track: bool = False,
         full_precision: bool = False,
     ) -> Tensor:
-        return self._loss(self._change(mixture), weights, track=track, full_precision=full_precision)
+        return self.loss(self.change(mixture), weights, track=track, full_precision=full_precision)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
-        return self._loss.evaluation(self._change(mixture))
+        return self.loss.evaluation(self.change(mixture))

@@ -3,43 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from poise.engine.checkpoint import NOWHERE, Checkpoints, State
+from poise.engine.checkpoint import NOWHERE, State
+from poise.engine.run import RunFolder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from poise.engine.run import RunFolder
-
-
-class Output(Protocol):
-    """Where a run puts what it makes: a `RunFolder`, which says what each method does, or `Unsaved`."""
-
-    @property
-    def path(self) -> Path | None: ...
-
-    @property
-    def checkpoints(self) -> Checkpoints | None: ...
-
-    def start(self, note: Callable[[str], None]) -> State: ...
-
-    def clear(self) -> None: ...
-
-    def holding(self, name: str) -> RunFolder | None: ...
-
-    def write(self, name: str, text: str) -> object: ...
-
-    def append(self, record: Mapping[str, Any]) -> None: ...
-
-    def rewrite_history(self, records: Sequence[Mapping[str, Any]]) -> None: ...
-
-    def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None: ...
-
 
 class Unsaved:
-    """Satisfies `Output`."""
+    """Does nothing of what a `RunFolder` does."""
 
     path = None
     checkpoints = None
@@ -50,11 +24,11 @@ class Unsaved:
     def clear(self) -> None:
         pass
 
-    def holding(self, name: str) -> RunFolder | None:
+    def holding(self, name: str) -> None:
         return None
 
-    def write(self, name: str, text: str) -> object:
-        return None
+    def write(self, name: str, text: str) -> None:
+        pass
 
     def append(self, record: Mapping[str, Any]) -> None:
         pass
@@ -64,3 +38,7 @@ class Unsaved:
 
     def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         pass
+
+
+Output = RunFolder | Unsaved
+"""Where a run puts what it makes."""

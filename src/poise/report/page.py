@@ -78,9 +78,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and what it shows."""
+    """A figure, or the SVG file of one, and what it shows."""
 
-    figure: Figure
+    figure: Figure | Path
     caption: str = ""
 
     def html(self) -> str:
@@ -99,14 +99,18 @@ class Section:
         return f"<h2>{escape(self.heading)}</h2>\n" + "\n".join(block.html() for block in self.blocks)
 
 
-def svg(figure: Figure) -> str:
-    """A figure as an ``<svg>`` element to stand within a page."""
-    buffer = io.BytesIO()
-    with mpl.rc_context(RC):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
-    text = buffer.getvalue().decode()
-    # the prolog belongs to a file; the style in it would reach out to the whole page
-    return re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text[text.index("<svg") :], count=1, flags=re.DOTALL)
+def svg(figure: Figure | Path) -> str:
+    """A figure, or the SVG file of one, as an ``<svg>`` element to stand within a page."""
+    if isinstance(figure, Path):
+        text = figure.read_text(encoding="utf-8")
+    else:
+        buffer = io.BytesIO()
+        with mpl.rc_context(RC):
+            figure.savefig(buffer, format="svg", metadata={"Date": None})
+        text = buffer.getvalue().decode()
+    # prolog and metadata belong to a file; the style in it would reach out to the whole page
+    ours = r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>"
+    return re.sub(ours, "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
 def write_page(folder: Path, title: str, *sections: Section) -> Path:

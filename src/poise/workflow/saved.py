@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ from poise.config.resolve import resolve
 from poise.config.settings import RunSettings
 from poise.engine.run import RunFolder
 from poise.errors import Refused, shown
+from poise.genotype import Genotype
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.space import SPACES
 from poise.supernet.groups import ChoiceGroup, Row
@@ -29,7 +30,7 @@ class SavedModule:
 
     name: ClassVar[str] = ModuleSpace.name
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = ModuleSpace.presets
-    describe = ModuleSpace.describe
+    describe: ClassVar[Callable[[Any, Genotype], str]] = ModuleSpace.describe
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
-import torch
+from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from poise.costs.target import readable
 from poise.engine.run import RunFolder, read_text
 from poise.engine.unsaved import Output
-from poise.genotype import Genotype
 from poise.methods.slots import Relaxation
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
@@ -22,52 +20,42 @@ from poise.report.mixture import mixture_figure
 from poise.report.page import Code, Drawing, Paragraph, Section, write_page
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_rows, result_table
+from poise.spaces.space import Space
 from poise.supernet.groups import ChoiceGroup, searchable
 from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness
 from poise.workflow.inside import Inside, chosen_by, superseded, trainings_in
 from poise.workflow.prepare import Preparation
-from poise.workflow.saved import is_own, settings_of
+from poise.workflow.saved import SavedModule, is_own, settings_of
 from poise.workflow.stages import at_the_end
+from poise.workflow.supernet import load_alphas
+
+Shown = Space | SavedModule
+"""What a run's pictures and tables need of its space: its groups, and words for a genotype."""
 
 
-class Shown(Protocol):
-    """What a run's pictures and tables need of its space."""
-
-    @property
-    def groups(self) -> tuple[ChoiceGroup, ...]: ...
-
-    def describe(self, genotype: Genotype) -> str: ...
-
-
-def draw_run(folder: RunFolder, space: Shown, groups: tuple[ChoiceGroup, ...], relaxation: Relaxation) -> list[Path]:
+def draw_run(folder: RunFolder, space: Shown, groups: tuple[ChoiceGroup, ...], relaxation: Relaxation) -> None:
     """Draw a search's cells, mixture and curves as SVG and PNG, and write its ``report.html``; ``groups``: what
     was left of the space's in the end."""
-    figures = folder.path / "figures"
-    genotype, history = folder.genotype(), folder.history()
-    alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in groups})
-    mixture = {name: relaxation(values) for name, values in alphas.items()}
-    drawn = {
-        "cells": (cell_figure(genotype, searchable(groups)), "The architecture that was selected."),
-        "mixture": (
-            mixture_figure(mixture, searchable(groups)),
-            "How much of each candidate the supernet uses at the end.",
-        ),
-        "curves": (curves_figure(history), "The search, epoch by epoch."),
-    }
-    files = [file for stem, (figure, _) in drawn.items() for file in save_figure(figure, figures, stem)]
-    sections = [Section(stem.capitalize(), [Drawing(figure, text)]) for stem, (figure, text) in drawn.items()]
-    decidedness = load_decidedness(folder)
-    sections.insert(1, Section("Decidedness", [Paragraph(decidedness.told), *leads_grid(decidedness)]))
-    texts = [Code(space.describe(genotype)), Code(genotype.to_json())]
-    sections.append(Section("Genotype", texts))
-    if found := known(genotype):
-        sections.append(found.section())
-    config = read_text(folder.path / "config.yaml")
-    page = write_page(
-        folder.path, f"poise search: {folder.path.name}", *sections, Section("Configuration", [Code(config)])
+    genotype, decidedness = folder.genotype(), load_decidedness(folder)
+    mixture = {name: relaxation(values) for name, values in load_alphas(folder, groups).items()}
+
+    def drawn(stem: str, figure: Figure, caption: str) -> Section:
+        svg, _ = save_figure(figure, folder.path / "figures", stem)
+        return Section(stem.capitalize(), [Drawing(svg, caption)])
+
+    shown, found = searchable(groups), known(genotype)
+    write_page(
+        folder.path,
+        f"poise search: {folder.path.name}",
+        drawn("cells", cell_figure(genotype, shown), "The architecture that was selected."),
+        Section("Decidedness", [Paragraph(decidedness.told), *leads_grid(decidedness)]),
+        drawn("mixture", mixture_figure(mixture, shown), "How much of each candidate the supernet uses at the end."),
+        drawn("curves", curves_figure(folder.history()), "The search, epoch by epoch."),
+        Section("Genotype", [Code(space.describe(genotype)), Code(genotype.to_json())]),
+        *([found.section()] if found else ()),
+        Section("Configuration", [Code(read_text(folder.path / "config.yaml"))]),
     )
-    return [*files, page]
 
 
 def show_search(folder: RunFolder) -> Shown:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from poise.engine.checkpoint import join, split
 from poise.engine.run import ADAM, RunFolder
 from poise.engine.search import Searcher
 from poise.engine.sgd import optimizer_state, restore_optimizer
 from poise.engine.unsaved import Output
+from poise.supernet.groups import ChoiceGroup
 
 
 def save_supernet(output: Output, searcher: Searcher) -> None:
@@ -20,9 +24,14 @@ def save_supernet(output: Output, searcher: Searcher) -> None:
     output.save_tensors("supernet.safetensors", searcher.supernet.state_dict())
 
 
+def load_alphas(folder: RunFolder, groups: Sequence[ChoiceGroup]) -> dict[str, Tensor]:
+    """The alphas of these groups. Raises `Refused` if the folder holds none, or others."""
+    return folder.load_tensors("alphas.safetensors", {group.name: torch.empty(group.shape) for group in groups})
+
+
 def load_supernet(folder: RunFolder, searcher: Searcher) -> None:
     """Give a searcher what `save_supernet` wrote."""
-    searcher.set_alphas(folder.load_tensors("alphas.safetensors", searcher.alphas))
+    searcher.set_alphas(load_alphas(folder, searcher.groups))
     searcher.supernet.load_state_dict(folder.load_tensors("supernet.safetensors", searcher.supernet.state_dict()))
     load_alpha_moments(folder, searcher)
 
