@@ -236,9 +236,9 @@ def test_the_search_does_not_read_the_test_text(folder: Path, tmp_path: Path) ->
     search(TextSource("text", texts), settings={"search.epochs": 1})
     overrides = {**SETTINGS, "search.text.words": 70}
     settings = resolve(space=SPACE, preset="demo", overrides=list(overrides.items()))
-    prepared = Preparation.of(settings, TextSource("text", texts))
-    assert [len(half) for half in prepared.halves] == [70, 70], "the first words of either text"
-    assert prepared.shape == poise.spaces.TextShape(len(prepared.halves[0].words), 4)  # type: ignore[attr-defined]
+    material = Preparation.of(settings, TextSource("text", texts)).material
+    assert [len(half) for half in material.halves] == [70, 70], "the first words of either text"
+    assert material.shape == poise.spaces.TextShape(len(material.halves[0].words), 4)  # type: ignore[attr-defined]
 
 
 def test_the_published_settings_of_methods_are_for_images() -> None:

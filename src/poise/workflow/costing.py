@@ -38,7 +38,7 @@ def report_cost(
     if prepared.aim is None:
         return None
     target, costs = prepared.aim.target, prepared.aim.costs
-    space, task, form = prepared.space, prepared.final_shape, prepared.settings.train
+    space, task, form = prepared.space, prepared.material.final_shape, prepared.settings.train
     relaxed = {name: prepared.method.relaxation(values.detach().cpu().double()) for name, values in alphas.items()}
     metric = target.metric
     size = (form.channels, form.cells, form.form)

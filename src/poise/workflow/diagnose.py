@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from poise.config.resolve import override
@@ -33,6 +32,7 @@ from poise.workflow.prepare import Preparation
 from poise.workflow.saved import check_unused, settings_of, with_own
 from poise.workflow.search import SearchResult
 from poise.workflow.stages import at_the_end, stage_count
+from poise.workflow.supernet import load_alphas
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,23 +56,7 @@ class Diagnosis(Summarised):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that was found, as in ``diagnose.json``; a number that is not finite is None."""
-        found = {
-            name: {
-                "numbers": {key: _finite(value) for key, value in finding.numbers.items()},
-                "series": {key: [_finite(value) for value in values] for key, values in finding.series.items()},
-                "surfaces": [
-                    {
-                        "name": surface.name,
-                        "title": surface.title,
-                        "axes": list(surface.axes),
-                        "steps": list(surface.steps),
-                        "losses": [[_finite(value) for value in row] for row in surface.losses],
-                    }
-                    for surface in finding.surfaces
-                ],
-            }
-            for name, finding in self.findings.items()
-        }
+        found = {name: _plain(asdict(finding)) for name, finding in self.findings.items()}
         return {"format": "poise.diagnosis", "version": 1, "batches": self.batches, "findings": found}
 
     def summary(self) -> Summary:
@@ -168,8 +152,7 @@ def _of_folder(
     genotype = folder.genotype()
     prepared = at_the_end(folder, Preparation.of(settings, data, priced=False))
     prepared.space.check(genotype)
-    alphas = folder.load_tensors("alphas.safetensors", {g.name: torch.empty(g.shape) for g in prepared.groups})
-    searcher = prepared.searcher(alphas)
+    searcher = prepared.searcher(load_alphas(folder, prepared.groups))
     searcher.supernet.load_state_dict(folder.load_tensors("supernet.safetensors", searcher.supernet.state_dict()))
     if not folder.began_with(prepared.material.fingerprint):
         listen(Noted(f"the data is not that of {folder.path}, so the numbers are not those of its search"))
@@ -197,5 +180,9 @@ def _write(folder: RunFolder, found: Diagnosis) -> list[Path]:
     return files
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

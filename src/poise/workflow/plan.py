@@ -50,7 +50,7 @@ def dry_run(settings: RunSettings, *, data: Any = None, steps: int = 3) -> Plan:
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     if place.type != "cpu":
         used = int(torch.get_device_module(place).max_memory_allocated())
-    training, searching = prepared.halves
+    training, searching = prepared.material.halves
     return Plan(
         steps=settings.search.epochs * len(searchers[0].training),
         parameters=max(sum(weight.numel() for weight in searcher.weights.values()) for searcher in searchers),

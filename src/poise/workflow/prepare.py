@@ -3,7 +3,6 @@ read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -24,7 +23,7 @@ from poise.errors import Refused
 from poise.methods.method import Method
 from poise.spaces.everything import costed
 from poise.spaces.forms import check_form
-from poise.spaces.space import Shape, Space, channels_last
+from poise.spaces.space import Space, channels_last
 from poise.supernet.groups import ChoiceGroup
 from poise.tasks.task import Material, Task, check_task
 from poise.workflow.batch_statistics import check_batch
@@ -54,10 +53,7 @@ class Preparation:
 
     @staticmethod
     def of(
-        settings: RunSettings,
-        data: Any = None,
-        folder: RunFolder | None = None,
-        priced: bool = True,
+        settings: RunSettings, data: Any = None, folder: RunFolder | None = None, priced: bool = True
     ) -> Preparation:
         """Raises `Refused` if settings make no sense together. ``data`` stands in for what they name;
         ``folder`` is the run's, if it has begun; not ``priced``, what networks cost does not matter."""
@@ -101,21 +97,6 @@ class Preparation:
         """The data, opened when it is first asked for."""
         return self.task.material(self.settings, self.spec, self.place)
 
-    @property
-    def halves(self) -> Sequence[Sized]:
-        """What trains the weights and what trains the alphas. The test split is not touched."""
-        return self.material.halves
-
-    @property
-    def shape(self) -> Shape:
-        """What the supernet takes and gives."""
-        return self.material.shape
-
-    @property
-    def final_shape(self) -> Shape:
-        """What the retrained network will take and give: of images, those in their own size."""
-        return self.material.final_shape
-
     @cached_property
     def aim(self) -> Aim | None:
         """The target, and what networks of the size that is retrained cost. Raises `Refused` where the space cannot
@@ -123,10 +104,11 @@ class Preparation:
         target, form = self.settings.search.target, self.settings.train
         if target is None or not self.priced:
             return None
+        shape = self.material.final_shape
         if countable(target):
-            found = count(self.space, self.final_shape, target.metric, form.channels, form.cells, form.form)
+            found = count(self.space, shape, target.metric, form.channels, form.cells, form.form)
         else:
-            found = self.tables[str(target.table)].costs(self.space, self.final_shape, form.channels, form.cells)
+            found = self.tables[str(target.table)].costs(self.space, shape, form.channels, form.cells)
         return Aim(target, replace(found.left(self.groups), narrowed=self.stage.number > 0))
 
     def searcher(
@@ -138,12 +120,13 @@ class Preparation:
         """A searcher at its start, or with given alphas and weights; of another ``stage`` on the same loaded data."""
         at = self if stage is None else self.at(stage)
         seed, number = self.settings.seed, at.stage.number
+        shape, objective = self.material.shape, self.material.objective
         with seeded(seed_of(seed, *at_stage("weights", number)), self.place.device):
-            supernet: Any = at.space.supernet(self.shape, at.groups)
+            supernet: Any = at.space.supernet(shape, at.groups)
         if weights is not None:
             supernet.load_state_dict(weights)
         training, searching = self.material.batches
-        check_own(at.space, supernet, training, self.shape, self.place, self.material.objective)
+        check_own(at.space, supernet, training, shape, self.place, objective)
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
@@ -157,6 +140,6 @@ class Preparation:
             seed,
             alphas,
             number,
-            self.material.objective,
+            objective,
             at.aim,
         )

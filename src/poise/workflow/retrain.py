@@ -80,11 +80,28 @@ def train(
     """
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
+    changes = [*((name, value) for name, value in given.items() if value is not None), *overrides]
     if isinstance(what, SearchResult):
         check_unused(module, "the result of a search has its own", task)
+        genotype, base = what.genotype, override(what.settings, changes)
     elif module is not None and space is not None:
         raise Refused("give the module or the space, not both: a module of your own is itself the space")
-    genotype, base = _read(what, task, data, space, module, preset, overrides, given)
+    elif isinstance(what, (str, Path)) and Path(what).is_dir():
+        folder = RunFolder.open(Path(what), "search")
+        if preset is not None:
+            raise Refused(
+                "a run has its settings already; use a genotype file to choose a preset, or settings to change some"
+            )
+        base = settings_of(folder, changes)
+        genotype, base = folder.genotype(), with_own(folder, base, module, task, "train")
+    else:
+        genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
+        if module is not None:
+            space = own_space(Path("the genotype"), module, "train")
+        base = resolve(
+            task=inferred(data) if task is None else task, space=space or SPACES[genotype.space](), preset=preset,
+            overrides=overrides, seed=seed, device=device, precision=precision,
+        )  # fmt: skip
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     with progress(listen) as hear:
@@ -148,36 +165,6 @@ def _train(
 
     with memory_explained(supply.step(network, base, batches)):
         return context.with_rollbacks(work, output, "train", output.start(context.note))
-
-
-def _read(
-    what: Any,
-    task: str | Task | None,
-    data: Any,
-    space: Space | None,
-    module: nn.Module | None,
-    preset: str | None,
-    overrides: list[tuple[str, Any]],
-    given: dict[str, Any],
-) -> tuple[Genotype, RunSettings]:
-    """The genotype and the settings that ``what`` stands for."""
-    given = {name: value for name, value in given.items() if value is not None}
-    if isinstance(what, SearchResult):
-        return what.genotype, override(what.settings, [*given.items(), *overrides])
-    if isinstance(what, (str, Path)) and Path(what).is_dir():
-        folder = RunFolder.open(Path(what), "search")
-        if preset is not None:
-            raise Refused(
-                "a run has its settings already; use a genotype file to choose a preset, or settings to change some"
-            )
-        settings = settings_of(folder, [*given.items(), *overrides])
-        return folder.genotype(), with_own(folder, settings, module, task, "train")
-    genotype = what if isinstance(what, Genotype) else read_genotype(Path(what))
-    if module is not None:
-        space = own_space(Path("the genotype"), module, "train")
-    value = space or SPACES[genotype.space]()
-    task = inferred(data) if task is None else task
-    return genotype, resolve(task=task, space=value, preset=preset, overrides=overrides, **given)
 
 
 def source_of(run: str | Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -211,7 +211,8 @@ def _finished(folder: RunFolder, prepared: Preparation, searcher: Searcher, star
     """The result of a run that was finished before. It may still hold a checkpoint of its search, if it was killed
     before it was tidied up."""
     if start is not NOWHERE:
-        _tidy(folder, prepared)
+        draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
+        folder.clear()
     decided, cost = load_decidedness(folder), load_cost(folder)
     return _result(prepared, searcher, folder.genotype(), folder.history(), folder.path, decided, cost)
 
@@ -227,28 +228,37 @@ def _trained_in(
     return last, searcher
 
 
-def _tidy(folder: RunFolder, prepared: Preparation) -> None:
-    draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
-    folder.clear()
-
-
 def _select_in(
     output: Output, prepared: Preparation, searcher: Searcher, start: State, context: RunContext
 ) -> SearchResult:
     """The rest of a run whose search has ended."""
     saver = Checkpointer(output.checkpoints, start, context.control)
-    listen, alphas, history = context.listen, searcher.alphas, saver.history
-    genotype = choose(prepared, alphas, partial(clone, searcher), listen, saver)
+    opened, history = partial(clone, searcher), saver.history
+    genotype, decided, cost = conclude(output, prepared, searcher.alphas, opened, history, context.listen, saver)
+    output.clear()
+    return _result(prepared, searcher, genotype, history, output.path, decided, cost)
+
+
+def conclude(
+    output: Output, prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Callable[[], Searcher],
+    history: Sequence[Mapping[str, Any]], listen: Listener, saver: Checkpointer,
+) -> tuple[Genotype, Decidedness, Mapping[str, Any] | None]:  # fmt: skip
+    """Select a genotype, and write and say all that there is to it: how decided it is, what it costs, what is known of
+    it, which networks are of another one now. The arguments are those of `choose`; ``history`` has the records of all
+    epochs."""
+    genotype = choose(prepared, alphas, searcher, listen, saver)
     cost = report_cost(prepared, alphas, genotype, listen)
     decided = judge(prepared, history, alphas, genotype, listen)
     save_cost(output, cost)
     save_decidedness(output, decided)
-    save_genotype(output, genotype, prepared.method.selection.kind)
-    tell_known(genotype, listen)
+    output.write(f"genotype-{prepared.method.selection.kind}.json", genotype.to_json())
+    output.write("genotype.json", genotype.to_json())
+    if found := known(genotype):  # ground truth, which nothing before this may see
+        listen(Noted(found.text))
     if folder := output.holding("genotype.json"):
         note_trainings(folder, listen)
-        _tidy(folder, prepared)
-    return _result(prepared, searcher, genotype, history, output.path, decided, cost)
+        draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
+    return genotype, decided, cost
 
 
 def _search_in(
@@ -315,12 +325,6 @@ def choose(
     return genotype
 
 
-def tell_known(genotype: Genotype, listen: Listener) -> None:
-    """Say what is known of the architecture that was chosen: ground truth, which nothing before this may see."""
-    if found := known(genotype):
-        listen(Noted(found.text))
-
-
 def clone(searcher: Searcher) -> Searcher:
     """A searcher on a copy of the supernet and the alphas, whose Adam goes on from where it was."""
     found = Searcher(
@@ -331,9 +335,3 @@ def clone(searcher: Searcher) -> Searcher:
     adam = optimizer_state(searcher.alpha_optimizer, searcher.alphas)
     restore_optimizer(found.alpha_optimizer, found.alphas, adam)
     return found
-
-
-def save_genotype(output: Output, genotype: Genotype, rule: str) -> None:
-    """Write the genotype under its rule's name, and as the run's current one."""
-    output.write(f"genotype-{rule}.json", genotype.to_json())
-    output.write("genotype.json", genotype.to_json())

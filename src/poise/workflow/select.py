@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from poise.config.settings import RunSettings
@@ -27,15 +26,11 @@ from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells
 from poise.selection.rule import SELECTIONS, measures
 from poise.tasks.task import Task
-from poise.workflow.costing import report_cost, save_cost
-from poise.workflow.decidedness import judge, save_decidedness
-from poise.workflow.inside import note_trainings
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import is_own, settings_of, with_own
-from poise.workflow.search import choose, save_genotype, tell_known
-from poise.workflow.show import draw_run
+from poise.workflow.search import conclude
 from poise.workflow.stages import at_the_end
-from poise.workflow.supernet import load_alpha_moments
+from poise.workflow.supernet import load_alphas, load_supernet
 
 
 @dataclass(frozen=True, repr=False)
@@ -105,15 +100,12 @@ def select(
     found = settings_of(folder, overrides, device)
     found = with_own(folder, found, module, task, "select")
     prepared = at_the_end(folder, Preparation.of(found, data, folder))
-    shapes = {group.name: torch.empty(group.shape) for group in prepared.groups}
-    alphas = folder.load_tensors("alphas.safetensors", shapes)
+    alphas = load_alphas(folder, prepared.groups)
 
     @cache
     def searcher() -> Searcher:
-        supernet: Any = prepared.space.supernet(prepared.shape, prepared.groups)
-        weights = folder.load_tensors("supernet.safetensors", supernet.state_dict())
-        opened = prepared.searcher(alphas, weights)
-        load_alpha_moments(folder, opened)
+        opened = prepared.searcher()
+        load_supernet(folder, opened)
         return opened
 
     if measures(prepared.method.selection):
@@ -126,17 +118,10 @@ def select(
     }
     with locked(folder.path), progress(listen) as hear:
         saver = Checkpointer(folder.selecting, _begin(folder, request, hear), control)
-        genotype = choose(prepared, alphas, searcher, hear, saver)
-        kind = prepared.method.selection.kind
-        save_cost(folder, report_cost(prepared, alphas, genotype, hear))
-        save_decidedness(folder, judge(prepared, folder.history(), alphas, genotype, hear))
-        save_genotype(folder, genotype, kind)
-        tell_known(genotype, hear)
-        note_trainings(folder, hear)
-        draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
+        genotype, _, _ = conclude(folder, prepared, alphas, searcher, folder.history(), hear, saver)
         folder.selecting.clear()
         (folder.path / REQUEST).unlink()
-    files = (folder.path / "genotype.json", folder.path / f"genotype-{kind}.json")
+    files = (folder.path / "genotype.json", folder.path / f"genotype-{prepared.method.selection.kind}.json")
     return Selected(genotype, files, found)
 
 

@@ -9,7 +9,7 @@ import time
 
 import torch
 
-from poise.bench.contestants.searching import random_genotype
+from poise.bench.contestants.searching import network_of, random_genotype
 from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result
 from poise.engine.checkpointer import RunControl
@@ -41,11 +41,8 @@ class Largest:
 
 
 def _parameters(prepared: Preparation, genotype: Genotype) -> int:
-    space = prepared.settings.space
-    channels, cells = getattr(space, "channels", None), getattr(space, "cells", None)
-    task = prepared.shape
     with torch.device("meta"):
-        network = prepared.space.network(genotype, task, channels=channels, cells=cells)
+        network = network_of(prepared, genotype)
     return sum(weight.numel() for weight in network.parameters())
 
 

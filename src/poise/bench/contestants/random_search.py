@@ -9,7 +9,7 @@ import json
 import time
 from typing import Any
 
-from poise.bench.contestants.searching import random_genotype
+from poise.bench.contestants.searching import network_of, random_genotype
 from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result, compact
 from poise.data.batches import Batches
@@ -70,12 +70,9 @@ def _accuracy(prepared: Preparation, genotype: Genotype, epochs: int, number: in
     training, searching = prepared.material.batches
     if not (isinstance(training, Batches) and isinstance(searching, Batches)):
         raise Refused(f"random search trains networks for images; space {prepared.space.name!r} is for text")
-    space = settings.space
     seed = seed_of(settings.seed, "random network", number)
     with seeded(seed, place.device):
-        network = prepared.space.network(
-            genotype, prepared.shape, channels=getattr(space, "channels", None), cells=getattr(space, "cells", None)
-        )
+        network = network_of(prepared, genotype)
     weights = settings.search.weights.model_dump() | {"final_learning_rate": 0.0}
     form = TrainSettings(
         epochs=epochs, batch_size=training.batch_size, drop_path=0.0, auxiliary=0.0,

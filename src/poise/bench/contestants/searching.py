@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poise.bench.job import CONTESTANTS, Job
 from poise.bench.result import Result, compact
@@ -134,6 +134,13 @@ def random_genotype(space: str, groups: Sequence[ChoiceGroup], generator: torch.
 
     trained: Any = Uniform()
     return genotype_of(space, Magnitude()(trained), groups)
+
+
+def network_of(prepared: Preparation, genotype: Genotype) -> nn.Module:
+    """The network of an architecture, of the supernet's size."""
+    space = prepared.settings.space
+    channels, cells = getattr(space, "channels", None), getattr(space, "cells", None)
+    return prepared.space.network(genotype, prepared.material.shape, channels=channels, cells=cells)
 
 
 def _ranking(job: Job, found: SearchResult) -> list[list[Any]]:
