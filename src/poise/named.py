@@ -67,9 +67,11 @@ def check_place(device: str | None, precision: str | None) -> None:
         raise unknown("precision", precision, PRECISIONS)
 
 
-def check_data(spec: str) -> None:
+def check_data(spec: str | None) -> None:
     """Raise `Refused` where no data can be meant: nothing is there, and no source's form begins as the text does; or
-    where what is meant needs an extra that is not installed."""
+    where what is meant needs an extra that is not installed. None stands for what is known elsewhere."""
+    if spec is None:
+        return
     forms = {name: SOURCES.value(name, "form") for name in SOURCES}
     path = path_of(spec)
     try:

@@ -20,7 +20,7 @@ from poise.engine.lock import locked
 from poise.engine.run import SELECTION, RunFolder
 from poise.errors import Refused
 from poise.report import progress
-from poise.report.duration import duration
+from poise.report.numbers import duration
 from poise.report.progress import Reporter
 from poise.report.tables import number
 from poise.workflow.context import RunContext

@@ -6,28 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from poise.config.quantities import parse_count, parse_seconds, parse_size, parse_target
+from poise.config.quantities import parse_amount, parse_size, parse_target
 from poise.costs.target import CostTarget
 from poise.errors import Refused
 
 
 def test_counts_and_times() -> None:
-    found = [parse_count(text, "it") for text in ("300M", "1.5k", "2K", "4e6", "0.3G", " 12 M ", "7")]
+    found = [parse_amount("macs", text) for text in ("300M", "1.5k", "2K", "4e6", "0.3G", " 12 M ", "7")]
     assert found == pytest.approx([3e8, 1500, 2000, 4e6, 3e8, 1.2e7, 7])
-    found = [parse_seconds(text, "it") for text in ("8ms", "0.5 s", "250us", "250µs")]
+    found = [parse_amount("latency", text) for text in ("8ms", "0.5 s", "250us", "250µs")]
     assert found == pytest.approx([0.008, 0.5, 2.5e-4, 2.5e-4])
 
 
 @pytest.mark.parametrize("text", ["", "M", "300X", "300 mb", "-3M", "1e999", "nan", "3M3", "8ms", "0x10", "9" * 400])
 def test_no_counts(text: str) -> None:
     with pytest.raises(Refused, match="--target-macs"):
-        parse_count(text, "--target-macs")
+        parse_amount("macs", text)
 
 
 @pytest.mark.parametrize("text", ["8", "8M", "8min", "ms", "-1ms", "inf s"])
 def test_no_times(text: str) -> None:
     with pytest.raises(Refused, match="such as 8ms; got"):
-        parse_seconds(text, "--target-latency")
+        parse_amount("latency", text)
 
 
 def test_sizes() -> None:
@@ -39,7 +39,7 @@ def test_sizes() -> None:
 
 def test_zero_is_no_target() -> None:
     with pytest.raises(Refused, match="must be above 0"):
-        parse_count("0M", "--target-macs")
+        parse_amount("macs", "0M")
 
 
 def test_one_target_at_a_time() -> None:

@@ -9,8 +9,10 @@ import torch
 from diagnostics_support import alphas_of, loss_by_hand, smooth_searcher
 
 import poise
-from poise.diagnostics.eigenvalue import _dominant, dominant_eigenvalue
+from poise.diagnostics.diagnostic import BATCHES
+from poise.diagnostics.eigenvalue import dominant_eigenvalue
 from poise.diagnostics.sharpness import spectrum_of, tridiagonal
+from poise.diagnostics.vector import SearchLoss
 from poise.engine.search import Searcher
 
 
@@ -24,9 +26,10 @@ def test_against_the_exact_hessian(batches: int) -> None:
     found = smooth_searcher()
     expected = torch.linalg.eigvalsh(exact(found, batches)).max()
     assert expected > 0.001
-    value = dominant_eigenvalue(found, batches=batches, iterations=12)
+    loss = SearchLoss(found, batches)
+    value = dominant_eigenvalue(loss, found.seed, 12)
     assert value == pytest.approx(float(expected), rel=1e-3)
-    assert dominant_eigenvalue(found, batches=batches, iterations=2) <= value + 1e-9, "fewer steps give a lower bound"
+    assert dominant_eigenvalue(loss, found.seed, 2) <= value + 1e-9, "fewer steps give a lower bound"
 
 
 def test_it_leaves_the_searcher_alone() -> None:
@@ -34,8 +37,8 @@ def test_it_leaves_the_searcher_alone() -> None:
     before = {name: value.clone() for name, value in found.supernet.state_dict().items()}
     alphas = {name: value.detach().clone() for name, value in found.alphas.items()}
     generator = torch.get_rng_state()
-    first = dominant_eigenvalue(found)
-    assert first == dominant_eigenvalue(found)
+    first = dominant_eigenvalue(SearchLoss(found, BATCHES), found.seed)
+    assert first == dominant_eigenvalue(SearchLoss(found, BATCHES), found.seed)
     assert all(torch.equal(value, before[name]) for name, value in found.supernet.state_dict().items())
     assert all(torch.equal(value, alphas[name]) for name, value in found.alphas.items())
     assert torch.equal(torch.get_rng_state(), generator)
@@ -82,7 +85,7 @@ def test_the_dominant_eigenvalue_is_the_largest_not_the_longest(sign: int) -> No
     """RobustDARTS watches how sharp the loss is, so what bends downwards does not count, however strongly."""
     loss: Any = Quadratic(tuple(sign * value for value in SADDLE))
     largest, smallest = (2.0, -9.0) if sign > 0 else (9.0, -2.0)
-    assert _dominant(loss, 0, 6) == pytest.approx(largest, rel=1e-9)
+    assert dominant_eigenvalue(loss, 0) == pytest.approx(largest, rel=1e-9)
     blocks = {"a": loss.matrix[:3, :3], "b": loss.matrix[3:, 3:]}
     for whole in (64, 2):
         found = spectrum_of(loss, 0, whole)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from diagnostics_support import alphas_of, loss_by_hand, smooth_searcher
 
-from poise.diagnostics.diagnostic import Finding, Subject
+from poise.diagnostics.diagnostic import Finding, Subject, Surface
 from poise.diagnostics.landscape import Landscape, orthonormal, surface
-from poise.diagnostics.surface import Surface
 from poise.errors import Refused
 
 

@@ -5,9 +5,11 @@ import torch
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.report.curves import flatten
-from poise.report.figures import cell_figure, curves_figure, mixture_figure, save_figure
+from poise.report.cell import cell_figure
+from poise.report.curves import curves_figure, flatten
 from poise.report.graph import cell_graph
+from poise.report.mixture import mixture_figure
+from poise.report.style import save_figure
 from poise.spaces.space import SPACES
 from poise.supernet.groups import ChoiceGroup, Row
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from poise.genotype import Genotype
-from poise.report.figures import cell_figure
+from poise.report.cell import cell_figure
 from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_page
 from poise.report.tables import genotype_table, history_table, result_table
 from poise.report.tensorboard import log_record, open_writer

@@ -22,6 +22,7 @@ from poise.named import BENCH_FILE, OWN
 from poise.selection.rule import SELECTIONS
 from poise.truth.shipped import shipped_table
 from poise.truth.table import Table, open_table
+from poise.workflow.early import check_bench as check_there
 
 VERSION = 2
 
@@ -115,19 +116,17 @@ def bench_of(
 
 def read_bench(folder: Path) -> Bench:
     """The bench in a folder. Raises `Refused` if there is none."""
-    path = folder / BENCH_FILE
-    if not path.is_file():
-        raise Refused(f"there is no bench at {folder}")
+    check_there(folder)
     value = RunFolder(folder).read_json(BENCH_FILE)
     version = value.pop("version", None)
     if value.pop("format", None) != "poise.bench" or version not in (1, VERSION):
-        raise Refused(f"{path} is not a bench that this poise can read")
+        raise Refused(f"{folder / BENCH_FILE} is not a bench that this poise can read")
     if version == 1:  # which held what the last command asked for
         value["requests"] = [{name: value.pop(name) for name in Request.model_fields if name in value}]
     try:
         return Bench.model_validate(value)
     except ValidationError as error:
-        raise Refused(f"{path} is damaged: {first_problem(error)}") from None
+        raise Refused(f"{folder / BENCH_FILE} is damaged: {first_problem(error)}") from None
 
 
 def check_bench(folder: Path, bench: Bench) -> None:

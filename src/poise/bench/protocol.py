@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from poise.errors import unknown
+from poise.named import OWN, check_contestant, check_data
+from poise.registries import SELECTIONS
 
 
 @dataclass(frozen=True)
@@ -110,3 +112,14 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
+
+
+def check_names(name: str, contestants: Sequence[str], selections: Sequence[str], data: str) -> None:
+    """Raise `Refused` for a bench of names that do not exist, or of no data, before torch is imported."""
+    protocol(name)
+    for label in contestants:
+        check_contestant(label)
+    for rule in selections:
+        if rule != OWN:
+            SELECTIONS.check(rule)
+    check_data(data)

@@ -21,7 +21,7 @@ from poise.bench.folder import Bench, check_bench, missing, open_bench, read_ben
 from poise.bench.job import Job, contestant
 from poise.engine.lock import locked
 from poise.errors import Refused, Stopped
-from poise.report.duration import duration
+from poise.report.numbers import duration
 
 PAUSE = 0.2
 """Seconds between two looks at the processes."""

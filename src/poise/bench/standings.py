@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +14,7 @@ from rich.text import Text
 from poise.bench.judge import Standing
 from poise.bench.statistics import OneSided
 from poise.genotype import Genotype
+from poise.report.tables import rows_table
 from poise.truth.table import Table as Truth
 
 Cell = Callable[[Standing], str]
@@ -73,22 +73,15 @@ def standings_table(standings: Sequence[Standing]) -> Group:
     """For the terminal, which is narrow: two tables, and what they leave out stands in the files."""
     columns = dict(_shown(standings))
     return Group(
-        *(rows_table(_rows(standings, {head: columns[head] for head in part if head in columns})) for part in TERMINAL)
+        *(
+            rows_table(_rows(standings, {head: columns[head] for head in part if head in columns}), WORDS)
+            for part in TERMINAL
+        )
     )
 
 
 def _rows(standings: Sequence[Standing], columns: Mapping[str, Cell]) -> Rows:
     return [list(columns), *([cell(standing) for cell in columns.values()] for standing in standings)]
-
-
-def rows_table(rows: Rows) -> Table:
-    """For the terminal."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in rows[0]:
-        table.add_column(head, justify="left" if head in WORDS else "right")
-    for row in rows[1:]:
-        table.add_row(*map(Text, row))
-    return table
 
 
 def rows_markdown(rows: Rows) -> str:
@@ -100,14 +93,12 @@ def rows_markdown(rows: Rows) -> str:
 
 def query_table(truth: Truth, architecture: Genotype | str) -> Table:
     """Everything that a table knows of one architecture, a genotype or a text that the table can read."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("metric", "value", "rank", "percentile", "best"):
-        table.add_column(head, justify="left" if head == "metric" else "right")
+    rows = [("metric", "value", "rank", "percentile", "best")]
     for name, value in truth.lookup(architecture).items():
         rank = f"{truth.rank(architecture, name):,} of {len(truth):,}"
-        best = truth.best_value(name)
-        numbers = (f"{value:.2f}", rank, f"{truth.percentile(architecture, name):.1f}", f"{best:.2f}")
-        table.add_row(Text(name), *map(Text, numbers))
+        percentile, best = truth.percentile(architecture, name), truth.best_value(name)
+        rows.append((name, f"{value:.2f}", rank, f"{percentile:.1f}", f"{best:.2f}"))
+    table = rows_table(rows, ("metric",))
     if truth.space == "nasbench201":
         table.add_section()
         genotype = truth.genotype(truth.position(architecture))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from poise.engine.checkpoint import write_durably
@@ -36,9 +35,7 @@ class Stopwatch:
         if time.monotonic() - self._noted > EVERY:
             self._note()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._note()
 
     def _note(self) -> None:

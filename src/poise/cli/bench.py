@@ -106,12 +106,12 @@ def run(
     precision: SomePrecision = "32",
 ) -> None:
     """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
-    from poise.bench.early import check_bench
+    from poise.bench.protocol import check_names
     from poise.named import check_place
 
     seeds_, contestants, rules = _seeds(seeds), _names(methods), _names(selections)
     check_place(device, precision)
-    check_bench(protocol, contestants, rules, data)
+    check_names(protocol, contestants, rules, data)
     from poise.bench.folder import bench_of, truth_of
 
     given = bench_of(
@@ -148,17 +148,18 @@ def report(
     ] = None,
 ) -> None:
     """What a bench has found so far, against ground truth."""
-    from poise.bench.early import check_bench_folder
+    from poise.workflow.early import check_bench
 
-    check_bench_folder(folder)
+    check_bench(folder)
     from poise.bench.guard_pages import guard_rows
     from poise.bench.report import report as work
-    from poise.bench.standings import rows_table, standings_table
+    from poise.bench.standings import WORDS, standings_table
+    from poise.report.tables import rows_table
 
     found = work(folder, table)
     console.print(standings_table(found.standings))
     if rows := guard_rows(found.standings):
-        console.print(rows_table(rows))
+        console.print(rows_table(rows, WORDS))
     if found.missing:
         say("1 result is missing" if found.missing == 1 else f"{found.missing} results are missing")
     for file in found.files:

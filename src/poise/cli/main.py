@@ -303,7 +303,7 @@ app.add_typer(bench, name="bench", rich_help_panel=COMPARE)
 
 
 def _show_plan(plan: Any) -> None:
-    from poise.report.duration import duration
+    from poise.report.numbers import duration
     from poise.report.tables import result_table
 
     rows = [

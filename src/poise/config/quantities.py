@@ -15,14 +15,19 @@ _FORM = re.compile(r"\s*(\d{1,15}(?:\.\d{0,15})?(?:[eE][+-]?\d{1,2})?)\s*([A-Za-
 _SIZE = re.compile(r"([1-9]\d{0,5})(?:[x×]([1-9]\d{0,5}))?")
 
 
-def parse_count(text: str, what: str) -> float:
-    """``300M`` -> 3e8: a number and nothing, k, M or G. Raises `Refused` for anything else."""
-    return _parse(text, what, _COUNTS, "a number with k, M or G, such as 300M")
-
-
-def parse_seconds(text: str, what: str) -> float:
-    """``8ms`` -> 0.008: a number and s, ms or us. Raises `Refused` for anything else, also without a unit."""
-    return _parse(text, what, _TIMES, "a number with s, ms or us, such as 8ms")
+def parse_amount(metric: str, text: str) -> float:
+    """``300M`` -> 3e8: a number and nothing, k, M or G; of a latency ``8ms`` -> 0.008: a number and s, ms or us. Raises
+    `Refused` for anything else."""
+    what, units, form = f"--target-{metric}", _COUNTS, "a number with k, M or G, such as 300M"
+    if metric == "latency":
+        units, form = _TIMES, "a number with s, ms or us, such as 8ms"
+    found = _FORM.fullmatch(text)
+    if found is None or found[2] not in units:
+        raise Refused(f"{what} takes {form}; got {shown(text)}")
+    value = float(found[1]) * units[found[2]]
+    if not 0 < value < float("inf"):
+        raise Refused(f"{what} must be above 0, got {shown(text)}")
+    return value
 
 
 def parse_size(text: str, what: str) -> tuple[int, int]:
@@ -31,16 +36,6 @@ def parse_size(text: str, what: str) -> tuple[int, int]:
     if found is None:
         raise Refused(f"{what} takes a height and width in pixels, such as 64 or 48x64; got {shown(text)}")
     return int(found[1]), int(found[2] or found[1])
-
-
-def _parse(text: str, what: str, units: dict[str, float], form: str) -> float:
-    found = _FORM.fullmatch(text)
-    if found is None or found[2] not in units:
-        raise Refused(f"{what} takes {form}; got {shown(text)}")
-    value = float(found[1]) * units[found[2]]
-    if not 0 < value < float("inf"):
-        raise Refused(f"{what} must be above 0, got {shown(text)}")
-    return value
 
 
 def parse_target(
@@ -52,9 +47,7 @@ def parse_target(
     if len(texts) > 1:
         raise Refused(f"one target at a time; got {' and '.join(f'--target-{metric}' for metric in texts)}")
     for metric, text in texts.items():
-        what = f"--target-{metric}"
-        value = parse_seconds(text, what) if metric == "latency" else parse_count(text, what)
-        return CostTarget(metric, value, None if table is None else str(table))
+        return CostTarget(metric, parse_amount(metric, text), None if table is None else str(table))
     if table is not None:
         raise Refused("--latency-table goes with --target-latency")
     return None

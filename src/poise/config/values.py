@@ -115,16 +115,13 @@ def build_method(values: Mapping[str, Any]) -> Method:
     for name, value in values.items():
         if name not in known:
             raise unknown("slot", name, known)
-        if name in SLOTS:
-            given[name] = build_slot(name, value)
-        else:
-            given.update(plain_fields(name, value))
+        given[name] = build_slot(name, value) if name in SLOTS else _candidates(name, value)
     return Method(**given)
 
 
-def plain_fields(name: str, value: Any) -> dict[str, Any]:
-    """The one field of a method that is no slot: ``without``, a list of names."""
+def _candidates(name: str, value: Any) -> tuple[str, ...]:
+    """What is no slot: ``without``, a list of names."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(item, str) for item in names):
         raise Refused(f"method.{name} must be a list of candidates, got {shown(value)}")
-    return {name: tuple(names)}
+    return tuple(names)

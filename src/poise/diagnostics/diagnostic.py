@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Protocol
 
 from poise import registries
 from poise.diagnostics.sharpness import Spectrum, spectrum_of
-from poise.diagnostics.surface import Surface
 from poise.diagnostics.vector import SearchLoss
 from poise.engine.search import Searcher
 from poise.errors import Refused
@@ -18,6 +17,31 @@ from poise.supernet.groups import Kept
 
 BATCHES = 2
 """Batches of the search half that everything about the landscape of the alphas is measured on."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A loss over a plane, ``losses[i][j]`` at ``α + steps[i]·d₁ + steps[j]·d₂``, ``d₁`` and ``d₂`` of length 1.
+
+    Args:
+        name: of the plane, such as ``random``.
+        title: what it is.
+        axes: what ``d₁`` and ``d₂`` are.
+        steps: ascending, 0 in the middle.
+        losses: one row per step along ``d₁``.
+    """
+
+    name: str
+    title: str
+    axes: tuple[str, str]
+    steps: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
+
+    @property
+    def slices(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The losses along ``d₁`` alone and along ``d₂`` alone."""
+        middle = len(self.steps) // 2
+        return tuple(row[middle] for row in self.losses), self.losses[middle]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poise.diagnostics.diagnostic import BATCHES, Finding, Subject, diagnoses
+from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
 from poise.diagnostics.sharpness import tridiagonal
 from poise.diagnostics.vector import SearchLoss
-from poise.engine.search import Searcher
 from poise.engine.streams import stream
 
 STEP = 0.02
@@ -23,19 +22,14 @@ STEP = 0.02
 ITERATIONS = 6
 
 
-def dominant_eigenvalue(searcher: Searcher, *, batches: int = BATCHES, iterations: int = ITERATIONS) -> float:
+def dominant_eigenvalue(loss: SearchLoss, seed: int, iterations: int = ITERATIONS) -> float:
     """The largest eigenvalue of ``H = ∇²_α L_val(w, α)``, all groups' alphas as one vector.
 
-    ``L_val`` is the mean loss of the first ``batches`` batches of the search half, with batch statistics.
     Products with ``H`` are central differences of exact gradients, ``Hv ≈ [∇L(α + hv) − ∇L(α − hv)] / (2h)`` with
     ``‖hv‖`` = `STEP`, so a supernet with kinks (ReLU) is smoothed over that distance; the eigenvalue is the largest of
     ``iterations`` steps of Lanczos' method, from a start that is always the same, so it is a lower bound of the
     smoothed one. Takes ``2·batches·iterations`` gradients of the alphas.
     """
-    return _dominant(SearchLoss(searcher, batches), searcher.seed, iterations)
-
-
-def _dominant(loss: SearchLoss, seed: int, iterations: int) -> float:
     start = torch.randn(loss.point.numel(), generator=stream(seed, "eigenvalue"), dtype=torch.float64)
 
     def times(vector: Tensor) -> Tensor:
@@ -63,4 +57,4 @@ class Eigenvalue:
         return 6 * min(ITERATIONS, subject.loss.point.numel()) * len(subject.loss)
 
     def __call__(self, subject: Subject) -> Finding:
-        return Finding({"eigenvalue": _dominant(subject.loss, subject.searcher.seed, ITERATIONS)})
+        return Finding({"eigenvalue": dominant_eigenvalue(subject.loss, subject.searcher.seed)})

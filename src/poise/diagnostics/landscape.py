@@ -9,9 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
+from poise.diagnostics.diagnostic import Finding, Subject, Surface, diagnoses
 from poise.diagnostics.sharpness import work
-from poise.diagnostics.surface import Surface
 from poise.diagnostics.vector import SearchLoss
 from poise.engine.streams import stream
 from poise.errors import Refused

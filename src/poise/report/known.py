@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.report.page import Grid, Paragraph, Section
+from poise.report.tables import rows_table
 from poise.truth.shipped import SPACE, shipped_table
 
 COLUMNS = {"CIFAR-10": "c10_test_200", "CIFAR-100": "c100_test_200", "ImageNet16-120": "in16_test_200"}
@@ -31,11 +31,8 @@ class Known:
         if not self.rows:
             return Text(self.text)
         caption = Text(f"This cell in NAS-Bench-201, after {TRAINING}; no figures for your data.")
-        found = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=caption, caption_justify="left")
-        for number, head in enumerate(self.rows[0]):
-            found.add_column(head, justify="right" if number else "left")
-        for row in self.rows[1:]:
-            found.add_row(*map(Text, row))
+        found = rows_table(self.rows, self.rows[0][:1])
+        found.caption, found.caption_justify = caption, "left"
         return found
 
     def section(self) -> Section:

@@ -12,7 +12,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter
 
-from poise.diagnostics.surface import Surface
+from poise.diagnostics.diagnostic import Surface
 from poise.errors import Refused
 from poise.report.style import FAINT, INK, RC, SERIES, VERMILION
 

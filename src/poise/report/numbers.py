@@ -1,4 +1,4 @@
-"""Numbers of records and results: whose they are, of what, and how a person reads them."""
+"""Numbers of records and results: whose they are, of what, and how a person reads them; times, too."""
 
 from __future__ import annotations
 
@@ -38,3 +38,12 @@ def is_share(name: str, known: frozenset[str]) -> bool:
 def words(name: str) -> str:
     """``mean_iou`` -> ``mean iou``."""
     return name.replace("_", " ")
+
+
+def duration(seconds: float) -> str:
+    """``1 h 05 min``, ``3 min 20 s``, ``12 s``."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"

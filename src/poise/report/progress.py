@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -15,8 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from poise.costs.target import readable
 from poise.engine.events import EpochEnded, Event, Listener, Noted, Started, Stepped, ignore
 from poise.report import numbers
-from poise.report.duration import duration
-from poise.report.numbers import is_share, shares, words
+from poise.report.numbers import duration, is_share, shares, words
 
 
 def epoch_line(stage: str, record: dict[str, Any]) -> str:
@@ -77,9 +75,7 @@ class Reporter:
             self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._live:
             self._progress.stop()
 

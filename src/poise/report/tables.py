@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -57,6 +57,17 @@ def history_table(history: Sequence[Record], last: int = 10) -> Table:
         table.add_column(columns[name], justify="right")
     for record in records:
         table.add_row(*(Text(number(name, record[name], known) if name in record else "–") for name in names))
+    return table
+
+
+def rows_table(rows: Sequence[Sequence[str]], left: Collection[str]) -> Table:
+    """Rows of text below their head, the first one; the columns whose heads are in ``left`` hold words, the others
+    numbers."""
+    table = _table()
+    for head in rows[0]:
+        table.add_column(head, justify="left" if head in left else "right")
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,31 +28,26 @@ def check_search(
     data: str | None = None,
     overrides: Sequence[tuple[str, Any]] = (),
 ) -> None:
-    """The names of a search, in a file of settings too, its settings, and its data."""
+    """The names of a search, in a file of settings too, its data, and its settings as far as they are neither the
+    space's nor a slot's own."""
     layer = {} if file is None else read_yaml(file)
-    space, method = space or _named(layer, "space"), method or _named(layer, "method")
-    task = task or _named(layer, "task")
-    if task is not None:
-        TASKS.check(task)
-    if space is not None:
-        SPACES.check(space)
-    if method is not None:
-        check_method(method)
+    task, space, method = (
+        given or _named(layer, section) for section, given in (("task", task), ("space", space), ("method", method))
+    )
+    for check, name in ((TASKS.check, task), (SPACES.check, space), (check_method, method)):
+        if name is not None:
+            check(name)
     preset = preset if preset is not None else layer.get("preset")
     if preset is not None:
         check_preset(preset, DEFAULT_SPACE if space is None else space)
     sections = {name: value for name, value in layer.items() if name not in ("task", "space", "method", "preset")}
-    check_settings([*_leaves(sections), *overrides])
-    _check_data(data)
-
-
-def check_settings(overrides: Iterable[tuple[str, Any]]) -> None:
-    """Dotted settings, as far as they are neither the space's nor a slot's own."""
-    if overrides:
+    settings = [*_leaves(sections), *overrides]
+    if settings:
         from poise.config.settings import check_setting
 
-        for name, value in overrides:
+        for name, value in settings:
             check_setting(name, value)
+    check_data(data)
 
 
 def _named(layer: Mapping[str, Any], section: str) -> str | None:
@@ -74,7 +69,7 @@ def check_selection(run: Path, rule: str | None, data: str | None) -> None:
     RunFolder.open(run, "search")
     if rule is not None:
         SELECTIONS.check(rule)
-    _check_data(data)
+    check_data(data)
 
 
 def check_training(what: Path, preset: str | None, data: str | None, task: str | None = None) -> None:
@@ -87,7 +82,7 @@ def check_training(what: Path, preset: str | None, data: str | None, task: str |
         space = read_genotype(what).space
         if preset is not None and space in SPACES:
             check_preset(preset, space)
-    _check_data(data)
+    check_data(data)
 
 
 def check_network(network: Path, data: str | None = None, to: str | None = None) -> None:
@@ -96,7 +91,7 @@ def check_network(network: Path, data: str | None = None, to: str | None = None)
         EXPORTS.check(to)
         check_extra(to, f"an export to {to}")
     RunFolder.open(network, "train")
-    _check_data(data)
+    check_data(data)
 
 
 def check_prediction(
@@ -135,7 +130,7 @@ def check_diagnosis(run: Path, only: Sequence[str], data: str | None, batches: i
         DIAGNOSTICS.check(name)
     check_batches(batches)
     RunFolder.open(run, "search")
-    _check_data(data)
+    check_data(data)
 
 
 def check_batches(batches: int) -> None:
@@ -144,12 +139,13 @@ def check_batches(batches: int) -> None:
         raise Refused(f"diagnosing takes at least 1 batch, got {batches}")
 
 
+def check_bench(folder: Path) -> None:
+    """The folder of a bench."""
+    if not (folder / BENCH_FILE).is_file():
+        raise Refused(f"there is no bench at {folder}")
+
+
 def check_folder(run: Path) -> None:
     """The folder of a run or a bench."""
     if RunFolder.kind_of(run) is None and not (run / BENCH_FILE).is_file():
         raise Refused(f"there is no run at {run}")
-
-
-def _check_data(data: str | None) -> None:
-    if data is not None:
-        check_data(data)
