@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Protocol
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -33,14 +32,6 @@ figure { margin: 1.5rem 0; overflow-x: auto } figcaption { color: var(--soft); f
 figure svg { background: #fff; border-radius: 6px; max-width: 100%; height: auto }
 figure svg * { stroke-linejoin: round; stroke-linecap: butt }
 """
-
-
-class Block(Protocol):
-    """A part of a section."""
-
-    def html(self) -> str:
-        """The part as HTML, every text of it escaped."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,6 +77,10 @@ class Drawing:
     def html(self) -> str:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
         return f"<figure>\n{svg(self.figure)}\n{caption}</figure>"
+
+
+Block = Paragraph | Code | Grid | Drawing
+"""A part of a section; as HTML every text of it is escaped."""
 
 
 @dataclass(frozen=True)

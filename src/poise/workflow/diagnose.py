@@ -102,15 +102,13 @@ def diagnose(
     check_batches(batches)
     if isinstance(run, SearchResult):
         check_unused(module, "the result of a search has its own", task)
-    folder = None if isinstance(run, SearchResult) else RunFolder.open(Path(run), "search")
+        with progress(listen) as hear:
+            return Diagnosis(measure(_of_result(run, data, device), run.genotype, chosen, batches, hear), batches)
+    folder = RunFolder.open(Path(run), "search")
     with progress(listen) as hear:
-        if isinstance(run, SearchResult):
-            searcher, genotype = _of_result(run, data, device), run.genotype
-        else:
-            searcher, genotype = _of_folder(RunFolder(Path(run)), data, module, task, device, hear)
-        findings = measure(searcher, genotype, chosen, batches, hear)
-    found = Diagnosis(findings, batches)
-    return found if folder is None else Diagnosis(findings, batches, tuple(_write(folder, found)))
+        searcher, genotype = _of_folder(folder, data, module, task, device, hear)
+        found = Diagnosis(measure(searcher, genotype, chosen, batches, hear), batches)
+    return replace(found, files=tuple(_write(folder, found)))
 
 
 def measure(

@@ -130,16 +130,6 @@ class Preparation:
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
-            supernet,
-            at.groups,
-            at.method,
-            settings,
-            training,
-            searching,
-            self.place,
-            seed,
-            alphas,
-            number,
-            objective,
+            supernet, at.groups, at.method, settings, training, searching, self.place, seed, alphas, number, objective,
             at.aim,
-        )
+        )  # fmt: skip

@@ -201,20 +201,21 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
         else:
             history = list(facts["history"]) if selecting else folder.history()
             prepared, searcher = _trained_in(folder, prepared, searcher, history)
-        if folder is not None and not selecting:
-            return _finished(folder, prepared, searcher, start)
-        start = start if selecting else {"facts": {"history": history}}
-        return _select_in(output, prepared, searcher, start, context)
-
-
-def _finished(folder: RunFolder, prepared: Preparation, searcher: Searcher, start: State) -> SearchResult:
-    """The result of a run that was finished before. It may still hold a checkpoint of its search, if it was killed
-    before it was tidied up."""
-    if start is not NOWHERE:
-        draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
-        folder.clear()
-    decided, cost = load_decidedness(folder), load_cost(folder)
-    return _result(prepared, searcher, folder.genotype(), folder.history(), folder.path, decided, cost)
+        if folder is not None and not selecting:  # it was finished before
+            genotype, decided, cost = folder.genotype(), load_decidedness(folder), load_cost(folder)
+            if start is not NOWHERE:  # and killed before it was tidied up
+                draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
+        else:
+            saver = Checkpointer(
+                output.checkpoints, start if selecting else {"facts": {"history": history}}, context.control
+            )
+            genotype, decided, cost = conclude(
+                output, prepared, searcher.alphas, partial(clone, searcher), history, context.listen, saver
+            )
+        output.clear()
+    alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
+    supernet, space = searcher.supernet, prepared.space
+    return SearchResult(genotype, alphas, supernet, history, settings, space, output.path, decided, cost)
 
 
 def _trained_in(
@@ -228,21 +229,10 @@ def _trained_in(
     return last, searcher
 
 
-def _select_in(
-    output: Output, prepared: Preparation, searcher: Searcher, start: State, context: RunContext
-) -> SearchResult:
-    """The rest of a run whose search has ended."""
-    saver = Checkpointer(output.checkpoints, start, context.control)
-    opened, history = partial(clone, searcher), saver.history
-    genotype, decided, cost = conclude(output, prepared, searcher.alphas, opened, history, context.listen, saver)
-    output.clear()
-    return _result(prepared, searcher, genotype, history, output.path, decided, cost)
-
-
 def conclude(
     output: Output, prepared: Preparation, alphas: Mapping[str, Tensor], searcher: Callable[[], Searcher],
     history: Sequence[Mapping[str, Any]], listen: Listener, saver: Checkpointer,
-) -> tuple[Genotype, Decidedness, Mapping[str, Any] | None]:  # fmt: skip
+) -> tuple[Genotype, Decidedness, dict[str, Any] | None]:  # fmt: skip
     """Select a genotype, and write and say all that there is to it: how decided it is, what it costs, what is known of
     it, which networks are of another one now. The arguments are those of `choose`; ``history`` has the records of all
     epochs."""
@@ -288,15 +278,6 @@ def _fitting_all_stages(settings: RunSettings, data: Any, listen: Listener) -> R
         step = search_step(searcher)
         settings = fitting(settings, replace(step, batch_size=settings.search.batch_size), listen)
     return settings
-
-
-def _result(
-    prepared: Preparation, searcher: Searcher, genotype: Genotype, history: Sequence[Mapping[str, Any]],
-    folder: Path | None, decided: Decidedness, cost: Mapping[str, Any] | None,
-) -> SearchResult:  # fmt: skip
-    alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
-    settings, space = prepared.settings, prepared.space
-    return SearchResult(genotype, alphas, searcher.supernet, history, settings, space, folder, decided, cost)
 
 
 def choose(
