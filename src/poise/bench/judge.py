@@ -10,15 +10,7 @@ from scipy.stats import monte_carlo_test
 
 from poise.bench.protocol import Protocol
 from poise.bench.result import Result
-from poise.bench.statistics import (
-    Interval,
-    OneSided,
-    Summary,
-    bootstrap_mean,
-    kendall,
-    paired_test,
-    unpaired_test,
-)
+from poise.bench.statistics import Interval, OneSided, Summary, bootstrap_mean, kendall, paired_test, unpaired_test
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.truth.table import Table

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,7 +105,6 @@ class _Bench:
         self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
         if plain:
             supernet.to(memory_format=torch.contiguous_format)
-        self.place = place
         self._epoch = 0
 
     def batches_of(self, images: Images) -> Batches:
@@ -159,21 +159,12 @@ class _Decision:
         PerturbationRule().winner(self.trained, self.without, "lowest")
 
 
-@dataclass(frozen=True)
-class _Preparation:
-    """Builds a bench in whichever process it is called, and returns its step."""
-
-    space: Space
-    batch_size: int
-    image_size: int
-    device: str
-    precision: str
-    plain: bool
-
-    def __call__(self) -> Callable[[], None]:
-        images = random_images(self.batch_size, self.image_size)
-        darts = METHODS["darts"].build()
-        return _Bench(self.space, darts, images, Place.open(self.device, self.precision), self.plain).step
+def _darts_step(
+    space: Space, batch_size: int, image_size: int, device: str, precision: str, plain: bool
+) -> Callable[[], None]:
+    """The step of a bench that is built in whichever process this is called."""
+    images, place = random_images(batch_size, image_size), Place.open(device, precision)
+    return _Bench(space, METHODS["darts"].build(), images, place, plain).step
 
 
 def speed(
@@ -242,7 +233,7 @@ def speed(
     memory: dict[str, float | None] = {}
     for name, plain in (("darts step, textbook", True), ("darts step, poise", False)):
         tell(f"memory of the {name}")
-        prepare = _Preparation(space, batch_size, image_size, device, precision, plain)
+        prepare = partial(_darts_step, space, batch_size, image_size, device, precision, plain)
         memory[name] = peak_megabytes(prepare, place)
     timings = tuple(
         Timing(name, medians[name], reference, medians[name] / medians[reference], memory.get(name))

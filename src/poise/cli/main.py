@@ -13,7 +13,7 @@ import typer
 from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, say
 from poise.cli.inspect import diagnose, list_, measure_latency, show
-from poise.cli.networks import evaluate, export, show_network, train
+from poise.cli.networks import evaluate, export, predict, show_network, train
 from poise.cli.options import (
     CHECKS,
     COST,
@@ -37,7 +37,6 @@ from poise.cli.options import (
     show_help_if_bare,
     tidied,
 )
-from poise.cli.predict import predict
 from poise.errors import Refused, Stopped, printable
 
 SEARCH, NETWORKS, LOOK, COMPARE = "Search", "Networks", "Look", "Measure and compare"

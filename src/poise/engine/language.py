@@ -33,7 +33,7 @@ from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
 from poise.engine.events import Listener, ignore
 from poise.engine.loop import Course, Record, Sums, run
-from poise.engine.objective import NEXT_WORD, Objective, measured
+from poise.engine.objective import NEXT_WORD, measured, perplexity
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seeded
 from poise.engine.train import NetworkDescent
@@ -49,13 +49,11 @@ class LanguageTrainer:
     Args:
         descent: of a ``network(tokens, hidden) -> Reading``.
         training, valid: the two texts.
-        objective: what the network is trained and measured by.
     """
 
     descent: NetworkDescent
     training: TextBatches
     valid: TextBatches
-    objective: Objective = NEXT_WORD
     hidden: Tensor | None = field(default=None, init=False)
     mean: Weights = field(default_factory=dict, init=False)
     averaged: int = field(default=0, init=False)
@@ -74,7 +72,7 @@ class LanguageTrainer:
         piece, labels = batch
         descent, hidden = self.descent, None if piece.fresh else self.hidden
         with descent.drawing(number):
-            loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place, self.objective)
+            loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place)
         gradients = dict(zip(self.weights, torch.autograd.grad(total, list(self.weights.values())), strict=True))
         descent.step(number, total, gradients, piece.pace)
         self.hidden = hidden.detach()
@@ -96,21 +94,18 @@ class LanguageTrainer:
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         self.hidden = None
         loss, rate = float(sums.steps("loss").mean()), self.descent.learning_rate
-        found = {"train_loss": loss, **self._derived("train", loss), "learning_rate": rate}
+        found = {"train_loss": loss, "train_perplexity": perplexity(loss), "learning_rate": rate}
         return found | self.measure(history)
-
-    def _derived(self, what: str, loss: float) -> dict[str, float]:
-        return {f"{what}_{name}": value for name, value in self.objective.derived(loss).items()}
 
     def measure(self, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """The validation loss of the weights that count, after the epochs in ``history``. Keeps them if they are the
         best so far, and lets averaging begin if it is time."""
         counting = self.counting()
-        loss = evaluate_text(self.descent.network, self.valid, self.descent.place, counting, self.objective)["loss"]
+        loss = evaluate_text(self.descent.network, self.valid, self.descent.place, counting)["loss"]
         before = [record["valid_loss"] for record in history]
         if not self.best or loss < min(before, default=float("inf")):
             self.best = counting
-        found = {"valid_loss": loss, **self._derived("valid", loss), "averaging": float(bool(self.mean))}
+        found = {"valid_loss": loss, "valid_perplexity": perplexity(loss), "averaging": float(bool(self.mean))}
         patience = self.descent.settings.text.patience
         if not self.mean and len(before) > patience and loss > min(before[:-patience]):
             self.mean = {name: torch.zeros_like(value) for name, value in counting.items()}
@@ -140,11 +135,10 @@ def train_text(
     listen: Listener = ignore,
     saver: Checkpointer | None = None,
     rate: float = 1.0,
-    objective: Objective = NEXT_WORD,
 ) -> list[Record]:
     """Train ``network`` in place, from the saver's start on, and leave it with the weights that were best on the
     validation text; returns one record per epoch. Raises `Refused` if the loss diverged."""
-    trainer = LanguageTrainer(NetworkDescent(network, settings, place, seed, rate), training, valid, objective)
+    trainer = LanguageTrainer(NetworkDescent(network, settings, place, seed, rate), training, valid)
     history = run(trainer, Course("train", settings.epochs, len(training)), listen, saver or Checkpointer())
     with torch.no_grad():
         for name, weight in trainer.weights.items():
@@ -154,18 +148,16 @@ def train_text(
 
 
 def _losses(
-    network: nn.Module, piece: TextBatch, labels: Tensor, hidden: Tensor | None, place: Place, objective: Objective
+    network: nn.Module, piece: TextBatch, labels: Tensor, hidden: Tensor | None, place: Place
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of a piece: its loss, the same with the network's regularisers, and its last hidden state."""
     with place.autocast():
         logits, hidden, extra = network(piece.tokens, hidden)
-    loss = objective.loss(place.float(logits), labels)
+    loss = NEXT_WORD.loss(place.float(logits), labels)
     return loss, loss if extra is None else loss + place.float(extra), hidden
 
 
-def text_step(
-    network: nn.Module, settings: TrainSettings, batches: TextBatches, place: Place, objective: Objective = NEXT_WORD
-) -> Step:
+def text_step(network: nn.Module, settings: TrainSettings, batches: TextBatches, place: Place) -> Step:
     """The step of a retraining, as far as its memory goes. ``network`` is moved to its place."""
     place.put(network)
 
@@ -174,7 +166,7 @@ def text_step(
         network.train()
         try:
             with seeded(0, place.device):
-                return _losses(network, *batches.first(count), None, place, objective)[1]
+                return _losses(network, *batches.first(count), None, place)[1]
         finally:
             network.train(mode)
 
@@ -183,11 +175,7 @@ def text_step(
 
 @torch.no_grad()
 def evaluate_text(
-    network: nn.Module,
-    batches: TextBatches,
-    place: Place,
-    weights: Mapping[str, Tensor] | None = None,
-    objective: Objective = NEXT_WORD,
+    network: nn.Module, batches: TextBatches, place: Place, weights: Mapping[str, Tensor] | None = None
 ) -> dict[str, float]:
     """Mean ``loss`` in nats, ``perplexity`` and ``accuracy`` of the next word over a text, in evaluation mode.
 
@@ -203,4 +191,4 @@ def evaluate_text(
                 logits, hidden, _ = functional_call(network, dict(weights or {}), (piece.tokens, hidden))
             yield place.float(logits), labels
 
-    return measured(answers(), objective)
+    return measured(answers(), NEXT_WORD)

@@ -90,12 +90,7 @@ class RunFolder:
 
     @staticmethod
     def create(
-        path: Path,
-        kind: str,
-        config: str,
-        data: str,
-        overwrite: bool = False,
-        given: Mapping[str, str] | None = None,
+        path: Path, kind: str, config: str, data: str, overwrite: bool = False, given: Mapping[str, str] | None = None
     ) -> RunFolder:
         """Begin a run on the data of this fingerprint, with the files that it is given. With ``overwrite`` the files of
         the run that is there go; files of others stay.
@@ -239,12 +234,12 @@ class RunFolder:
         """The genotype that the last selection chose."""
         return read_genotype(self.path / "genotype.json")
 
-    def save_tensors(self, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    def save_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write tensors as safetensors."""
         from safetensors.torch import save  # with torch, which whoever has tensors has loaded
 
         values = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-        self._put(name, save(values, metadata=dict(metadata or {})))
+        self._put(name, save(values, metadata={}))
 
     def load_tensors(self, name: str, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Read tensors that have the names and shapes of ``expected``. Raises `Refused` if they do not fit."""

@@ -125,14 +125,7 @@ def _draw_edge(
     axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=1.2, linestyle=style, zorder=1))
     axes.add_patch(
         FancyArrowPatch(
-            (end, y),
-            target,
-            arrowstyle=ARROW,
-            shrinkB=RADIUS * 72,
-            shrinkA=0,
-            color=colour,
-            linewidth=1.2,
-            zorder=1,
+            (end, y), target, arrowstyle=ARROW, shrinkB=RADIUS * 72, shrinkA=0, color=colour, linewidth=1.2, zorder=1
         )
     )
     draw_pill(axes, end, y, operation, family_colour(operation) if live else FAINT, live)

@@ -25,23 +25,16 @@ def readable(name: str, numbers: Mapping[str, float]) -> str:
     return f"{100 * numbers[name]:.2f}%" if percent else f"{numbers[name]:.4g}"
 
 
-def lines(numbers: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    """Diagnostic, number, value; a diagnostic is named where it begins."""
-    found: list[tuple[str, str, str]] = []
+def diagnosis_table(numbers: Mapping[str, float]) -> Table:
+    """One line per number; a diagnostic is named where it begins."""
+    table = Table("diagnostic", "of what", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("value", justify="right")
     last = ""
     for name in numbers:
         head, _, rest = name.partition("/")
-        found.append((head if head != last else "", rest.replace("/", " "), readable(name, numbers)))
+        first = Text(head if head != last else "", style="bold")
+        table.add_row(first, Text(rest.replace("/", " ")), Text(readable(name, numbers)))
         last = head
-    return found
-
-
-def diagnosis_table(numbers: Mapping[str, float]) -> Table:
-    """One line per number, by diagnostic."""
-    table = Table("diagnostic", "of what", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("value", justify="right")
-    for head, rest, value in lines(numbers):
-        table.add_row(Text(head, style="bold"), Text(rest), Text(value))
     return table
 
 
