@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import InitVar, asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -65,6 +65,7 @@ class _Step:
     sums: Sums
 
 
+@dataclass(eq=False, repr=False)
 class Searcher:
     """A supernet, its alphas and their optimizers, and the step that moves them.
 
@@ -76,48 +77,35 @@ class Searcher:
         training, searching: the batches of the two halves.
         place: device and precision.
         seed: of every random stream.
-        alphas: to start from; by default what the relaxation starts with.
+        begin: the alphas to start from; by default what the relaxation starts with.
         stage: of the method's curriculum.
         objective: what the supernet is trained and measured by.
         aim: of the search, if it has a cost target.
     """
 
-    def __init__(
-        self,
-        supernet: nn.Module,
-        groups: Sequence[ChoiceGroup],
-        method: Method,
-        settings: SearchSettings,
-        training: Batched,
-        searching: Batched,
-        place: Place,
-        seed: int,
-        alphas: Mapping[str, Tensor] | None = None,
-        stage: int = 0,
-        objective: Objective = CLASSES,
-        aim: Aim | None = None,
-    ) -> None:
-        self.supernet = place.put(supernet).train()
-        self.groups = tuple(groups)
-        self.method = method
-        self.settings = settings
-        self.training = training
-        self.searching = searching
-        self.place = place
-        self.seed = seed
-        self.stage = stage
-        self.objective = objective
-        self.aim = aim
-        if alphas is None:
-            begin = method.relaxation.initial
-            alphas = {g.name: begin(g.shape, stream(seed, *at_stage("alphas", stage), g.name)) for g in self.groups}
-        self.alphas = {
-            name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in alphas.items()
-        }
+    supernet: nn.Module
+    groups: tuple[ChoiceGroup, ...]
+    method: Method
+    settings: SearchSettings
+    training: Batched
+    searching: Batched
+    place: Place
+    seed: int
+    begin: InitVar[Mapping[str, Tensor] | None] = None
+    stage: int = 0
+    objective: Objective = CLASSES
+    aim: Aim | None = None
+    edits: Edits | None = field(default=None, init=False)
+
+    def __post_init__(self, begin: Mapping[str, Tensor] | None) -> None:
+        place, initial, purpose = self.place, self.method.relaxation.initial, at_stage("alphas", self.stage)
+        self.supernet = place.put(self.supernet).train()
+        if begin is None:
+            begin = {g.name: initial(g.shape, stream(self.seed, *purpose, g.name)) for g in self.groups}
+        self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in begin.items()}
         self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
-        self.edits: Edits | None = None
-        self.restart(settings.weights.learning_rate)
-        adam = settings.alphas
+        self.restart(self.settings.weights.learning_rate)
+        adam = self.settings.alphas
         self.alpha_optimizer = torch.optim.Adam(
             self.alphas.values(), adam.learning_rate, adam.betas, weight_decay=adam.weight_decay
         )
