@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from poise.bench.judge import DECLINE, Judged
+from poise.bench.anytime import PANELS, number_of
+from poise.bench.judge import DECLINE, Judged, Standing
+from poise.bench.standings import Rows
 from poise.methods.slots import SLOTS, Guard
 
 
@@ -119,3 +121,37 @@ def foresight(indicator: Callable[[Mapping[str, Any]], float], runs: Sequence[Ju
         return None
     difference = np.subtract.outer(np.array(lost), np.array(held))
     return float(np.mean((np.sign(difference) + 1) / 2))
+
+
+def guard_rows(standings: Sequence[Standing]) -> Rows:
+    """A row per guard. Empty if no contestant has epochs."""
+    head = ["guard", "declines caught", "false alarms", "after epoch", "mean at the end", "mean kept"]
+    rows = [
+        [
+            kind, f"{tally.caught} of {tally.declined}", f"{tally.false_alarms} of {tally.fine}",
+            "–" if tally.epoch is None else f"{tally.epoch:.1f}", f"{tally.without:.2f}", f"{tally.kept:.2f}",
+        ]
+        for kind, tally in guards(_runs(standings)).items()
+    ]  # fmt: skip
+    return [head, *rows] if rows else []
+
+
+def indicator_rows(standings: Sequence[Standing]) -> Rows:
+    """A row per number of the epochs' records that a figure shows. Empty if nothing declined, or everything did."""
+    runs = [run for run in _runs(standings) if run.result.epochs]
+    found = {name: foresight(number_of(pattern), runs) for name, pattern in PANELS.items()}
+    rows = [[name, f"{value:.2f}"] for name, value in found.items() if value is not None]
+    return [["indicator", "larger before a decline"], *rows] if rows else []
+
+
+def guard_dict(standings: Sequence[Standing]) -> dict[str, Any]:
+    """As plain values."""
+    runs = _runs(standings)
+    return {
+        "guards": {kind: vars(tally) for kind, tally in guards(runs).items()},
+        "foresight": {name: foresight(number_of(pattern), runs) for name, pattern in PANELS.items()},
+    }
+
+
+def _runs(standings: Sequence[Standing]) -> list[Judged]:
+    return [run for standing in standings for run in standing.runs]

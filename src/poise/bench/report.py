@@ -9,7 +9,7 @@ from pathlib import Path
 
 from poise.bench.anytime import anytime_figure
 from poise.bench.folder import missing, read_bench, results_of, truth_of
-from poise.bench.guard_pages import guard_dict, guard_rows, indicator_rows
+from poise.bench.guarding import guard_dict, guard_rows, indicator_rows
 from poise.bench.inside import inside_rows
 from poise.bench.judge import Standing, standings
 from poise.bench.protocol import protocol

@@ -151,7 +151,7 @@ def report(
     from poise.workflow.early import check_bench
 
     check_bench(folder)
-    from poise.bench.guard_pages import guard_rows
+    from poise.bench.guarding import guard_rows
     from poise.bench.report import report as work
     from poise.bench.standings import WORDS, standings_table
     from poise.report.tables import rows_table
