@@ -11,6 +11,7 @@ import typer
 
 from poise.cli.console import console, say
 from poise.cli.options import HELP_NAMES, SomeDevice, SomePrecision, examples, show_help_if_bare
+from poise.cli.signals import asked_to_stop
 from poise.engine.lock import locked
 from poise.errors import Refused, shown
 
@@ -127,7 +128,6 @@ def run_and_show(given: Bench, folder: Path) -> None:
     """Run a bench to its end, live where there is a terminal."""
     from poise.bench.runner import estimate, run_bench
     from poise.cli.board import Board
-    from poise.cli.signals import asked_to_stop
 
     say(estimate(given, folder))
     with Board(console) as board, asked_to_stop() as asked:
@@ -217,7 +217,6 @@ def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typ
     """One job of a bench."""
     from poise.bench.job import perform
     from poise.bench.runner import job_of
-    from poise.cli.signals import asked_to_stop
     from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
 

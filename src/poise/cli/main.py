@@ -37,6 +37,7 @@ from poise.cli.options import (
     show_help_if_bare,
     tidied,
 )
+from poise.cli.signals import STOPPED, asked_to_stop
 from poise.errors import Refused, Stopped, printable
 
 SEARCH, NETWORKS, LOOK, COMPARE = "Search", "Networks", "Look", "Measure and compare"
@@ -131,7 +132,6 @@ def search(
     if saved and (out is not None or (config is None and data is None)):
         names = space or DEFAULT_SPACE, method or DEFAULT_METHOD, seed or 0
         RunContext(out or default_folder("digits", *names), overwrite, resume, auto_batch).settled()
-    from poise.cli.signals import asked_to_stop
     from poise.config.quantities import parse_target
     from poise.config.resolve import dump, resolve
     from poise.engine.checkpointer import RunControl
@@ -207,7 +207,6 @@ def select(
     from poise.workflow.early import check_selection
 
     check_selection(run, rule, data)
-    from poise.cli.signals import asked_to_stop
     from poise.config.reading import parse_override
     from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
@@ -247,7 +246,6 @@ def resume(
 
     check_folder(run)
     from poise.bench.folder import read_bench
-    from poise.cli.signals import asked_to_stop
     from poise.engine.checkpointer import RunControl
     from poise.named import BENCH_FILE
     from poise.report.progress import Reporter
@@ -318,7 +316,6 @@ def _show_plan(plan: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs the command line and exits."""
-    from poise.cli.signals import STOPPED
     from poise.engine.memory import keep_freed_memory
 
     warnings.filterwarnings("ignore", module="lightning_fabric")

@@ -27,6 +27,7 @@ from poise.cli.options import (
     Task,
     rollbacks,
 )
+from poise.cli.signals import asked_to_stop
 
 
 def train(
@@ -61,7 +62,6 @@ def train(
     from poise.workflow.early import check_training
 
     check_training(what, preset, data, task)
-    from poise.cli.signals import asked_to_stop
     from poise.config.reading import parse_override
     from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
