@@ -45,10 +45,8 @@ def opened(objective: Any = OWN) -> Searcher:
 
 
 def trained(found: Searcher, saver: Checkpointer | None = None) -> TrainedSupernet:
-    space = ModuleSpace(found.supernet.module)
-    return TrainedSupernet(
-        space, found.groups, found.alphas, found.method.relaxation, lambda: found, 0, lambda event: None, saver
-    )
+    space, relaxation, saver = ModuleSpace(found.supernet.module), found.method.relaxation, saver or Checkpointer()
+    return TrainedSupernet(space, found.groups, found.alphas, relaxation, lambda: found, 0, lambda event: None, saver)
 
 
 def edits_of(found: Searcher) -> list[Edits]:

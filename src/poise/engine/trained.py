@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -32,6 +33,7 @@ TUNING_SHARE = 0.1
 """Tuning takes this share of the search's learning rate, as in DARTS-PT."""
 
 
+@dataclass(eq=False, repr=False)
 class TrainedSupernet:
     """Satisfies `poise.selection.rule.Trained`.
 
@@ -39,7 +41,7 @@ class TrainedSupernet:
         space: the space, with what the method leaves out left out.
         groups: its groups.
         alphas, relaxation: what was learnt, and how it is read.
-        searcher: opens a searcher on a copy of the trained supernet, to be measured and tuned. It is called when a rule
+        open_searcher: opens one on a copy of the trained supernet, to be measured and tuned. It is called when a rule
             first needs it: rules that go by the alphas alone never read data.
         seed: of the rule's random choices.
         saver: saves where the selection stands. A rule is run again from its beginning when the selection goes on:
@@ -47,38 +49,30 @@ class TrainedSupernet:
         aim: of the search, if it has a cost target.
     """
 
-    def __init__(
-        self,
-        space: Space,
-        groups: Sequence[ChoiceGroup],
-        alphas: Mapping[str, Tensor],
-        relaxation: Relaxation,
-        searcher: Callable[[], Searcher],
-        seed: int,
-        listen: Listener = ignore,
-        saver: Checkpointer | None = None,
-        aim: Aim | None = None,
-    ) -> None:
-        self.groups = tuple(groups)
-        self.aim = aim
-        self.generator = stream(seed, "selection")
-        self._space = space
+    space: Space
+    groups: tuple[ChoiceGroup, ...]
+    alphas: InitVar[Mapping[str, Tensor]]
+    relaxation: InitVar[Relaxation]
+    open_searcher: Callable[[], Searcher]
+    seed: int
+    listen: Listener = ignore
+    saver: Checkpointer = field(default_factory=Checkpointer)
+    aim: Aim | None = None
+
+    def __post_init__(self, alphas: Mapping[str, Tensor], relaxation: Relaxation) -> None:
+        self.generator = stream(self.seed, "selection")
         self._learnt = {name: relaxation(values.detach().cpu()) for name, values in alphas.items()}
-        self._open = searcher
-        self._seed = seed
-        self._listen = listen
-        self._saver = saver or Checkpointer()
-        self._journal: list[dict[str, Any]] = list(self._saver.facts.get("journal", []))
-        self._saver.facts |= {"stage": "selection", "journal": self._journal}
+        self._journal: list[dict[str, Any]] = list(self.saver.facts.get("journal", []))
+        self.saver.facts |= {"stage": "selection", "journal": self._journal}
         self._answered = 0
         self._edits: Edits | None = None
 
     @cached_property
     def _searcher(self) -> Searcher:
-        searcher = self._open()
-        if "trainer" in self._saver.start:
+        searcher = self.open_searcher()
+        if "trainer" in self.saver.start:
             searcher.restart(TUNING_SHARE * searcher.settings.weights.learning_rate)
-            take_up(searcher.restore, self._saver.start["trainer"])
+            take_up(searcher.restore, self.saver.start["trainer"])
             searcher.edits = self._edits
         return searcher
 
@@ -92,7 +86,7 @@ class TrainedSupernet:
     def _write(self, entry: dict[str, Any]) -> None:
         self._journal.append(entry)
         self._answered += 1
-        self._saver.visit(lambda: {"trainer": self._searcher.state()}, boundary=True)
+        self.saver.visit(lambda: {"trainer": self._searcher.state()}, boundary=True)
 
     @cached_property
     def _sizes(self) -> list[int]:
@@ -105,7 +99,7 @@ class TrainedSupernet:
 
     def valid(self, kept: Kept) -> bool:
         try:
-            self._space.check(genotype_of(self._space.name, kept, self.groups))
+            self.space.check(genotype_of(self.space.name, kept, self.groups))
         except Refused:
             return False
         return True
@@ -125,7 +119,7 @@ class TrainedSupernet:
         probabilities = searcher.probabilities()
         mixtures = [expand(edit.apply(probabilities), self.groups) for edit in edits]
         meters = [objective.running() if counts else objective.meter() for _ in edits]
-        race = self._saver.take().get("race", {})
+        race = self.saver.take().get("race", {})
         for name, saved in race.get("meters", {}).items():
             meters[int(name)].restore(saved)
         first, racing = race.get("step", 0), race.get("racing", list(range(len(edits))))
@@ -133,7 +127,7 @@ class TrainedSupernet:
         losses = race.get("losses", torch.zeros(len(edits))).to(searcher.place.device)
         count = race.get("count", 0)
         for step, (batch, labels) in enumerate(islice(searcher.searching.ordered(), first, len(sizes)), start=first):
-            key = seed_of(self._seed, "measure", step)
+            key = seed_of(self.seed, "measure", step)
             weight = objective.count(labels)
             count = count + weight
             found: list[Tensor] = []
@@ -153,7 +147,7 @@ class TrainedSupernet:
 
             race = {"step": step + 1, "racing": racing, "losses": losses, "count": count, "hits": seen}
             race["meters"] = {str(index): meters[index].state() for index in racing}
-            self._saver.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
+            self.saver.visit(lambda race=race: {"trainer": searcher.state(), "race": race})  # type: ignore[misc]
         means = (losses / count).tolist() if isinstance(count, Tensor) else [loss / count for loss in losses.tolist()]
         scores = [_score(meters[i], means[i], judged) if i in racing else None for i in range(len(edits))]
         self._write({"scores": [score and [score.quality, score.loss] for score in scores]})
@@ -165,7 +159,7 @@ class TrainedSupernet:
             return
         searcher, settings = self._searcher, self._searcher.settings
         start = TUNING_SHARE * settings.weights.learning_rate
-        if done == 0 and "epoch" not in self._saver.start:
+        if done == 0 and "epoch" not in self.saver.start:
             searcher.restart(start)
         searcher.edits = edits
         end = min(settings.weights.final_learning_rate, start) if schedule == "cosine" else start
@@ -176,11 +170,11 @@ class TrainedSupernet:
             return Epoch(progress, cosine(start, end, number, total), ("tune", number))
 
         course = Course("tune", done + epochs, len(searcher.training), done, total)
-        run(SearchTrainer(searcher, epoch), course, self._listen, self._saver, [])
+        run(SearchTrainer(searcher, epoch), course, self.listen, self.saver, [])
         self._write({"tuned": epochs})
 
     def note(self, message: str) -> None:
-        self._listen(Noted(message))
+        self.listen(Noted(message))
 
 
 def _score(meter: Meter, loss: float, metric: Metric) -> Score:

@@ -290,8 +290,8 @@ def choose(
     """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
     method, space = prepared.method, prepared.space
     trained = TrainedSupernet(
-        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen, saver,
-        prepared.aim,
+        space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen,
+        saver or Checkpointer(), prepared.aim,
     )  # fmt: skip
     rule = method.selection
     if prepared.aim is not None and not aims(rule):
