@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -64,7 +64,8 @@ def build(cls: type, values: Mapping[str, Any], where: str) -> Any:
             raise Refused(f"{where}.{name}: {first_problem(error)}") from None
         if isinstance(given[name], float) and not math.isfinite(given[name]):
             raise Refused(f"{where}.{name} must be a finite number, got {shown(value)}")
-    missing = [field.name for field in fields(cls) if field.name not in given and _required(field)]
+    required = [field.name for field in fields(cls) if field.default is field.default_factory is MISSING]
+    missing = [name for name in required if name not in given]
     if missing:
         raise Refused(f"{where} needs a value for {', '.join(missing)}")
     return cls(**given)
@@ -74,10 +75,6 @@ def from_facts(cls: Any, values: Mapping[str, Any], where: str) -> Any:
     """`build`, or of what no file can build, and which has facts instead of fields, what stands in for it."""
     stand_in = getattr(cls, "of_facts", None)
     return build(cls, values, where) if stand_in is None else stand_in(values)
-
-
-def _required(field: Field[Any]) -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
 
 
 def build_slot(slot: str, value: Any) -> Any:

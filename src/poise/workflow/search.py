@@ -261,15 +261,14 @@ def _search_in(
     def begin(stage: Stage) -> Searcher:
         return ready.pop() if ready and not stage.number else prepared.searcher(stage=stage)
 
+    def explained(searcher: Searcher) -> AbstractContextManager[None]:
+        return memory_explained(search_step(searcher))
+
     def work(saver: Checkpointer, rate: float, listen: Listener) -> Searched:
         epochs = prepared.settings.search.epochs
-        return search_in_stages(begin, prepared.method, epochs, listen, saver, rate, diagnose, _explained)
+        return search_in_stages(begin, prepared.method, epochs, listen, saver, rate, diagnose, explained)
 
     return context.with_rollbacks(work, output, "search", start)
-
-
-def _explained(searcher: Searcher) -> AbstractContextManager[None]:
-    return memory_explained(search_step(searcher))
 
 
 def _fitting_all_stages(settings: RunSettings, data: Any, listen: Listener) -> RunSettings:
