@@ -27,9 +27,10 @@ FILE = "cost.json"
 
 
 def report_cost(
-    prepared: Preparation, alphas: Mapping[str, Tensor], genotype: Genotype, listen: Listener
+    output: Output, prepared: Preparation, alphas: Mapping[str, Tensor], genotype: Genotype, listen: Listener
 ) -> dict[str, Any] | None:
-    """The true cost of a genotype's network beside the expected one and the target; None where there is no target.
+    """The true cost of a genotype's network beside the expected one and the target, said, and written to ``cost.json``;
+    None where there is no target.
 
     ``expected``: of the relaxed alphas. ``summed``: by the sum over what was kept. ``true``: counted on the network
     itself. Latency is measured on it, where the run's device is the one that the table was measured on (else None):
@@ -51,6 +52,7 @@ def report_cost(
     expected = float(costs.expected(relaxed))
     found = {"metric": metric, "target": target.value, "expected": expected, "summed": summed, **true, **counted}
     listen(Noted(cost_line(found)))
+    output.write(FILE, json.dumps(found, indent=2))
     return found
 
 
@@ -74,14 +76,8 @@ def cost_line(found: Mapping[str, Any]) -> str:
     )
 
 
-def save_cost(output: Output, found: Mapping[str, Any] | None) -> None:
-    """Write ``cost.json``, if there is a cost to report."""
-    if found is not None:
-        output.write(FILE, json.dumps(found, indent=2))
-
-
 def load_cost(folder: RunFolder) -> dict[str, Any] | None:
-    """What `save_cost` wrote; None if it wrote nothing. Raises `Refused` if it is damaged."""
+    """What `report_cost` wrote; None if it wrote nothing. Raises `Refused` if it is damaged."""
     if not (folder.path / FILE).is_file():
         return None
     found = folder.read_json(FILE)

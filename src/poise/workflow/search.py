@@ -40,7 +40,7 @@ from poise.supernet.groups import ChoiceGroup
 from poise.supernet.supernet import ModuleSupernet
 from poise.tasks.task import Task
 from poise.workflow.context import RunContext
-from poise.workflow.costing import load_cost, report_cost, save_cost
+from poise.workflow.costing import load_cost, report_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
 from poise.workflow.inference import inferred
 from poise.workflow.inside import note_trainings
@@ -237,9 +237,8 @@ def conclude(
     it, which networks are of another one now. The arguments are those of `choose`; ``history`` has the records of all
     epochs."""
     genotype = choose(prepared, alphas, searcher, listen, saver)
-    cost = report_cost(prepared, alphas, genotype, listen)
+    cost = report_cost(output, prepared, alphas, genotype, listen)
     decided = judge(prepared, history, alphas, genotype, listen)
-    save_cost(output, cost)
     save_decidedness(output, decided)
     output.write(f"genotype-{prepared.method.selection.kind}.json", genotype.to_json())
     output.write("genotype.json", genotype.to_json())
