@@ -41,8 +41,9 @@ class Largest:
 
 
 def _parameters(prepared: Preparation, genotype: Genotype) -> int:
+    shape = prepared.material.shape  # which may read data, unlike what follows
     with torch.device("meta"):
-        network = network_of(prepared, genotype)
+        network = network_of(prepared, genotype, shape)
     return sum(weight.numel() for weight in network.parameters())
 
 

@@ -72,7 +72,7 @@ def _accuracy(prepared: Preparation, genotype: Genotype, epochs: int, number: in
         raise Refused(f"random search trains networks for images; space {prepared.space.name!r} is for text")
     seed = seed_of(settings.seed, "random network", number)
     with seeded(seed, place.device):
-        network = network_of(prepared, genotype)
+        network = network_of(prepared, genotype, prepared.material.shape)
     weights = settings.search.weights.model_dump() | {"final_learning_rate": 0.0}
     form = TrainSettings(
         epochs=epochs, batch_size=training.batch_size, drop_path=0.0, auxiliary=0.0,

@@ -26,7 +26,7 @@ from poise.genotype import Genotype
 from poise.named import OWN
 from poise.selection.magnitude import Magnitude
 from poise.selection.rule import SELECTIONS, measures
-from poise.spaces.space import genotype_of, holds, kept_of
+from poise.spaces.space import Shape, genotype_of, holds, kept_of
 from poise.supernet.groups import ChoiceGroup, one_hot
 from poise.workflow.context import RunContext
 from poise.workflow.plan import dry_run
@@ -136,11 +136,11 @@ def random_genotype(space: str, groups: Sequence[ChoiceGroup], generator: torch.
     return genotype_of(space, Magnitude()(trained), groups)
 
 
-def network_of(prepared: Preparation, genotype: Genotype) -> nn.Module:
+def network_of(prepared: Preparation, genotype: Genotype, shape: Shape) -> nn.Module:
     """The network of an architecture, of the supernet's size."""
     space = prepared.settings.space
     channels, cells = getattr(space, "channels", None), getattr(space, "cells", None)
-    return prepared.space.network(genotype, prepared.material.shape, channels=channels, cells=cells)
+    return prepared.space.network(genotype, shape, channels=channels, cells=cells)
 
 
 def _ranking(job: Job, found: SearchResult) -> list[list[Any]]:
