@@ -120,13 +120,12 @@ class Preparation:
         """A searcher at its start, or with given alphas and weights; of another ``stage`` on the same loaded data."""
         at = self if stage is None else self.at(stage)
         seed, number = self.settings.seed, at.stage.number
-        shape, objective = self.material.shape, self.material.objective
         with seeded(seed_of(seed, *at_stage("weights", number)), self.place.device):
-            supernet: Any = at.space.supernet(shape, at.groups)
+            supernet: Any = at.space.supernet(self.material.shape, at.groups)
         if weights is not None:
             supernet.load_state_dict(weights)
-        training, searching = self.material.batches
-        check_own(at.space, supernet, training, shape, self.place, objective)
+        (training, searching), objective = self.material.batches, self.material.objective
+        check_own(at.space, supernet, training, self.material.shape, self.place, objective)
         epochs = self.method.curriculum.stages(self.settings.search.epochs)[number]
         settings = self.settings.search.model_copy(update={"epochs": epochs})
         return Searcher(
