@@ -210,12 +210,20 @@ def _lists(rows: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
     return {row: list(names) for row, names in rows.items()}
 
 
+@dataclass(frozen=True)
+class SameEverywhere(CellSpace):
+    """A space with the same candidates on every edge of both cells."""
+
+    candidates: ClassVar[tuple[str, ...]]
+
+    def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
+        return (self.candidates,) * len(EDGES), (self.candidates,) * len(EDGES)
+
+
 @SPACES.add("darts")
 @dataclass(frozen=True)
-class Darts(CellSpace):
+class Darts(SameEverywhere):
     """DARTS: 8 candidates on each of 14 edges of a normal and a reduction cell (Liu et al., arXiv:1806.09055)."""
 
     name: ClassVar[str] = "darts"
-
-    def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
-        return (CANDIDATES,) * len(EDGES), (CANDIDATES,) * len(EDGES)
+    candidates: ClassVar[tuple[str, ...]] = CANDIDATES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import nn
 
@@ -40,10 +40,8 @@ def network_of(
     form, or answers for whole images where the shape is dense."""
     check_form(space, form)
     check_dense(space, shape)
-    if form is None:
-        return space.network(genotype, shape, channels=channels, cells=cells, auxiliary=auxiliary)
-    assert isinstance(space, Formed)
-    return space.network(genotype, shape, channels=channels, cells=cells, auxiliary=auxiliary, form=form)
+    more: dict[str, Any] = {} if form is None else {"form": form}
+    return space.network(genotype, shape, channels=channels, cells=cells, auxiliary=auxiliary, **more)
 
 
 def check_form(space: Space, form: str | None) -> None:

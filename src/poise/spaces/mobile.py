@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,15 +13,7 @@ from torch import Tensor, nn
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces.everything import Everything
-from poise.spaces.mobile_network import (
-    MOBILE_OPERATIONS,
-    STAGES,
-    ConvNorm,
-    InvertedBottleneck,
-    MobileNetwork,
-    strides,
-    widths,
-)
+from poise.spaces.mobile_network import MOBILE_OPERATIONS, STAGES, MobileNetwork
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_dense, check_positive
 from poise.supernet.choice import mixed_sum
 from poise.supernet.groups import ChoiceGroup, Mixture, Row
@@ -88,23 +80,13 @@ class MobileSupernet(nn.Module):
     def __init__(self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int) -> None:
         super().__init__()
         self.groups = groups
-        stem, first, layers, head = widths(channels)
-        steps = strides(min(shape.size))
-        self.stem = ConvNorm(shape.channels, stem, 3, steps[0], 1, True, False)
-        self.first = InvertedBottleneck(stem, first, 1, False, 3, 1)
         places = {int(row.name): (group, index) for group in groups for index, row in enumerate(group.rows)}
-        self.layers = nn.ModuleList()
-        self.places: list[tuple[str, int]] = []
-        width = first
-        for layer, out, stride in zip(LAYERS, layers, steps[1:], strict=True):
-            group, index = places[layer]
-            names = group.rows[index].candidates
-            built = {name: MOBILE_OPERATIONS[name](width, out, stride, True) for name in names}
-            self.layers.append(nn.ModuleDict(built))
-            self.places.append((group.name, index))
-            width = out
-        self.head = ConvNorm(width, head, 1, 1, 1, True, False)
-        self.classifier = nn.Linear(head, shape.outputs)
+        self.places = [(places[layer][0].name, places[layer][1]) for layer in LAYERS]
+        network = MobileNetwork(
+            _side_by_side(groups), shape.channels, shape.outputs, channels, min(shape.size), search=True
+        )
+        self.stem, self.first, self.layers = network.stem, network.first, network.layers
+        self.head, self.classifier = network.head, network.classifier
 
     def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
         x = self.first(self.stem(images))
@@ -178,9 +160,7 @@ class Mobile:
         """A network that keeps every candidate, and where they are; for counting."""
         check_dense(self, shape)
         with torch.device("meta"):
-            rows = {int(row.name): row.candidates for group in self.groups for row in group.rows}
-            operations = [list(rows[layer]) for layer in LAYERS]
-            channels = _width(channels, cells)
+            operations, channels = _side_by_side(self.groups), _width(channels, cells)
             network = MobileNetwork(operations, shape.channels, shape.outputs, channels, min(shape.size))
         places = {
             f"layers.{int(row.name) - 1}.{name}": (group.name, index, column)
@@ -193,6 +173,12 @@ class Mobile:
     def describe(self, genotype: Genotype) -> str:
         """The JSON form on one line: the papers draw their networks."""
         return json.dumps(genotype.to_dict())
+
+
+def _side_by_side(groups: Sequence[ChoiceGroup]) -> list[list[str]]:
+    """For each of the 19 layers all of its candidates."""
+    rows = {int(row.name): row.candidates for group in groups for row in group.rows}
+    return [list(rows[layer]) for layer in LAYERS]
 
 
 def _width(channels: int | None, cells: int | None) -> int:

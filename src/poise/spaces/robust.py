@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from poise.spaces.cells import EDGES
-from poise.spaces.darts import CellSpace
+from poise.spaces.darts import CellSpace, SameEverywhere
 from poise.spaces.space import SPACES
 
 _SHORT = {
@@ -50,19 +49,9 @@ class S1(CellSpace):
         return _edges(S1_NORMAL), _edges(S1_REDUCE)
 
 
-@dataclass(frozen=True)
-class _SameEverywhere(CellSpace):
-    """A space with the same candidates on every edge of both cells."""
-
-    candidates: ClassVar[tuple[str, ...]]
-
-    def edge_candidates(self) -> tuple[Sequence[Sequence[str]], Sequence[Sequence[str]]]:
-        return (self.candidates,) * len(EDGES), (self.candidates,) * len(EDGES)
-
-
 @SPACES.add("s2")
 @dataclass(frozen=True)
-class S2(_SameEverywhere):
+class S2(SameEverywhere):
     """S2: skip_connect or sep_conv_3x3 on every edge."""
 
     name: ClassVar[str] = "s2"
@@ -71,7 +60,7 @@ class S2(_SameEverywhere):
 
 @SPACES.add("s3")
 @dataclass(frozen=True)
-class S3(_SameEverywhere):
+class S3(SameEverywhere):
     """S3: none, skip_connect or sep_conv_3x3 on every edge."""
 
     name: ClassVar[str] = "s3"
@@ -80,7 +69,7 @@ class S3(_SameEverywhere):
 
 @SPACES.add("s4")
 @dataclass(frozen=True)
-class S4(_SameEverywhere):
+class S4(SameEverywhere):
     """S4: noise or sep_conv_3x3 on every edge; noise is standard normal, whatever its input."""
 
     name: ClassVar[str] = "s4"
