@@ -52,12 +52,13 @@ class Meter(Protocol):
 
 
 class Objective(Protocol):
-    """Outputs come in a precision that is fit for a loss."""
+    """Outputs come in a precision that is fit for a loss. What has a body here, a class that inherits this need not
+    say."""
 
     @property
     def metric(self) -> Metric:
         """The metric that counts: selections, guards and the lines of epochs go by it."""
-        ...
+        return self.metrics[0]
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -74,11 +75,11 @@ class Objective(Protocol):
 
     def derived(self, loss: float) -> dict[str, float]:
         """What else a mean loss is called, by name."""
-        ...
+        return {}
 
     def running(self) -> Meter:
         """A fresh meter of the metric that counts, cheap enough for every step."""
-        ...
+        return self.meter()
 
     def meter(self) -> Meter:
         """A fresh meter of all metrics."""
@@ -146,19 +147,15 @@ class HitMeter:
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Deciding):
     """``−Σ_k q_k log p_k`` with ``p = softmax(outputs)`` and ``q = (1 − ε)·onehot(target) + ε/K``.
 
     Outputs are ``[n, K]``, targets ``[n]`` int64; ``label_smoothing`` is ε. A hit is a target with the largest output.
-    Of ``words``, the perplexity is told as well. Satisfies `Deciding`.
+    Of ``words``, the perplexity is told as well.
     """
 
     label_smoothing: float = 0.0
     words: bool = False
-
-    @property
-    def metric(self) -> Metric:
-        return ACCURACY
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -175,9 +172,6 @@ class CrossEntropy:
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.detach().argmax(dim=1) == targets
-
-    def running(self) -> Meter:
-        return HitMeter(self)
 
     def meter(self) -> Meter:
         return HitMeter(self)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from poise.data.labels import ClassIds, Seen
 from poise.engine.class_counts import ClassCounts, Counts, mean
 from poise.engine.meters import finest
-from poise.engine.objective import ACCURACY, HitMeter, Meter, Metric, Reduction
+from poise.engine.objective import ACCURACY, Deciding, HitMeter, Meter, Metric, Reduction
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import class_answers
@@ -36,13 +36,13 @@ def balanced(counts: Sequence[float]) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class OneClass:
+class OneClass(Deciding):
     """``Σ_i w_i·l_i / Σ_i w_i``: ``w_i`` is the weight of image i's class and ``l_i`` its cross-entropy, smoothed as in
     `poise.engine.objective.CrossEntropy`, which this is to the bit where no weights are given.
 
     Outputs are ``[n, K]``, targets ``[n]`` int64. Measures ``accuracy``; of more than 5 classes ``top5_accuracy``;
     ``accuracy/NAME``, the share of a class's images that are right (of more than 100 classes nobody reads them); and
-    ``balanced_accuracy``, its mean over the classes that occur. Satisfies `poise.engine.objective.Deciding`.
+    ``balanced_accuracy``, its mean over the classes that occur.
 
     Args:
         names: of the K classes.
@@ -53,10 +53,6 @@ class OneClass:
     names: tuple[str, ...]
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] = ()
-
-    @property
-    def metric(self) -> Metric:
-        return ACCURACY
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -71,9 +67,6 @@ class OneClass:
             return len(targets)
         weights = torch.tensor(self.class_weights, dtype=finest(targets.device), device=targets.device)
         return weights[targets].sum()
-
-    def derived(self, loss: float) -> dict[str, float]:
-        return {}
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.detach().argmax(dim=1) == targets

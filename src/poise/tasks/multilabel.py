@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from poise.data.labels import ClassSets, Seen
 from poise.engine.class_counts import mean
 from poise.engine.meters import TorchMeter, number, precise
-from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.objective import Meter, Metric, Objective, Reduction
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import set_answers
@@ -32,12 +32,12 @@ def balanced(positives: Sequence[float], others: Sequence[float]) -> tuple[float
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy:
+class BinaryCrossEntropy(Objective):
     """``−Σ_c (w_c·q_c·log p_c + (1 − q_c)·log(1 − p_c)) / K`` with ``p = sigmoid(outputs)`` and
     ``q = (1 − ε)·targets + ε/2``.
 
     Outputs are ``[n, K]``, targets ``[n, K]`` of 0 and 1. Measures ``mean_average_precision``, over the classes that
-    occur, and ``f1_micro`` and ``f1_macro`` at a probability of 0.5. Satisfies `poise.engine.objective.Objective`.
+    occur, and ``f1_micro`` and ``f1_macro`` at a probability of 0.5.
 
     Args:
         names: of the K classes.
@@ -50,10 +50,6 @@ class BinaryCrossEntropy:
     positive_weights: tuple[float, ...] = ()
 
     @property
-    def metric(self) -> Metric:
-        return METRICS[0]
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
         return METRICS
 
@@ -64,9 +60,6 @@ class BinaryCrossEntropy:
 
     def count(self, targets: Tensor) -> int:
         return targets.numel()
-
-    def derived(self, loss: float) -> dict[str, float]:
-        return {}
 
     def running(self) -> Meter:
         from torchmetrics.classification import MultilabelAveragePrecision

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from poise.config.settings import RunSettings
 from poise.data.labels import Anything, Seen
-from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.objective import Meter, Metric, Objective, Reduction
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.spaces.space import SPACES
@@ -44,8 +44,8 @@ def described(name: str, metric: torchmetrics.Metric) -> Metric:
 
 
 @dataclass(frozen=True)
-class OwnObjective:
-    """A loss and metrics that are given. Satisfies `poise.engine.objective.Objective`.
+class OwnObjective(Objective):
+    """A loss and metrics that are given.
 
     A batch's mean counts as often as the batch has samples. If the loss is not a mean over samples, over all batches it
     is the mean of the batches' losses, weighted so.
@@ -59,10 +59,6 @@ class OwnObjective:
     given: Mapping[str, torchmetrics.Metric] = field(default_factory=dict)
 
     @property
-    def metric(self) -> Metric:
-        return self.metrics[0]
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
         return tuple(starmap(described, self.given.items())) or (LOSS,)
 
@@ -74,9 +70,6 @@ class OwnObjective:
 
     def count(self, targets: Any) -> int:
         return len(next(leaf for leaf in tree_leaves(targets) if isinstance(leaf, Tensor)))
-
-    def derived(self, loss: float) -> dict[str, float]:
-        return {}
 
     def running(self) -> Meter:
         return self._meter(dict(list(self.given.items())[:1]))

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from poise.data.labels import Numbers, Seen
 from poise.engine.class_counts import mean
 from poise.engine.meters import TorchMeter, precise
-from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.objective import Meter, Metric, Objective, Reduction
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import number_answers
@@ -29,7 +29,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "mae": F.l1_loss,
 
 
 @dataclass(frozen=True)
-class Standardised:
+class Standardised(Objective):
     """The mean over all numbers of ``d²``, ``|d|`` or Huber's loss of ``d = output − (target − mean) / std``: half of
     ``d²`` up to 1, from there on ``|d| − ½``.
 
@@ -37,7 +37,7 @@ class Standardised:
     targets' units changes no loss and no gradient. Measures ``r2``, the mean over the quantities of
     ``1 − Σ(output − target)² / Σ(target − mean of the targets)²``; ``mae``, the mean absolute error; and ``rmse``, the
     root of the mean squared error. These two are in own units, over all quantities together. Where there are several,
-    each has its own, ``r2/NAME`` and so on. Satisfies `poise.engine.objective.Objective`.
+    each has its own, ``r2/NAME`` and so on.
 
     Args:
         names: of the k quantities.
@@ -51,10 +51,6 @@ class Standardised:
     form: LossForm = "mse"
 
     @property
-    def metric(self) -> Metric:
-        return METRICS[0]
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
         return METRICS
 
@@ -64,9 +60,6 @@ class Standardised:
 
     def count(self, targets: Tensor) -> int:
         return targets.numel()
-
-    def derived(self, loss: float) -> dict[str, float]:
-        return {}
 
     def running(self) -> Meter:
         return self._meter("r2")

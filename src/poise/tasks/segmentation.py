@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from poise.data.labels import Masks, Seen
 from poise.engine.class_counts import ClassCounts, Counts, mean
-from poise.engine.objective import Meter, Metric, Reduction
+from poise.engine.objective import Meter, Metric, Objective, Reduction
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import mask_answers
@@ -24,7 +24,7 @@ METRICS = (Metric("mean_iou", share=True), Metric("pixel_accuracy", share=True))
 
 
 @dataclass(frozen=True)
-class PixelCrossEntropy:
+class PixelCrossEntropy(Objective):
     """``Σ_i (Σ_{x in i} l_x + λ·v_i·D_i) / Σ_i v_i``: ``l_x`` is the cross-entropy of pixel x, ``v_i`` the number of
     pixels of image i that count, and ``D_i`` its soft Dice loss,
 
@@ -34,8 +34,7 @@ class PixelCrossEntropy:
     division into batches, and 0 where no pixel counts.
 
     Outputs are ``[n, K, h, w]``, targets ``[n, h, w]`` int64. Measures ``mean_iou``, the mean over classes that are
-    there or predicted of ``intersection / union`` over all images together, and ``pixel_accuracy``. Satisfies
-    `poise.engine.objective.Objective`.
+    there or predicted of ``intersection / union`` over all images together, and ``pixel_accuracy``.
 
     Source: Milletari et al., V-Net (arXiv:1606.04797), section 3. Differs: sums instead of sums of squares below the
     line, as most code has it, and 1 added above and below it, so that a class that is neither there nor predicted is
@@ -54,10 +53,6 @@ class PixelCrossEntropy:
     dice: float = 0.0
 
     @property
-    def metric(self) -> Metric:
-        return METRICS[0]
-
-    @property
     def metrics(self) -> tuple[Metric, ...]:
         return METRICS
 
@@ -73,9 +68,6 @@ class PixelCrossEntropy:
 
     def count(self, targets: Tensor) -> Tensor:
         return self._valid(targets).sum()
-
-    def derived(self, loss: float) -> dict[str, float]:
-        return {}
 
     def running(self) -> Meter:
         return ClassCounts(len(self.names), _overlap, self.ignore_index)
