@@ -66,6 +66,7 @@ def test_masks_are_resized_with_their_images_and_no_class_is_made_up(form: str, 
     # Of 6 rows, the middles of two halves lie in rows 1 and 4; of 5 columns, in those from 1 and from 3.
     assert torch.equal(small.labels, MASKS[rows][:, [1, 4]][:, :, [1, 3]])
     assert small.size == (2, 2)
+    assert source.files == (form in ("parquet", "csv", "pictures", "folder")), "three channels of a file are RGB"
 
 
 @pytest.mark.parametrize(("form", "kind"), [case for case in CASES if case[0] in ("parquet", "csv", "pictures")])

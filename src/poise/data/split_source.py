@@ -12,6 +12,7 @@ from torch import Tensor
 
 from poise.data.decode import MAX_PIXELS, Form, Skipped
 from poise.data.images import Images
+from poise.data.masked import MaskedPart
 from poise.data.parted import PartedSource
 from poise.data.parts import EncodedPart, Part
 from poise.data.streaming import Streamed
@@ -28,7 +29,7 @@ class SplitSource(PartedSource[Part]):
     @property
     def files(self) -> bool:
         """Whether its images are decoded from files, so that three channels are RGB; else they are arrays."""
-        return isinstance(self._train, EncodedPart)
+        return isinstance(self._train, EncodedPart | MaskedPart)
 
     def load(self, split: str, indices: Tensor | None = None, size: int | None = None) -> Images:
         part = self._part(split)
