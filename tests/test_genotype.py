@@ -68,6 +68,12 @@ def test_json_has_its_version_and_comes_back() -> None:
     assert Genotype.parse(f"\n {GENOTYPE.to_json()} \n") == GENOTYPE
 
 
+def test_it_is_printed_as_it_is_written() -> None:
+    assert repr(GENOTYPE) == (
+        "Genotype('darts', {'normal': {'0->2': ['a', 'b']}, 'reduce': {'1->2': ['skip_connect']}})"
+    )
+
+
 def test_copies_and_pickles() -> None:
     assert copy.deepcopy(GENOTYPE) == GENOTYPE
     assert pickle.loads(pickle.dumps(GENOTYPE)) == GENOTYPE  # noqa: S301

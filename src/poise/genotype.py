@@ -77,6 +77,9 @@ class Genotype:
             frozen[group] = MappingProxyType(kept)
         object.__setattr__(self, "choices", MappingProxyType(frozen))
 
+    def __repr__(self) -> str:
+        return f"Genotype({self.space!r}, {self.to_dict()['choices']})"
+
     def __hash__(self) -> int:
         return hash(self.to_json())
 

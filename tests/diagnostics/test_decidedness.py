@@ -214,7 +214,7 @@ def test_too_little_to_tell() -> None:
         few = found([group(2)], {"g": walk(epochs, 2, 3)})
         assert few.leads == few.barely == ()
         assert str(few) == (
-            "how decided the choices are is not known: that takes 3 epochs that train the alphas, and there were "
+            "how decided the choices are is not known: that takes 3 epochs that train the alphas, and this search had "
             f"{epochs}"
         )
     still = found([group(2)], {"g": walk(1, 2, 3).expand(4, 2, 3)})

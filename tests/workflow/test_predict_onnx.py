@@ -68,8 +68,11 @@ def test_the_metadata_says_everything(made: tuple[Path, Path]) -> None:
     network = poise.load_network(net)
     assert about["task"]["name"] == "classification"
     assert about["labels"] == network.seen.facts
-    assert about["input"]["streamed"] == network.streamed
-    assert (about["input"]["mean"], about["input"]["std"]) == (list(network.pixels.mean), list(network.pixels.std))
+    assert about["input"]["streamed"] == network.inputs.streamed
+    assert (about["input"]["mean"], about["input"]["std"]) == (
+        list(network.inputs.pixels.mean),
+        list(network.inputs.pixels.std),
+    )
 
 
 def changed(file: Path, to: Path, **about: str | None) -> Path:

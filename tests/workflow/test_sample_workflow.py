@@ -143,6 +143,7 @@ def test_a_saved_run_is_selected_from_diagnosed_and_resumed(tmp_path: Path) -> N
     make, data, _ = PROBLEMS["transformer"]
     selected = poise.select(run, "perturbation", data=data(), module=make(), settings={"selection.tune_epochs": 1})
     assert set(selected.genotype.choices) == {"attention", "mlp"}
+    assert f"attention={selected.genotype.choices['attention']['choice'][0]}, mlp=" in repr(selected)
     numbers = poise.diagnose(run, ["discretisation", "eigenvalue"], data=data(), module=make()).numbers
     assert numbers
     resumed = poise.resume(run, data=data(), module=make())
@@ -353,6 +354,11 @@ def test_an_exported_network_takes_samples_as_they_come(name: str, tmp_path: Pat
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["labels"])["names"] == ["0", "1"]
     assert json.loads(about["input"])["outputs"] == 2
+    ours, theirs = (list(poise.predict(what, inputs)) for what in (net, file))
+    assert len(ours) == len(theirs) > 7
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one.name, one["class"]) == (other.name, other["class"])
+        assert other["probabilities"] == pytest.approx(one["probabilities"], abs=1e-5)
     (weights,) = poise.export(net, "safetensors", tmp_path / "net")
     assert load_file(weights).keys() == net.complete.state_dict().keys()
     with pytest.raises(poise.Refused, match="you have its source"):

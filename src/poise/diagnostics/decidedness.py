@@ -163,7 +163,7 @@ def decidedness(
     still = _standing_still(list(epochs.values()))
     count = len(history) - still
     if count < FEWEST:
-        few = f"that takes {FEWEST} epochs that train the alphas, and there were {count}"
+        few = f"that takes {FEWEST} epochs that train the alphas, and this search had {count}"
         return Decidedness((), count, "the alphas never moved" if still and count == 1 else few)
     moving = {name: values[still:] for name, values in epochs.items()}
     final = {name: alphas[name].detach().cpu().double() for name in names}

@@ -14,8 +14,12 @@ from torch import Tensor
 from poise.data.intake import Intake
 from poise.data.labels import Seen
 from poise.data.pixels import Pixels
+from poise.data.sample_intake import SampleIntake
 from poise.errors import Refused
+from poise.export.standardise import places
 from poise.extras import check_extra
+from poise.spaces.samples import SampleShape
+from poise.supernet.trees import Tree, tensors
 
 T = TypeVar("T")
 
@@ -60,11 +64,13 @@ class Session:
         return self._read(lambda about: Seen.of(about["labels"]))
 
     @property
-    def intake(self) -> Intake:
-        """How images come to the form that it takes. Raises `Refused` if the file does not say it."""
+    def intake(self) -> Intake | SampleIntake:
+        """How images, or samples, come to the form that it takes. Raises `Refused` if the file does not say it."""
 
-        def read(about: Mapping[str, Any]) -> Intake:
+        def read(about: Mapping[str, Any]) -> Intake | SampleIntake:
             said = about["input"]
+            if "inputs" in said:
+                return SampleIntake(SampleShape.of(said))
             height, width = map(int, said["size"])
             return Intake(int(said["channels"]), (height, width), Pixels.read(said), bool(said["streamed"]))
 
@@ -73,14 +79,21 @@ class Session:
     def _read(self, read: Callable[[Mapping[str, Any]], T]) -> T:
         try:
             return read(self.about)
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError, Refused):
             raise Refused(
                 f"{self.path} does not say what it takes and gives; export the network again as onnx"
             ) from None
 
-    def forward(self, images: Tensor) -> Tensor:
-        """The finished outputs for pixels ``[n, channels, height, width]``: uint8, which are divided by 255, or floats
-        in the unit that the file says."""
-        inputs = images / 255 if images.dtype == torch.uint8 else images.float()
-        (taken,) = self.runs.get_inputs()
-        return torch.from_numpy(self.runs.run(None, {taken.name: inputs.numpy()})[0])
+    def forward(self, inputs: Tree) -> Tensor:
+        """The finished outputs for what the intake gives: pixels ``[n, channels, height, width]``, uint8, which are
+        divided by 255, or floats in the unit that the file says; or a tree of samples as they come."""
+        taken = {each.name for each in self.runs.get_inputs()}  # what the network does not use is left out of it
+        fed = {name: values.numpy() for name, values in self._named(inputs).items() if name in taken}
+        return torch.from_numpy(self.runs.run(None, fed)[0])
+
+    def _named(self, inputs: Tree) -> dict[str, Tensor]:
+        intake = self.intake
+        if isinstance(intake, SampleIntake):
+            given = [values.float() if values.is_floating_point() else values for values in tensors(inputs)]
+            return dict(zip(places(intake.shape.inputs), given, strict=True))
+        return {"images": inputs / 255 if inputs.dtype == torch.uint8 else inputs.float()}

@@ -118,8 +118,10 @@ class Choice(nn.Module):
             raise Refused(f"a Choice needs at least two candidates, got {len(named)}")
         for name, candidate in named.items():
             checked_name(name, "a candidate of a Choice")
-            if name == "none" or "." in name or hasattr(nn.ModuleDict, name):
-                raise Refused(f"a candidate of a Choice cannot be called {name!r}: the name is taken; choose another")
+            if name == "none":
+                raise Refused("a candidate of a Choice cannot be called 'none', which stands for no operation at all")
+            if "." in name or hasattr(nn.ModuleDict, name):
+                raise Refused(f"a candidate of a Choice cannot be called {name!r}, which torch.nn.ModuleDict refuses")
             if not isinstance(candidate, nn.Module):
                 raise Refused(
                     f"candidate {name!r} of a Choice must be a torch.nn.Module, got {type(candidate).__name__}"

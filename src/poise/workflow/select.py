@@ -46,7 +46,7 @@ class Selected(Summarised):
         own = is_own(self.settings)
         space = None if own else self.settings.space
         rows = [
-            ("genotype", str(dict(self.genotype.choices)) if space is None else space.describe(self.genotype)),
+            ("genotype", self.settings.space.describe(self.genotype)),
             ("files", ", ".join(map(str, self.files))),
             ("next", f"poise.train({str(self.files[0].parent)!r}{', module=module' if own else ''})"),
         ]
