@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from bench_support import BEST, WORST, poise, start, write_plugin, write_table
 
+from poise.bench.bench_folder import bench_of, check_bench, missing, open_bench, read_bench, threads_each
 from poise.bench.contestants.searching import MethodContestant
-from poise.bench.folder import bench_of, check_bench, missing, open_bench, read_bench, threads_each
 from poise.bench.report import report
 from poise.bench.result import Result, compact
 from poise.bench.runner import job_of

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from poise.bench.folder import bench_of, open_bench, read_bench
+from poise.bench.bench_folder import bench_of, open_bench, read_bench
 from poise.bench.report import report
 from poise.bench.result import Result
 from poise.cli.main import app

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from poise.bench.memory import peak_megabytes
+from poise.bench.peak_memory import peak_megabytes
 from poise.bench.speed import _darts_step, speed
 from poise.bench.textbook import Textbook
 from poise.cli.main import main

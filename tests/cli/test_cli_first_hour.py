@@ -12,7 +12,7 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import TINY, Poise
-from poise.bench.folder import bench_of
+from poise.bench.bench_folder import bench_of
 from poise.bench.protocol import PROTOCOLS
 from poise.bench.runner import estimate
 from poise.engine.events import EpochEnded, Started, Stepped
@@ -20,8 +20,8 @@ from poise.engine.lock import locked
 from poise.engine.run import SELECTION, RunFolder
 from poise.errors import Refused
 from poise.report import progress
-from poise.report.numbers import duration
 from poise.report.progress import Reporter
+from poise.report.readable_numbers import duration
 from poise.report.tables import number
 from poise.workflow.context import RunContext
 from poise.workflow.standing import check_free

@@ -20,10 +20,10 @@ from poise.data.images import Images
 from poise.engine.checkpoint import split
 from poise.engine.divergence import Diverged
 from poise.engine.events import EpochEnded, Started, Stepped, ignore
+from poise.engine.mixture_statistics import mixture_statistics
 from poise.engine.schedule import cosine
 from poise.engine.search import Searcher, search
 from poise.engine.sgd import optimizer_state
-from poise.engine.statistics import mixture_statistics
 from poise.engine.streams import stream
 from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused

@@ -462,8 +462,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from poise.genotype import Genotype
     from poise.spaces.space import SPACES, ImageShape
     from poise.workflow.prepare import Preparation
+    from poise.workflow.saved_supernet import save_supernet
     from poise.workflow.search import save_genotype
-    from poise.workflow.supernet import save_supernet
 
     root = tmp_path_factory.mktemp("runs")
     sizes = {"space.channels": 2, "space.cells": 3, "search.batch_size": 8, "search.images_per_half": 16}

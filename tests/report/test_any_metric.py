@@ -9,8 +9,8 @@ import pytest
 
 from poise.report.curves import curves_figure
 from poise.report.diagnosis import readable
-from poise.report.numbers import is_share, parts, shares
 from poise.report.progress import epoch_line
+from poise.report.readable_numbers import is_share, parts, shares
 from poise.report.summary import measured
 from poise.report.tables import history_table, number, result_rows
 

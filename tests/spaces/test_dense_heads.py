@@ -14,11 +14,11 @@ from poise.costs.counting import count, multiply_adds, own_parameters
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Darts, ImageShape, NasBench201, TextShape
+from poise.spaces.cell_network import CellNetwork
 from poise.spaces.everything import Everything
 from poise.spaces.forms import network_of
 from poise.spaces.heads import ClassHead, DenseHead, head
 from poise.spaces.nasbench201_network import NasBench201Network
-from poise.spaces.network import CellNetwork
 from poise.spaces.space import shape_kind
 from poise.supernet.groups import searchable
 from textbook.weights import carry_cells, randomise

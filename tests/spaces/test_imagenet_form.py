@@ -16,8 +16,8 @@ from poise.costs.counting import cost_of, count
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import SPACES, Darts, ImageShape
+from poise.spaces.cell_network import AuxiliaryHead, CellNetwork
 from poise.spaces.forms import network_of
-from poise.spaces.network import AuxiliaryHead, CellNetwork
 from poise.spaces.space import kept_of
 from textbook.operations import (
     State,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from poise.engine.statistics import skip_share
+from poise.engine.mixture_statistics import skip_share
 from poise.errors import Refused
 from poise.spaces import S1, S2, SPACES, Darts, ImageShape, NasBench201
 from poise.spaces.space import genotype_of, holds

@@ -14,7 +14,7 @@ from torch import nn
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import Darts, ImageShape, NasBench201
-from poise.spaces.network import AuxiliaryHead, CellNetwork, drop_path
+from poise.spaces.cell_network import AuxiliaryHead, CellNetwork, drop_path
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, Noise
 
 CIFAR10 = ImageShape(3, (32, 32), 10)

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from poise.genotype import Genotype
 from poise.spaces import S3, Darts, ImageShape, NasBench201
+from poise.spaces.cell_network import CellNetwork
 from poise.spaces.nasbench201_network import NasBench201Network
-from poise.spaces.network import CellNetwork
 from poise.supernet.groups import one_hot
 from textbook.weights import carry_cells, live_nodes, randomise
 

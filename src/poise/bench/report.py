@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poise.bench.anytime import anytime_figure
-from poise.bench.folder import missing, read_bench, results_of, truth_of
+from poise.bench.bench_folder import missing, read_bench, results_of, truth_of
 from poise.bench.guarding import guard_dict, guard_rows, indicator_rows
 from poise.bench.inside import inside_rows
 from poise.bench.judge import Standing, standings

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
-from poise.bench.folder import Bench, check_bench, missing, open_bench, read_bench, threads_each
+from poise.bench.bench_folder import Bench, check_bench, missing, open_bench, read_bench, threads_each
 from poise.bench.job import Job, contestant
 from poise.engine.lock import locked
 from poise.errors import Refused, Stopped
-from poise.report.numbers import duration
+from poise.report.readable_numbers import duration
 
 PAUSE = 0.2
 """Seconds between two looks at the processes."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from poise.bench.memory import peak_megabytes
+from poise.bench.peak_memory import peak_megabytes
 from poise.bench.textbook import Textbook
 from poise.data import Augmentation, Batches, Images
 from poise.engine.device import Place

@@ -16,7 +16,7 @@ from poise.engine.lock import locked
 from poise.errors import Refused, shown
 
 if TYPE_CHECKING:
-    from poise.bench.folder import Bench
+    from poise.bench.bench_folder import Bench
 
 MOST_SEEDS = 1000
 PATIENCE = 120.0
@@ -113,7 +113,7 @@ def run(
     seeds_, contestants, rules = _seeds(seeds), _names(methods), _names(selections)
     check_place(device, precision)
     check_names(protocol, contestants, rules, data)
-    from poise.bench.folder import bench_of, truth_of
+    from poise.bench.bench_folder import bench_of, truth_of
 
     given = bench_of(
         protocol=protocol, contestants=contestants, selections=rules, seeds=seeds_, data=data,

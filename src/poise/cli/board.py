@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.bench.runner import State
-from poise.report.numbers import duration
+from poise.report.readable_numbers import duration
 
 
 class Board:

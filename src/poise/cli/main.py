@@ -245,7 +245,7 @@ def resume(
     from poise.workflow.early import check_folder
 
     check_folder(run)
-    from poise.bench.folder import read_bench
+    from poise.bench.bench_folder import read_bench
     from poise.engine.checkpointer import RunControl
     from poise.named import BENCH_FILE
     from poise.report.progress import Reporter
@@ -300,7 +300,7 @@ app.add_typer(bench, name="bench", rich_help_panel=COMPARE)
 
 
 def _show_plan(plan: Any) -> None:
-    from poise.report.numbers import duration
+    from poise.report.readable_numbers import duration
     from poise.report.tables import result_table
 
     rows = [
@@ -316,7 +316,7 @@ def _show_plan(plan: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The entry point: runs the command line and exits."""
-    from poise.engine.memory import keep_freed_memory
+    from poise.engine.kept_memory import keep_freed_memory
 
     warnings.filterwarnings("ignore", module="lightning_fabric")
     keep_freed_memory()

@@ -186,7 +186,7 @@ def export(
 
     check_network(network, to=to)
     from poise.engine.run import RunFolder
-    from poise.workflow.inside import superseded
+    from poise.workflow.networks_inside import superseded
     from poise.workflow.retrain import export as work
 
     for file in work(network, to, out):

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poise.data.arrays import as_tensors
+from poise.data.as_tensors import as_tensors
 from poise.data.intake import Batch, Given
 from poise.data.samples import check_forms, rows, shape_of
 from poise.errors import Refused
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.supernet.trees import Tree, alike, count_of, in_order_of, tensors
 
 

@@ -9,12 +9,12 @@ from typing import Any, final
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from poise.data.arrays import as_tensors, stacked
+from poise.data.as_tensors import as_tensors, stacked
 from poise.data.labels import Labels
 from poise.data.parted import PartedSource
 from poise.data.samples import Samples, check_rows, rows, shape_of
 from poise.errors import Refused
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.supernet.choice import described
 from poise.supernet.trees import Tree, alike, count_of, in_order_of
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from poise.errors import Refused
-from poise.spaces.samples import Input, SampleShape
+from poise.spaces.sample_shape import Input, SampleShape
 from poise.supernet.choice import described
 from poise.supernet.trees import Tree, count_of, mapped, others, tensors
 

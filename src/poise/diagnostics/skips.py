@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from poise.diagnostics.diagnostic import Finding, Subject, diagnoses
-from poise.engine.statistics import skip_share
+from poise.engine.mixture_statistics import skip_share
 from poise.supernet.groups import searchable
 
 

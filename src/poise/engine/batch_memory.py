@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from poise.data.batched import Batched
 from poise.engine.device import Place
-from poise.engine.memory import freed_bytes
+from poise.engine.kept_memory import freed_bytes
 from poise.engine.objective import Objective
 from poise.engine.search import Searcher
 from poise.engine.settings import TrainSettings

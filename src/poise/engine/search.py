@@ -18,11 +18,11 @@ from poise.engine.divergence import check_finite
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.loss import BatchLoss, ChangedLoss
+from poise.engine.mixture_statistics import mixture_statistics, skip_share
 from poise.engine.objective import CLASSES, Objective, uneven
 from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
 from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
-from poise.engine.statistics import mixture_statistics, skip_share
 from poise.engine.streams import at_stage, seed_of, stream
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from poise.errors import Refused
-from poise.export.source import Source, names_in
+from poise.export.module_source import Source, names_in
 
 PACKAGE = "poise"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from poise.data.labels import Seen
 from poise.genotype import Genotype
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.spaces.space import ImageShape
 
 

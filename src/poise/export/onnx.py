@@ -17,7 +17,7 @@ from poise.export.card import Card
 from poise.export.exports import EXPORTS, lean, target
 from poise.export.standardise import Placed, places
 from poise.extras import check_extra
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.supernet.trees import tensors
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from poise.data.sample_intake import SampleIntake
 from poise.errors import Refused
 from poise.export.standardise import places
 from poise.extras import check_extra
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.supernet.trees import Tree, tensors
 
 T = TypeVar("T")

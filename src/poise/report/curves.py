@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from poise.errors import Refused
-from poise.report.numbers import SPLITS, is_share, parts, shares, words
+from poise.report.readable_numbers import SPLITS, is_share, parts, shares, words
 from poise.report.style import FAINT, RC, SERIES
 
 Record = Mapping[str, Any]

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from poise.report.numbers import shares
+from poise.report.readable_numbers import shares
 
 
 def readable(name: str, numbers: Mapping[str, float]) -> str:

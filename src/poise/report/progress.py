@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from poise.costs.target import readable
 from poise.engine.events import EpochEnded, Event, Listener, Noted, Started, Stepped, ignore
-from poise.report import numbers
-from poise.report.numbers import duration, is_share, shares, words
+from poise.report.readable_numbers import duration, is_share, shares, words
+from poise.report.readable_numbers import parts as parts_of
 
 
 def epoch_line(stage: str, record: dict[str, Any]) -> str:
@@ -22,7 +22,7 @@ def epoch_line(stage: str, record: dict[str, Any]) -> str:
     parts = [f"{stage} epoch {record['epoch'] + 1}"]
     known, found = shares([record]), dict[str, list[str]]()
     for name, value in record.items():
-        split, what = numbers.parts(name)
+        split, what = parts_of(name)
         if split and value is not None:
             percent = is_share(name, known)
             text = f"{100 * value:.1f}%" if percent else f"{value:.3f}" if what == "loss" else f"{value:.4g}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from poise.errors import Refused
 from poise.genotype import Genotype
-from poise.report.numbers import is_share, parts, shares, words
+from poise.report.readable_numbers import is_share, parts, shares, words
 from poise.spaces.space import SPACES, Space
 from poise.supernet.groups import ChoiceGroup, searchable
 

@@ -13,7 +13,7 @@ from poise.diagnostics.decidedness import Decidedness
 from poise.genotype import Genotype
 from poise.report.curves import Record, flatten
 from poise.report.decidedness import verdict
-from poise.report.numbers import SPLITS, is_share, parts, shares, words
+from poise.report.readable_numbers import SPLITS, is_share, parts, shares, words
 from poise.supernet.groups import ChoiceGroup
 
 FIRST = {"epoch": "epoch", "stage": "stage"}

@@ -8,7 +8,7 @@ from poise.spaces.nasbench1shot1 import NasBench1Shot1Space1, NasBench1Shot1Spac
 from poise.spaces.nasbench201 import NasBench201
 from poise.spaces.recurrent import Recurrent
 from poise.spaces.robust import S1, S2, S3, S4
-from poise.spaces.samples import Input, SampleShape
+from poise.spaces.sample_shape import Input, SampleShape
 from poise.spaces.space import SPACES, ImageShape, Space, TextShape
 
 darts, nasbench201, s1, s2, s3, s4 = Darts, NasBench201, S1, S2, S3, S4

@@ -11,9 +11,9 @@ import torch
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.notations import call
+from poise.spaces.cell_network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.cells import EDGES, NODES, CellSupernet, cell_groups, edge_rows
 from poise.spaces.everything import Everything
-from poise.spaces.network import STEMS, CellNetwork, live_edges, reductions
 from poise.spaces.partial import check_partial
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
 from poise.supernet.groups import ChoiceGroup, searchable

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.notations.matrix import OPERATIONS, OUTPUT, input_group
+from poise.spaces.cell_network import reductions
 from poise.spaces.nasbench101_network import NASBENCH101_OPERATIONS, ConvNormRelu, halved
-from poise.spaces.network import reductions
 from poise.spaces.operations import ReluConvNorm
 from poise.spaces.space import ImageShape
 from poise.supernet.choice import mixed_sum

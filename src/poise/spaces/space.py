@@ -69,8 +69,8 @@ class TextShape:
 
 
 Shape: TypeAlias = Any
-"""An `ImageShape`, a `TextShape` or a `poise.spaces.samples.SampleShape`: of the kind that a space says it is for, see
-`shape_kind`. Its ``zeros(count)`` is a batch to try a network on."""
+"""An `ImageShape`, a `TextShape` or a `poise.spaces.sample_shape.SampleShape`: of the kind that a space says it is for,
+see `shape_kind`. Its ``zeros(count)`` is a batch to try a network on."""
 
 
 def shape_kind(space: Space | type[Space]) -> type:

@@ -24,7 +24,7 @@ from poise.engine.events import Listener
 from poise.engine.predict import forward_samples
 from poise.errors import Refused
 from poise.export.standardise import Standardised
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.supernet.trees import alike, in_order_of
 
 IMAGES_ONLY = (

@@ -30,9 +30,9 @@ from poise.tasks.task import Task
 from poise.workflow.early import check_batches
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import check_unused, settings_of, with_own
+from poise.workflow.saved_supernet import load_alphas
 from poise.workflow.search import SearchResult
 from poise.workflow.stages import at_the_end, stage_count
-from poise.workflow.supernet import load_alphas
 
 
 @dataclass(frozen=True, repr=False)

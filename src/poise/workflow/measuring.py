@@ -20,7 +20,7 @@ from poise.engine.events import Listener, Noted, ignore
 from poise.errors import Refused, shown
 from poise.report.progress import progress
 from poise.spaces.custom import ModuleSpace
-from poise.spaces.samples import SampleShape
+from poise.spaces.sample_shape import SampleShape
 from poise.spaces.space import ImageShape, Shape, Space
 from poise.tasks.supervised import shape_in
 

@@ -12,7 +12,7 @@ from poise.config.resolve import override
 from poise.config.settings import RunSettings
 from poise.engine.batch_memory import Step, available_bytes, measure
 from poise.engine.events import Listener, Noted
-from poise.engine.memory import hand_back_freed_memory
+from poise.engine.kept_memory import hand_back_freed_memory
 from poise.errors import Refused
 from poise.workflow.batch_statistics import ADVICE
 

@@ -28,7 +28,7 @@ from poise.supernet.groups import ChoiceGroup
 from poise.tasks.task import Material, Task, check_task
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
-from poise.workflow.tables import Tables
+from poise.workflow.latency_tables import Tables
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
 from poise.workflow.inference import inferred
-from poise.workflow.inside import superseded
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import network_in, save_network
+from poise.workflow.networks_inside import superseded
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_own
 from poise.workflow.search import SearchResult
 

@@ -43,12 +43,12 @@ from poise.workflow.context import RunContext
 from poise.workflow.costing import load_cost, report_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
 from poise.workflow.inference import inferred
-from poise.workflow.inside import note_trainings
 from poise.workflow.memory import fitting, memory_explained
+from poise.workflow.networks_inside import note_trainings
 from poise.workflow.prepare import Preparation
+from poise.workflow.saved_supernet import load_supernet, save_supernet
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
-from poise.workflow.supernet import load_supernet, save_supernet
 
 
 @dataclass(frozen=True, repr=False)

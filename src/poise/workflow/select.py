@@ -28,9 +28,9 @@ from poise.selection.rule import SELECTIONS, measures
 from poise.tasks.task import Task
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import is_own, settings_of, with_own
+from poise.workflow.saved_supernet import load_alphas, load_supernet
 from poise.workflow.search import conclude
 from poise.workflow.stages import at_the_end
-from poise.workflow.supernet import load_alphas, load_supernet
 
 
 @dataclass(frozen=True, repr=False)

@@ -24,11 +24,11 @@ from poise.spaces.space import Space
 from poise.supernet.groups import ChoiceGroup, searchable
 from poise.workflow.costing import load_cost
 from poise.workflow.decidedness import load_decidedness
-from poise.workflow.inside import Inside, chosen_by, superseded, trainings_in
+from poise.workflow.networks_inside import Inside, chosen_by, superseded, trainings_in
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import SavedModule, is_own, settings_of
+from poise.workflow.saved_supernet import load_alphas
 from poise.workflow.stages import at_the_end
-from poise.workflow.supernet import load_alphas
 
 Shown = Space | SavedModule
 """What a run's pictures and tables need of its space: its groups, and words for a genotype."""

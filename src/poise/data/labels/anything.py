@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from poise.data.arrays import as_tensors, stacked
+from poise.data.as_tensors import as_tensors, stacked
 from poise.data.labels.labels import Labels, Seen
 from poise.errors import Refused
 from poise.supernet.trees import Tree, tensors

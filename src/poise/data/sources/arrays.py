@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from poise.data.arrays import is_image
+from poise.data.as_tensors import is_image
 from poise.data.labels import Labels
 from poise.data.parts import TensorPart
 from poise.data.sample_source import SamplePart, SampleSource, read_split

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from poise.data.csv_table import CsvTable, read_csv
 from poise.data.files import TEST_NAMES, ImageFiles
+from poise.data.label_columns import read_columns
 from poise.data.labels import Labels, Masks
 from poise.data.masked import MaskedPart, encoded_masks
 from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource
-from poise.data.tables import read_columns
 from poise.errors import Refused, unknown
 from poise.image_files import SUFFIXES
 from poise.named import path_of

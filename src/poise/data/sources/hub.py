@@ -9,12 +9,12 @@ from typing import Any
 
 from poise.data.arrow import class_names, kinds_of
 from poise.data.decode import Encoded, from_bytes, from_file
+from poise.data.label_columns import read_columns
 from poise.data.labels import ClassIds, Labels, Masks
 from poise.data.masked import MaskedPart, encoded_masks
 from poise.data.parts import EncodedPart, Part
 from poise.data.source import SOURCES, Source
 from poise.data.split_source import SplitSource
-from poise.data.tables import read_columns
 from poise.errors import Refused
 from poise.extras import check_extra
 

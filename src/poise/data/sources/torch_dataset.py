@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from poise.data.arrays import as_tensors, is_image
+from poise.data.as_tensors import as_tensors, is_image
 from poise.data.decode import Encoded
 from poise.data.labels import ClassSets, Labels, Masks
 from poise.data.masked import Mask, MaskedPart, mask_values

@@ -10,7 +10,7 @@ import pytest
 WHERE = """
 from pathlib import Path
 import torch
-from poise.engine.memory import keep_freed_memory
+from poise.engine.kept_memory import keep_freed_memory
 kept = {kept} and keep_freed_memory()
 piece = torch.ones(5 * 2**20)
 heap = next(line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("[heap]"))
