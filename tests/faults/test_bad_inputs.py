@@ -463,7 +463,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from poise.spaces.space import SPACES, ImageShape
     from poise.workflow.prepare import Preparation
     from poise.workflow.saved_supernet import save_supernet
-    from poise.workflow.search import save_genotype
 
     root = tmp_path_factory.mktemp("runs")
     sizes = {"space.channels": 2, "space.cells": 3, "search.batch_size": 8, "search.images_per_half": 16}
@@ -472,7 +471,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = Genotype.parse(DARTS)
     folder = RunFolder.create(root / "run", "search", dump(settings), "")
     save_supernet(folder, Preparation.of(settings).searcher())
-    save_genotype(folder, found, "magnitude")
+    for name in ("genotype-magnitude.json", "genotype.json"):
+        folder.write(name, found.to_json())
     folder = RunFolder.create(root / "net", "train", dump(settings), "")
     network = SPACES["darts"]().network(found, ImageShape(1, (8, 8), 10), channels=2, cells=3, auxiliary=False)
     folder.save_tensors("network.safetensors", network.state_dict())
@@ -577,7 +577,7 @@ RUNS = [
     (about("inputs.shape.size", [0, -8]), EVALUATE, "size"),
     (about("inputs.std", [0.0]), EVALUATE, "net/network.json is damaged"),
     (about("inputs.mean", []), EVALUATE, "mean"),
-    (about("shape.outputs", 2), EVALUATE, "does not fit"),
+    (about("inputs.shape.outputs", 2), EVALUATE, "does not fit"),
     (about("channels", 3), EXPORT, "does not fit"),
     (about("task", "clasification"), EVALUATE, "it does not say what the network is for"),
     (about("task.name", "clasification"), EVALUATE, "did you mean 'classification'?"),

@@ -77,10 +77,13 @@ class ImageInputs:
             "itself subtracts the mean and divides by the standard deviation"
         )
 
-    def tested(self, source: Source | SampleSource) -> Images | Streamed:
-        """The test split, as the network takes it. Raises `Refused` if it is not for such data."""
+    def check_kind(self, source: Source | SampleSource) -> None:
+        """Raise `Refused` for data that is of another kind."""
         if isinstance(source, SampleSource):
             raise Refused(f"the network takes images, but {source.name} is {source.described}")
+
+    def tested(self, source: Source) -> Images | Streamed:
+        """The test split, as the network takes it. Raises `Refused` if it is not for such images."""
         images = _streamed(source, "test") if self.streamed else self._in_memory(source)
         if images.channels != self.shape.channels:
             raise Refused(f"the network takes {self.shape.channels} channels, the test images have {images.channels}")

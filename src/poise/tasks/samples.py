@@ -66,9 +66,11 @@ class SampleInputs:
     def text(self) -> str:
         return f"[batch, ...] of {self.shape.described}; the network itself subtracts the mean and divides by the std"
 
-    def tested(self, source: Source | SampleSource) -> Samples:
+    def check_kind(self, source: Source | SampleSource) -> None:
         if not isinstance(source, SampleSource):
             raise Refused(f"the network takes {self.shape.described}, and {source.name} holds images")
+
+    def tested(self, source: SampleSource) -> Samples:
         tested = source.load("test")
         ordered = Samples(in_order_of(self.shape.inputs, tested.inputs), tested.labels, tested.names)
         found = ordered.shape(self.shape.outputs)

@@ -160,15 +160,15 @@ class TrainedNetwork(Summarised):
 def tested_by(inputs: Inputs, source: Any, task: Labelled, seen: Seen) -> Any:
     """The test split, as the network takes it. Raises `Refused` if there is none, the network is not for such data, or
     the names of its labels are others than those that it was trained for."""
+    inputs.check_kind(source)
     if not source.has("test"):
         raise Refused(f"{source.name} has no test split to evaluate on")
-    tested = inputs.tested(source)
-    if tuple(tested.names) != seen.names:
+    if tuple(source.names) != seen.names:
         raise Refused(
             f"the network was trained for {len(seen.names)} {task.named} ({', '.join(seen.names)[:60]}); the data has "
-            f"{len(tested.names)} ({', '.join(tested.names)[:60]})"
+            f"{len(source.names)} ({', '.join(source.names)[:60]})"
         )
-    return tested
+    return inputs.tested(source)
 
 
 def measure(
