@@ -164,7 +164,7 @@ def test_in_memory_the_form_works_as_well() -> None:
     images = poise.Images(pixels, torch.arange(8) % 2, ("a", "b"))
     found = poise.train(GENOTYPE, images, preset="imagenet", settings=settings, device="cpu")
     assert found.network.arguments["form"] == "imagenet"
-    assert not found.streamed
+    assert not found.inputs.streamed
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_mobile_networks_are_trained_from_photographs_too(photos: Path) -> None:
     rows = {group.name: {row.name: (row.candidates[0],) for row in group.rows} for group in SPACES["mobile"]().groups}  # type: ignore[call-arg]
     settings = {"data.size": 32, "train.channels": 4, "train.epochs": 1, "train.batch_size": 4, "train.warm_up": 0}
     found = poise.train(poise.Genotype("mobile", rows), photos, preset="imagenet", settings=settings)
-    assert found.streamed
+    assert found.inputs.streamed
     assert found.shape.size == (32, 32)
     assert 0 <= found.result["test_accuracy"] <= 1
     published = resolve(space="mobile", preset="imagenet")
