@@ -163,6 +163,13 @@ def test_overrides_leave_no_trace() -> None:
     assert dump(resolve(preset="demo")) == before
 
 
+@pytest.mark.parametrize("section", ["space", "task", "method"])
+def test_a_section_has_no_kind(section: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"{section}: {{kind: 0}}\n")
+    with pytest.raises(Refused, match=f"unknown (setting of {section}|slot) 'kind'"):
+        resolve(file=tmp_path / "config.yaml")
+
+
 def test_a_slot_that_changes_kind_forgets_the_settings_of_the_old_one(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump({"method": {"name": "fair-darts", "selection": {"kind": "perturbation"}}}))

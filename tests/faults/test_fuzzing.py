@@ -312,7 +312,9 @@ SETTINGS = st.recursive(
 
 
 @FAULTS
-@given(st.dictionaries(st.sampled_from(("data", "space", "method", "search", "train", "seed", "preset")), SETTINGS))
+@given(
+    st.dictionaries(st.sampled_from(("data", "task", "space", "method", "search", "train", "seed", "preset")), SETTINGS)
+)
 def test_any_configuration_of_known_names(tmp_path: Path, value: dict[str, Any]) -> None:
     resolves_or_refuses(dumped(value).encode("utf-8", "surrogatepass"), tmp_path)
 

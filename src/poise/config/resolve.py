@@ -201,14 +201,12 @@ def _merge(base: Plain, layer: Mapping[str, Any]) -> None:
     kind."""
     for name, value in layer.items():
         old = base.get(name)
-        if (
-            isinstance(value, Mapping)
-            and isinstance(old, dict)
-            and value.get("kind", old.get("kind")) == old.get("kind")
-        ):
+        if not isinstance(value, Mapping):
+            base[name] = value
+        elif isinstance(old, dict) and ("kind" not in old or value.get("kind", old["kind"]) == old["kind"]):
             _merge(old, value)
         else:
-            base[name] = deepcopy(dict(value)) if isinstance(value, Mapping) else value
+            base[name] = deepcopy(dict(value))
 
 
 def _set(settings: Plain, dotted: str, value: Any) -> None:
