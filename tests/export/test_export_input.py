@@ -256,3 +256,13 @@ def test_a_damaged_description_is_refused_by_name(tmp_path: Path, made: Made) ->
     RunFolder(copied).write("network.json", json.dumps(about | {"inputs": about["inputs"] | {"unit": "many"}}))
     with pytest.raises(Refused, match=r"network\.json is damaged"):
         poise.load_network(copied, module=module(own))
+
+
+def test_test_images_in_another_unit_are_refused_before_a_training() -> None:
+    genotype = poise.Genotype.parse("|nor_conv_3x3~0|+|none~0|skip_connect~1|+|skip_connect~0|none~1|nor_conv_1x1~2|")
+    draw = torch.Generator().manual_seed(0)
+    floats = torch.rand(64, 1, 8, 8, generator=draw)
+    train, test = (poise.Images(floats * unit, torch.arange(64) % 2, ("a", "b")) for unit in (1, 255))
+    settings = {"train.epochs": 1, "train.channels": 2, "train.cells": 1, "train.batch_size": 16}
+    with pytest.raises(Refused, match="give them in the same unit"):
+        poise.train(genotype, (train, test), preset="demo", settings=settings)
