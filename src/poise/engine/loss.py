@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from poise.methods.slots import Loss
 from poise.supernet.groups import Mixture
 from poise.supernet.inputs import Answer, Carries
 from poise.supernet.trees import mapped
+from poise.supernet.untracked import untracked
 
 
 @dataclass(eq=False)
@@ -24,7 +25,7 @@ class BatchLoss:
     """The objective of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
 
     Every call draws the same random numbers (dropout, noise), so the same arguments give the same number. Only a call
-    with ``track`` updates running statistics: all others work on copies of the buffers.
+    with ``track`` updates running statistics, see `untracked`.
 
     ``skip_dropout`` is the rate of dropout on skip connections in training mode; above 0 the supernet must know of it.
 
@@ -83,12 +84,11 @@ class BatchLoss:
     ) -> Answer:
         # A supernet need not know of dropout to be searched without any.
         more = {"skip_dropout": self.skip_dropout} if self.skip_dropout else {}
-        state = dict(weights)
-        if not track:
-            state |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
-        with nullcontext() if full_precision else self.place.autocast(), seeded(self.seed, self.place.device):
-            if state:
-                found: Any = functional_call(self.supernet, state, (self.inputs, mixture), more)
+        buffers: AbstractContextManager[dict[str, Tensor]] = nullcontext({}) if track else untracked(self.supernet)
+        precision = nullcontext() if full_precision else self.place.autocast()
+        with buffers as copies, precision, seeded(self.seed, self.place.device):
+            if weights or copies:
+                found: Any = functional_call(self.supernet, {**weights, **copies}, (self.inputs, mixture), more)
             else:
                 found = self.supernet(self.inputs, mixture, **more)
         return found if isinstance(found, Answer) else Answer(found)

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import compress, groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -127,11 +127,14 @@ def _matrix(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _track(norms: Sequence[nn.BatchNorm2d], found: Sequence[Tensor], count: int) -> None:
-    """Move running statistics towards the batch's mean and unbiased variance, all in a few calls."""
-    if not norms:
+    """Move running statistics that are tracked towards the batch's mean and unbiased variance, all in a few calls."""
+    tracking = [norm.track_running_stats for norm in norms]
+    if not any(tracking):
         return
-    means = [mean for stack in found[0::2] for mean in stack]
-    variances = [variance for stack in found[1::2] for variance in stack * (count / max(count - 1, 1))]
+    means = list(compress((mean for stack in found[0::2] for mean in stack), tracking))
+    unbiased = (variance for stack in found[1::2] for variance in stack * (count / max(count - 1, 1)))
+    variances = list(compress(unbiased, tracking))
+    norms = list(compress(norms, tracking))
     running_means, running_variances = _running(norms)
     torch._foreach_lerp_([*running_means, *running_variances], [*means, *variances], norms[0].momentum or 0.1)
     torch._foreach_add_([norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None], 1)
