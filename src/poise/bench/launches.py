@@ -37,7 +37,7 @@ BATCH_NORMS = (
 )
 
 
-class Launches(TorchDispatchMode):
+class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the kernels of everything inside ``with Launches() as found:``.
 
     ``found.kernels`` is their number, ``found.small`` that of those which read and write less than `SMALL` bytes,
@@ -45,7 +45,7 @@ class Launches(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.kernels = self.small = self.bytes = 0
         self.of: Counter[str] = Counter()
 
