@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import ImageShape, ModuleSpace
-from poise.spaces.execution import Source, mixed_node
+from poise.spaces.normed import Source, mixed_node
 from poise.supernet.choice import Choice, mixed_sum
 from poise.supernet.intact import intact
 from poise.supernet.supernet import ModuleSupernet

@@ -12,8 +12,8 @@ from poise.engine.device import Place
 from poise.engine.loss import BatchLoss
 from poise.spaces import Darts, ImageShape, NasBench201
 from poise.spaces.cells import MixedCell
-from poise.spaces.execution import Source, take_apart
 from poise.spaces.nasbench201 import MixedCell as BenchmarkCell
+from poise.spaces.normed import Source, take_apart
 from poise.spaces.operations import Skip
 from poise.supernet.groups import expand
 from textbook.supernets import darts_cell, nasbench201_cell, state_of

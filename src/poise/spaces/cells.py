@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from poise.spaces.cell_network import ends, reductions
-from poise.spaces.execution import preprocess
 from poise.spaces.heads import head
+from poise.spaces.normed import preprocess
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
 from poise.spaces.partial import MixedEdges, edge_groups
 from poise.spaces.space import ImageShape

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.errors import Refused, shown
-from poise.spaces.execution import Source, mixed_node
+from poise.spaces.execution import begin
 from poise.supernet.groups import ChoiceGroup, Row
 
 
@@ -103,19 +103,20 @@ class MixedEdges(nn.Module):
             skip_dropout: the rate of `Source`.
         """
         nodes = list(inputs)
-        sources = [Source(seen(x, self.mixed), stride, self.training, skip_dropout) for x in nodes]
         edges = list(self.edges.children())
+        shares = mixture if weights is None else mixture * weights[:, None]
+        passing = begin(edges, shares, stride, self.training, skip_dropout)
+        passing.enter([seen(x, self.mixed) for x in nodes])
         first = 0
         while first < len(edges):
             rows = slice(first, first + len(nodes))
-            entering = list(zip(edges[rows], sources, strict=True))
-            if weights is None:
-                node = mixed_node(entering, mixture[rows])
-            else:
-                mixed = mixed_node(entering, mixture[rows] * weights[rows, None])
-                rests = [past(x[:, self.mixed :], source.stride) for x, source in zip(nodes, sources, strict=True)]
-                node = joined(mixed, rests, weights[rows], self.partial)
+            node = passing.node()
+            if weights is not None:
+                strides = [stride if place < len(inputs) else 1 for place in range(len(nodes))]
+                rests = [past(x[:, self.mixed :], step) for x, step in zip(nodes, strides, strict=True)]
+                node = joined(node, rests, weights[rows], self.partial)
             nodes.append(node)
-            sources.append(Source(seen(node, self.mixed), 1, self.training, skip_dropout))
             first = rows.stop
+            if first < len(edges):
+                passing.enter([seen(node, self.mixed)])
         return nodes
