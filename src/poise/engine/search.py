@@ -22,7 +22,16 @@ from poise.engine.mixture_statistics import mixture_statistics, skip_share
 from poise.engine.objective import CLASSES, Objective, uneven
 from poise.engine.schedule import cosine
 from poise.engine.settings import SearchSettings
-from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
+from poise.engine.sgd import (
+    adam,
+    clipped_step,
+    laid_out,
+    learning_rate_of,
+    optimizer_state,
+    restore_optimizer,
+    set_learning_rate,
+    sgd,
+)
 from poise.engine.streams import at_stage, seed_of, stream
 from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
@@ -105,10 +114,7 @@ class Searcher:
         self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in begin.items()}
         self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
         self.restart(self.settings.weights.learning_rate)
-        adam = self.settings.alphas
-        self.alpha_optimizer = torch.optim.Adam(
-            self.alphas.values(), adam.learning_rate, adam.betas, weight_decay=adam.weight_decay
-        )
+        self.alpha_optimizer = adam(self.alphas.values(), self.settings.alphas)
 
     def restart(self, learning_rate: float) -> None:
         """A fresh SGD for the weights; the alphas' Adam keeps its state."""
@@ -162,7 +168,8 @@ class Searcher:
         settings = self.settings.weights
         states = {name: self.weight_optimizer.state.get(weight, {}) for name, weight in self.weights.items()}
         buffers = {name: s["momentum_buffer"] for name, s in states.items() if s.get("momentum_buffer") is not None}
-        descent = Descent(step.learning_rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
+        rate = learning_rate_of(self.weight_optimizer)
+        descent = Descent(rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
         probabilities = self.probabilities()
         mixture = expand(probabilities, self.groups)
         found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
@@ -174,7 +181,7 @@ class Searcher:
         for alphas, gradient in zip(
             self.alphas.values(), torch.autograd.grad(chain, list(self.alphas.values())), strict=True
         ):
-            alphas.grad = gradient
+            alphas.grad = laid_out(gradient, alphas)
         self.alpha_optimizer.step()
         step.sums.add(
             search_loss=found.loss,
@@ -215,7 +222,7 @@ class Searcher:
         norm = nn.utils.get_total_norm(found.weights.values())
         self._check(step, "weights", found.loss, norm, lambda: found.weights)
         clip = self.settings.weights.clip
-        clipped_step(self.weight_optimizer, self.weights, found.weights, norm, clip, step.learning_rate)
+        clipped_step(self.weight_optimizer, self.weights, found.weights, norm, clip)
         step.sums.add(
             train_loss=training.plain,
             train_loss_weight=uneven(self.objective, training.targets),
@@ -267,8 +274,7 @@ class SearchTrainer:
         alphas, curriculum = searcher.settings.alphas, searcher.method.curriculum
         if alphas.final_learning_rate is not None:
             start, end, progress = alphas.learning_rate, alphas.final_learning_rate, now.progress
-            for group in searcher.alpha_optimizer.param_groups:
-                group["lr"] = cosine(start, end, progress.epoch, progress.epochs)
+            set_learning_rate(searcher.alpha_optimizer, cosine(start, end, progress.epoch, progress.epochs))
         self._moves = [searcher.move_weights]
         if curriculum.trains_alphas(now.progress):
             self._moves.insert(1 if searcher.settings.weights_first else 0, searcher.move_alphas)
@@ -290,6 +296,7 @@ class SearchTrainer:
         training = searcher.loss(*batch, seed_of(searcher.seed, "training", *key), self._dropout)
         search = searcher.loss(*next(self._searching), seed_of(searcher.seed, "search", *key), self._dropout)
         rate = now.learning_rate * pace_of(batch[0])
+        set_learning_rate(searcher.weight_optimizer, rate)
         for move in self._moves:
             move(_Step(training, search, now.progress, rate, key, sums))
 

@@ -1,21 +1,70 @@
-"""The SGD of weights, its clipped step, and what an optimizer remembers."""
+"""The optimizers of weights and alphas: all parameters in a few launches, and nothing that a captured step cannot
+replay.
+
+They are fused where torch has that in every version: the learning rate is then a scalar on the device, which a step
+reads there. Momentum starts from zeros, which is the same as torch's own first step.
+
+Fused kernels, and those on lists, take parameters, gradients and what is remembered to lie alike in memory, on a CPU
+without looking: gradients are brought into the layout of their parameters.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from poise.engine.settings import WeightSettings
+from poise.engine.settings import AlphaSettings, WeightSettings
+
+FUSED = ("cpu", "cuda")
+"""Devices with fused optimizers."""
 
 
 def sgd(weights: Mapping[str, Tensor], form: WeightSettings, learning_rate: float | None = None) -> torch.optim.SGD:
     """SGD on these weights, at the settings' learning rate or at this one."""
-    rate = form.learning_rate if learning_rate is None else learning_rate
-    return torch.optim.SGD(weights.values(), rate, form.momentum, 0, form.weight_decay, form.nesterov)
+    values = list(weights.values())
+    rate, fused = _rate(values, form.learning_rate if learning_rate is None else learning_rate)
+    optimizer = torch.optim.SGD(values, rate, form.momentum, 0, form.weight_decay, form.nesterov, fused=fused)
+    if form.momentum:
+        for weight in values:
+            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return optimizer
+
+
+def adam(alphas: Iterable[Tensor], form: AlphaSettings) -> torch.optim.Adam:
+    """Adam on these alphas."""
+    values = list(alphas)
+    rate, fused = _rate(values, form.learning_rate)
+    return torch.optim.Adam(
+        values, rate, form.betas, weight_decay=form.weight_decay, fused=fused, capturable=bool(fused)
+    )
+
+
+def _rate(parameters: Sequence[Tensor], value: float) -> tuple[float | Tensor, bool | None]:
+    """The learning rate in the form that a step reads it in, and whether the step is fused."""
+    device = parameters[0].device if parameters else torch.device("cpu")
+    if device.type not in FUSED:
+        return value, None
+    dtype = torch.float64 if device.type == "cpu" else torch.float32  # CUDA's kernels read a float32
+    return torch.tensor(value, dtype=dtype, device=device), True
+
+
+def learning_rate_of(optimizer: torch.optim.Optimizer) -> float | Tensor:
+    """The learning rate as a step reads it."""
+    rate: float | Tensor = optimizer.param_groups[0]["lr"]
+    return rate
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """Let the next steps go by this rate."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 def clipped_step(
@@ -24,16 +73,23 @@ def clipped_step(
     gradients: Mapping[str, Tensor],
     norm: Tensor,
     clip: float,
-    learning_rate: float,
 ) -> None:
     """``w ← w − η·update(g·min(1, clip/‖g‖))``; ``norm`` is ‖g‖, that of all gradients together."""
     shrink = (clip / (norm + 1e-6)).clamp(max=1)
-    for name, gradient in gradients.items():
-        # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
-        weights[name].grad = gradient * shrink
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+    # Not in place: autograd hands out one tensor for two weights whose gradients are the same.
+    for name, gradient in zip(gradients, torch._foreach_mul(list(gradients.values()), shrink), strict=True):
+        weights[name].grad = laid_out(gradient, weights[name])
     optimizer.step()
+
+
+def laid_out(values: Tensor, like: Tensor) -> Tensor:
+    """The same numbers, in memory in the order of ``like``."""
+    if values.stride() == like.stride():
+        return values
+    strides = zip(values.stride(), like.stride(), values.shape, strict=True)
+    if all(own == other or size == 1 for own, other, size in strides):  # no number lies elsewhere
+        return values.as_strided(like.shape, like.stride())
+    return torch.empty_like(like).copy_(values)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -47,5 +103,12 @@ def restore_optimizer(
 ) -> None:
     """Let an optimizer go on from what `optimizer_state` gave. Its settings stay: learning rate, momentum and so on."""
     numbers = {name: number for number, name in enumerate(names)}
-    values = {numbers[name]: dict(copy.deepcopy(value)) for name, value in state.items()}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    values: dict[int, dict[str, Any]] = {}
+    for name, remembered in state.items():
+        parameter = parameters[numbers[name]]
+        values[numbers[name]] = {
+            key: laid_out(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
+            for key, value in copy.deepcopy(dict(remembered)).items()
+        }
     optimizer.load_state_dict(optimizer.state_dict() | {"state": values})

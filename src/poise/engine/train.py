@@ -20,7 +20,7 @@ from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured, uneven
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
-from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, sgd
+from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, set_learning_rate, sgd
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
@@ -97,7 +97,8 @@ class NetworkDescent:
         where = f"step {number + 1} of epoch {self.epoch + 1} of the training"
         advice = f"try a smaller train.weights.learning_rate (now {rate:.4g}), or --on-nan rollback"
         check_finite(loss, norm, lambda: gradients, where, advice)
-        clipped_step(self.optimizer, self.weights, gradients, norm, self.settings.weights.clip, rate)
+        set_learning_rate(self.optimizer, rate)
+        clipped_step(self.optimizer, self.weights, gradients, norm, self.settings.weights.clip)
 
     def state(self) -> State:
         return {"network": self.network.state_dict(), "sgd": optimizer_state(self.optimizer, self.weights)}

@@ -178,5 +178,6 @@ class LayerAlignment:
             )
 
         scale = torch.where(length > 0, strength / (2 * step), torch.zeros_like(step))
-        for name, plus, minus in zip(weights, weight_gradient(1), weight_gradient(-1), strict=True):
-            gradients[name] = gradients[name] - scale * (plus - minus)
+        difference = torch._foreach_sub(weight_gradient(1), weight_gradient(-1))
+        corrected = torch._foreach_sub(list(gradients.values()), torch._foreach_mul(difference, scale))
+        gradients.update(zip(gradients, corrected, strict=True))

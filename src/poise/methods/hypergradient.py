@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from poise.errors import Refused
 from poise.methods.slots import Descent, Loss, MixtureGradient, fills, never_trained
@@ -33,6 +33,19 @@ def _mixture_gradient(
     # A module may skip a layer by chance, whose mixture then has no influence on this loss.
     gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
     return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
+
+
+def _ahead(weights: Mapping[str, Tensor], gradients: Sequence[Tensor], descent: Descent) -> dict[str, Tensor]:
+    """The weights after a step of this descent."""
+    before = [weight.detach() for weight in weights.values()]
+    direction = torch._foreach_add(list(gradients), before, alpha=descent.weight_decay)
+    moved = direction
+    if descent.buffers:
+        moved = torch._foreach_add(direction, [descent.buffers[name] for name in weights], alpha=descent.momentum)
+    if descent.nesterov:
+        moved = torch._foreach_add(direction, moved, alpha=descent.momentum)
+    after = torch._foreach_sub(before, torch._foreach_mul(moved, descent.learning_rate))
+    return {name: weight.requires_grad_() for name, weight in zip(weights, after, strict=True)}
 
 
 @fills("hypergradient")
@@ -81,28 +94,23 @@ class Unrolled:
         gradients = torch.autograd.grad(
             training(clean), list(weights.values()), allow_unused=True, materialize_grads=True
         )
-        unrolled = {}
-        for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
-            direction = gradient + descent.weight_decay * weight.detach()
-            buffer = descent.buffers.get(name)
-            moved = direction if buffer is None else direction + descent.momentum * buffer
-            if descent.nesterov:
-                moved = direction + descent.momentum * moved
-            unrolled[name] = (weight.detach() - descent.learning_rate * moved).requires_grad_()
+        unrolled = _ahead(weights, gradients, descent)
         leaves = _leaves(mixture)
         value = search(leaves, unrolled)
         found = torch.autograd.grad(
             value, [*leaves.values(), *unrolled.values()], allow_unused=True, materialize_grads=True
         )
-        direct, vector = found[: len(leaves)], dict(zip(unrolled, found[len(leaves) :], strict=True))
+        direct, vector = found[: len(leaves)], found[len(leaves) :]
 
-        length = torch.stack([part.norm() for part in vector.values()]).norm()
+        length = nn.utils.get_total_norm(vector)
         step = self.distance / length.clamp(min=torch.finfo(length.dtype).tiny)
+        offsets = torch._foreach_mul(vector, step)
+        here = [weight.detach() for weight in weights.values()]
         plus, minus = (
             _mixture_gradient(
-                training, clean, {n: w + side * vector[n] for n, w in weights.items()}, full_precision=True
+                training, clean, dict(zip(weights, side(here, offsets), strict=True)), full_precision=True
             ).layers
-            for side in (step, -step)
+            for side in (torch._foreach_add, torch._foreach_sub)
         )
         rate = descent.learning_rate * (1 + descent.momentum if descent.nesterov else 1)
         scale = torch.where(length > 0, rate / (2 * step), torch.zeros_like(step))

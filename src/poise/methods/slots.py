@@ -43,9 +43,13 @@ class Descent:
 
     ``d = g + weight_decay·w``; ``buf' = momentum·buf + d``; ``w' = w − learning_rate·(d + momentum·buf' if nesterov
     else buf')``.
+
+    Args:
+        learning_rate: a number, or a scalar where the weights lie.
+        buffers: ``buf`` of every weight; empty if there are none yet, or never.
     """
 
-    learning_rate: float
+    learning_rate: float | Tensor
     momentum: float
     weight_decay: float
     nesterov: bool
