@@ -63,15 +63,27 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class _Step:
-    """What one step works with; ``key`` names its random streams."""
+class Given:
+    """What the host hands to the device for one step.
 
-    training: BatchLoss
-    search: BatchLoss
+    Args:
+        training, search: a batch of each half, inputs and targets.
+        progress: where the slots' schedules stand.
+        learning_rate: of the weights.
+        key: names the step's random streams.
+        skip_dropout: the rate of dropout on skip connections.
+    """
+
+    training: tuple[Any, Any]
+    search: tuple[Any, Any]
     progress: Progress
     learning_rate: float
     key: tuple[str | int, ...]
-    sums: Sums
+    skip_dropout: float
+
+
+Measured = dict[str, Any]
+"""What a part of a step leaves on the device: ``outputs``, a tree, and scalars for the record."""
 
 
 @dataclass(eq=False, repr=False)
@@ -135,6 +147,11 @@ class Searcher:
         """`probabilities`, one copy per layer."""
         return expand(self.probabilities(), self.groups)
 
+    def half(self, name: str, given: Given) -> BatchLoss:
+        """The loss of a step's batch of a half, ``training`` or ``search``."""
+        inputs, targets = given.training if name == "training" else given.search
+        return self.loss(inputs, targets, seed_of(self.seed, name, *given.key), given.skip_dropout)
+
     def loss(self, inputs: Any, targets: Any, seed: int, skip_dropout: float = 0.0) -> BatchLoss:
         """The supernet's loss on one batch."""
         return BatchLoss(self.supernet, inputs, targets, seed, self.place, skip_dropout, self.objective)
@@ -163,8 +180,9 @@ class Searcher:
         restore_optimizer(self.weight_optimizer, self.weights, state["sgd"])
         restore_optimizer(self.alpha_optimizer, self.alphas, state["adam"])
 
-    def move_alphas(self, step: _Step) -> None:
-        """The alphas' part of a step."""
+    def move_alphas(self, given: Given) -> dict[str, Measured]:
+        """The alphas' part of a step. It launches, and waits for nothing."""
+        training, search = self.half("training", given), self.half("search", given)
         settings = self.settings.weights
         states = {name: self.weight_optimizer.state.get(weight, {}) for name, weight in self.weights.items()}
         buffers = {name: s["momentum_buffer"] for name, s in states.items() if s.get("momentum_buffer") is not None}
@@ -172,10 +190,10 @@ class Searcher:
         descent = Descent(rate, settings.momentum, settings.weight_decay, settings.nesterov, buffers)
         probabilities = self.probabilities()
         mixture = expand(probabilities, self.groups)
-        found = self.method.hypergradient(step.search, step.training, mixture, self.weights, descent)
+        found = self.method.hypergradient(search, training, mixture, self.weights, descent)
         size = torch.stack([values.norm() for values in found.layers.values()]).norm()
-        self._check(step, "alphas", found.loss, size, lambda: _by_layer(found.layers))
-        penalty = self.method.penalty(Relaxed.of(self.groups, self.alphas, probabilities, step.progress, self.aim))
+        self._check(given, "alphas", found.loss, size, lambda: _by_layer(found.layers))
+        penalty = self.method.penalty(Relaxed.of(self.groups, self.alphas, probabilities, given.progress, self.aim))
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
         for alphas, gradient in zip(
@@ -183,32 +201,28 @@ class Searcher:
         ):
             alphas.grad = laid_out(gradient, alphas)
         self.alpha_optimizer.step()
-        step.sums.add(
-            search_loss=found.loss,
-            search_loss_weight=uneven(self.objective, step.search.targets),
-            search_alignment=mean_alignment(found.layers, self.groups),
-            penalty=penalty,
-        )
-        step.search.count(step.sums.meter("search", self.objective.running))
-        step.search.carry()
+        search.carry()
+        alignment = mean_alignment(found.layers, self.groups)
+        measured = {"loss": found.loss, "alignment": alignment, "penalty": penalty.detach(), "outputs": search.outputs}
+        return {"search": measured}
 
-    def _check(self, step: _Step, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
+    def _check(self, given: Given, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
         """Raise `Diverged` rather than take up what is not finite."""
-        *_, before, number = step.key  # steps and epochs, counted through all stages; a person counts from 1
-        epoch = before if isinstance(before, int) else step.progress.epoch
-        where = f"the {what}' step {int(number) + 1} of {step.key[0]} epoch {epoch + 1}"
+        *_, before, number = given.key  # steps and epochs, counted through all stages; a person counts from 1
+        epoch = before if isinstance(before, int) else given.progress.epoch
+        where = f"the {what}' step {int(number) + 1} of {given.key[0]} epoch {epoch + 1}"
         advice = (
-            f"the learning rate is {step.learning_rate:.4g} (search.weights.learning_rate), the perturbation "
+            f"the learning rate is {given.learning_rate:.4g} (search.weights.learning_rate), the perturbation "
             f"{self.method.perturbation}; try a smaller one of either, or --on-nan rollback"
         )
         check_finite(loss, size, gradients, where, advice)
 
-    def move_weights(self, step: _Step) -> None:
-        """The weights' part of a step."""
-        training = step.training
+    def move_weights(self, given: Given) -> dict[str, Measured]:
+        """The weights' part of a step. It launches, and waits for nothing."""
+        training = self.half("training", given)
         relaxation, edits = self.method.relaxation, self.edits
         clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
-        generator = stream(self.seed, "perturbation", *step.key)
+        generator = stream(self.seed, "perturbation", *given.key)
         chosen = {group.name: clean[group.name] for group in searchable(self.groups)}
         others = {name: values for name, values in clean.items() if name not in chosen}
 
@@ -217,19 +231,14 @@ class Searcher:
             return edits.apply(completed) if edits else completed
 
         loss: Loss = ChangedLoss(training, whole) if edits or others else training
-        mixture = whole(self.method.perturbation(chosen, loss, relaxation, step.progress, generator))
-        found = self.method.alignment(training, mixture, self.weights, self.groups, step.progress)
+        mixture = whole(self.method.perturbation(chosen, loss, relaxation, given.progress, generator))
+        found = self.method.alignment(training, mixture, self.weights, self.groups, given.progress)
         norm = nn.utils.get_total_norm(found.weights.values())
-        self._check(step, "weights", found.loss, norm, lambda: found.weights)
-        clip = self.settings.weights.clip
-        clipped_step(self.weight_optimizer, self.weights, found.weights, norm, clip)
-        step.sums.add(
-            train_loss=training.plain,
-            train_loss_weight=uneven(self.objective, training.targets),
-            train_alignment=mean_alignment(found.layers, self.groups),
-        )
-        training.count(step.sums.meter("train", self.objective.running))
+        self._check(given, "weights", found.loss, norm, lambda: found.weights)
+        clipped_step(self.weight_optimizer, self.weights, found.weights, norm, self.settings.weights.clip)
         training.carry()
+        alignment = mean_alignment(found.layers, self.groups)
+        return {"train": {"loss": training.plain, "alignment": alignment, "outputs": training.outputs}}
 
     def record(self, epoch: Epoch, sums: Sums) -> Record:
         """How the supernet stands after an epoch, and what its steps measured."""
@@ -291,14 +300,34 @@ class SearchTrainer:
             turn, skip = turn + 1, 0
 
     def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
-        searcher, now = self.searcher, self._now
-        key = (*now.purpose, number)
-        training = searcher.loss(*batch, seed_of(searcher.seed, "training", *key), self._dropout)
-        search = searcher.loss(*next(self._searching), seed_of(searcher.seed, "search", *key), self._dropout)
-        rate = now.learning_rate * pace_of(batch[0])
-        set_learning_rate(searcher.weight_optimizer, rate)
+        given = self._given(number, batch)
+        self._tell(given, self.move(given), sums)
+
+    def _given(self, number: int, batch: tuple[Any, Tensor]) -> Given:
+        """The host's part before a step: batches and rates."""
+        now, rate = self._now, self._now.learning_rate * pace_of(batch[0])
+        set_learning_rate(self.searcher.weight_optimizer, rate)
+        return Given(batch, next(self._searching), now.progress, rate, (*now.purpose, number), self._dropout)
+
+    def move(self, given: Given) -> dict[str, Measured]:
+        """The device's part of a step: it launches, and waits for nothing. What it leaves, by half."""
+        found: dict[str, Measured] = {}
         for move in self._moves:
-            move(_Step(training, search, now.progress, rate, key, sums))
+            found |= move(given)
+        return found
+
+    def _tell(self, given: Given, found: Mapping[str, Measured], sums: Sums) -> None:
+        """The host's part after a step: what was measured."""
+        objective = self.searcher.objective
+        for half, measured in found.items():
+            _, targets = given.search if half == "search" else given.training
+            penalty = {"penalty": measured["penalty"]} if "penalty" in measured else {}
+            sums.add(
+                **{f"{half}_{name}": measured[name] for name in ("loss", "alignment")},
+                **{f"{half}_loss_weight": uneven(objective, targets)},
+                **penalty,
+            )
+            sums.meter(half, objective.running).update(measured["outputs"], targets)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         return self.searcher.record(self._now, sums)
