@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from poise.bench.device_clock import seconds_of
 from poise.bench.peak_memory import peak_megabytes
-from poise.bench.speed import _darts_step, speed
+from poise.bench.speed import _method_jobs, darts_step, speed
+from poise.bench.stepper import random_images
 from poise.bench.textbook import Textbook
 from poise.cli.main import main
 from poise.engine.device import Place
@@ -33,19 +35,68 @@ def test_the_textbook_it_compares_with_computes_the_same(name: str) -> None:
     torch.testing.assert_close(Textbook(supernet)(images, mixture), supernet(images, mixture), rtol=1e-10, atol=1e-10)
 
 
-def test_report_holds_every_distinct_step_and_its_ratio() -> None:
+def test_report_holds_ratios_and_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poise.bench.speed.peak_megabytes", lambda *given: None)  # it takes processes of its own
     space = SPACES["nasbench201"](channels=2, cells=1)  # type: ignore[call-arg]
     heard: list[str] = []
-    report = speed(space, batch_size=4, image_size=8, rounds=2, device="cpu", tell=heard.append)
-    assert heard[0].startswith("pc-darts is left out: 2 channels cannot be divided"), "nobody asked for it by name"
-    assert heard[1:4] == ["warming up", "round 1 of 2", "round 2 of 2"]
-    with pytest.raises(Refused, match="2 channels cannot be divided"):
-        speed(space, batch_size=4, image_size=8, rounds=1, device="cpu", methods=("pc-darts",))
+    methods = ("darts", "darts-pt", "sdarts-rs", "lambda-darts")
+    report = speed(space, batch_size=4, image_size=8, rounds=2, device="cpu", methods=methods, tell=heard.append)
+    assert heard[:3] == ["warming up", "round 1 of 2", "round 2 of 2"]
     timings = {timing.name: timing for timing in report.timings}
-    assert {"darts step, textbook", "sdarts-adv step, poise", "lambda-darts step, poise"} <= set(timings)
-    assert "darts-pt step, poise" not in timings, "a rule of selection does not change the step"
+    assert {"darts step, textbook", "sdarts-rs step, poise", "lambda-darts step, poise"} <= set(timings)
     for timing in timings.values():
         assert timing.ratio == timing.seconds / timings[timing.reference].seconds
+        assert timing.kernels == timing.small_kernels > 0, "all that is computed here is small"
+    step, weights, alphas = (
+        timings[name].kernels for name in ("darts step, poise", "weights pass, poise", "alphas pass, poise")
+    )
+    assert weights + alphas < step < 1.5 * (weights + alphas), "a step is two passes and what moves the parameters"
+
+
+def test_every_distinct_step_is_measured_once() -> None:
+    space, place = SPACES["nasbench201"](channels=2, cells=1), Place.open("cpu")  # type: ignore[call-arg]
+    heard: list[str] = []
+    jobs = _method_jobs(space, (), random_images(4, 8), place, heard.append)
+    assert {"sdarts-adv step, poise", "lambda-darts step, poise", "darts-2nd step, poise"} <= set(jobs)
+    assert "darts-pt step, poise" not in jobs, "a rule of selection does not change the step"
+    assert [text[:58] for text in heard] == ["pc-darts is left out: 2 channels cannot be divided into 4 "]
+    with pytest.raises(Refused, match="2 channels cannot be divided"):
+        _method_jobs(space, ("pc-darts",), random_images(4, 8), place, heard.append)
+
+
+class FakeGpu:
+    """A device whose clock moves by 2 ms for each piece of work, and whose host never waits but in the end."""
+
+    def __init__(self) -> None:
+        self.now, self.waits = 0.0, 0
+
+    def Event(self, enable_timing: bool) -> FakeGpu._Event:
+        assert enable_timing
+        return FakeGpu._Event(self)
+
+    def synchronize(self) -> None:
+        self.waits += 1
+
+    class _Event:
+        def __init__(self, gpu: FakeGpu) -> None:
+            self._gpu = gpu
+
+        def record(self) -> None:
+            self.at = self._gpu.now
+
+        def elapsed_time(self, end: FakeGpu._Event) -> float:
+            assert self._gpu.waits == 2, "what is still at work has no time yet"
+            return end.at - self.at
+
+
+def test_a_gpu_is_timed_by_its_own_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = FakeGpu()
+    monkeypatch.setattr(torch, "get_device_module", lambda device: gpu)
+
+    def work() -> None:
+        gpu.now += 2
+
+    assert seconds_of(work, torch.device("cuda")) == pytest.approx(0.002)
 
 
 def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +109,7 @@ def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     report = json.loads(file.read_text())
     assert report["space"] == {"name": "nasbench201", "channels": 2, "cells": 1}
     assert report["machine"]["torch"] == torch.__version__
-    assert len(report["timings"]) == 7
+    assert len(report["timings"]) == 9
 
 
 def test_refusals() -> None:
@@ -84,10 +135,10 @@ def test_peak_memory_is_what_the_step_allocates() -> None:
 def test_a_step_of_poise_takes_less_memory_than_the_textbook_one() -> None:
     peaks = [
         peak_megabytes(
-            partial(_darts_step, SPACES["darts"](channels=8, cells=3), 32, 24, "cpu", "32", plain),
+            partial(darts_step, SPACES["darts"](channels=8, cells=3), 32, 24, "cpu", "32", variant),
             Place.open("cpu"),
         )
-        for plain in (False, True)
+        for variant in ("poise", "textbook")
     ]
     if None in peaks:
         pytest.skip("peak memory cannot be read here")

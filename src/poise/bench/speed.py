@@ -1,14 +1,13 @@
-"""How long a search step takes, against the textbook and against plain DARTS, in one process, interleaved.
+"""How long a search step takes and what it launches, against the textbook and against plain DARTS, in one process.
 
 Every figure is a median over rounds in which all candidates take turns, so that what else the machine does hits all
-alike; trust the ratios, not the seconds.
+alike; trust the ratios, not the seconds. Kernels are counted in a call of its own, see `poise.bench.launches`.
 """
 
 from __future__ import annotations
 
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,33 +15,36 @@ from typing import Any
 
 import torch
 
+from poise.bench.device_clock import seconds_of
+from poise.bench.launches import Launches
 from poise.bench.peak_memory import peak_megabytes
-from poise.bench.textbook import Textbook
-from poise.data import Augmentation, Batches, Images
+from poise.bench.stepper import Decision, Stepper, random_images
+from poise.data import Images
 from poise.engine.device import Place
-from poise.engine.search import Searcher
-from poise.engine.settings import SearchSettings
-from poise.engine.streams import seeded
-from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.methods.preset import METHODS
-from poise.methods.slots import Progress
-from poise.selection.edits import Edits
-from poise.selection.perturbation import PerturbationRule
-from poise.selection.rule import eligible
 from poise.spaces.space import ImageShape, Space, check_positive, shape_kind
-from poise.supernet.narrowing import without
 
-CLASSES = 10
 DECISION_BATCHES = 2
 """Batches that a decision of DARTS-PT is measured on."""
+
+VARIANTS = ("textbook", "poise")
+"""Ways to run a supernet."""
+
+WARM_UP = 3
+"""Calls before anything is counted or timed: layers are tried, libraries choose their kernels, buffers are made."""
+
+
+Job = tuple[Callable[[], None], str]
+"""What is called, and the name of what it is compared with."""
 
 
 @dataclass(frozen=True)
 class Timing:
     """Median seconds of one thing, and its ratio to a reference: ``seconds / reference's seconds``.
 
+    ``kernels`` are those that it launches, ``small_kernels`` those of them that read and write less than 64 KB.
     ``peak_mb`` is the most memory that it takes over what is held before, see `peak_megabytes`.
     """
 
@@ -50,6 +52,8 @@ class Timing:
     seconds: float
     reference: str
     ratio: float
+    kernels: int
+    small_kernels: int
     peak_mb: float | None = None
 
 
@@ -69,102 +73,25 @@ class SpeedReport:
         return asdict(self)
 
 
-def machine(place: Place) -> dict[str, Any]:
+def machine(place: Place, precision: str) -> dict[str, Any]:
     """What the figures depend on."""
+    cuda = place.device.type == "cuda"
     return {
-        "processor": platform.processor() or platform.machine(),
+        "processor": torch.cuda.get_device_name(place.device) if cuda else platform.processor() or platform.machine(),
         "threads": torch.get_num_threads(),
         "device": str(place.device),
-        "dtype": str(place.dtype),
+        "precision": precision,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
 
 
-def random_images(count: int, size: int) -> Images:
-    """Noise in colour, ten classes."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
-    return Images(pixels, torch.arange(count) % CLASSES, tuple(map(str, range(CLASSES))))
-
-
-class _Bench:
-    """One supernet under one method, ready to take single steps."""
-
-    def __init__(self, space: Space, method: Method, images: Images, place: Place, plain: bool = False) -> None:
-        self._batch_size = len(images)
-        self._place, self._plain = place, plain
-        space = method.connections(space)
-        groups = without(space.groups, method.without)
-        with seeded(0, place.device):
-            supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES), groups)
-        if plain:
-            supernet = Textbook(supernet)
-        self.batches = batches = self.batches_of(images)
-        settings = SearchSettings(epochs=50, batch_size=self._batch_size)
-        self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
-        if plain:
-            supernet.to(memory_format=torch.contiguous_format)
-        self._epoch = 0
-
-    def batches_of(self, images: Images) -> Batches:
-        """Batches of the bench's size."""
-        return Batches(
-            images,
-            self._batch_size,
-            augmentation=Augmentation(crop_padding=images.size[0] // 8, flip=True),
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-            device=self._place.device,
-            dtype=self._place.dtype,
-            channels_last=not self._plain,
-        )
-
-    def step(self) -> None:
-        """A whole search step (an epoch of one batch), in the middle of a search, when every slot is at work."""
-        self._epoch += 1
-        self.searcher.epoch(Progress(25, 50), 0.025, ("bench", self._epoch))
-
-    def batch(self) -> None:
-        """Fetch and augment the two batches of a step."""
-        for number in range(2):
-            next(self.batches.epoch(torch.Generator().manual_seed(number)))
-
-    def passes(self) -> None:
-        """Forward and backward with respect to the weights."""
-        loss = self.searcher.loss(*next(self.batches.ordered()), 0)
-        mixture = {name: values.detach() for name, values in self.searcher.mixture().items()}
-        value = loss(mixture, track=True)
-        torch.autograd.grad(value, list(self.searcher.weights.values()), allow_unused=True)
-
-
-class _Decision:
-    """One decision of DARTS-PT, which candidate of a row stays, before anything else is decided."""
-
-    def __init__(self, bench: _Bench, space: Space, method: Method, images: Images) -> None:
-        bench.searcher.searching = bench.batches_of(images)
-        group, row = space.groups[0], len(space.groups[0].rows) // 2
-        none = Edits.none(space.groups)
-        self.without = {index: none.drop(group.name, row, index) for index in eligible(group, row)}
-        alphas = bench.searcher.alphas
-        self.trained = TrainedSupernet(space, space.groups, alphas, method.relaxation, lambda: bench.searcher, 0)
-
-    def in_full(self) -> None:
-        """Every candidate on every batch, one after the other."""
-        for edits in self.without.values():
-            self.trained.compare([edits])
-
-    def by_rule(self) -> None:
-        """As the rule decides."""
-        PerturbationRule().winner(self.trained, self.without, "lowest")
-
-
-def _darts_step(
-    space: Space, batch_size: int, image_size: int, device: str, precision: str, plain: bool
+def darts_step(
+    space: Space, batch_size: int, image_size: int, device: str, precision: str, variant: str
 ) -> Callable[[], None]:
-    """The step of a bench that is built in whichever process this is called."""
+    """The step of a stepper that is built in whichever process this is called."""
     images, place = random_images(batch_size, image_size), Place.open(device, precision)
-    return _Bench(space, METHODS["darts"].build(), images, place, plain).step
+    return Stepper(space, METHODS["darts"].build(), images, place, variant).step
 
 
 def speed(
@@ -178,12 +105,12 @@ def speed(
     methods: tuple[str, ...] = (),
     tell: Callable[[str], None] = lambda text: None,
 ) -> SpeedReport:
-    """Measure a space: textbook and poise, forward+backward and a whole step, and every method's step.
+    """Measure a space: textbook and poise, passes and whole steps, and every method's step.
 
     Args:
         space: the space, at the size to measure.
         batch_size, image_size: of the random images.
-        rounds: how often each thing is timed, after one round that warms up.
+        rounds: how often each thing is timed, after calls that warm up.
         device, precision: where and how.
         methods: names; empty: all.
         tell: hears what is going on.
@@ -192,73 +119,81 @@ def speed(
     if shape_kind(space) is not ImageShape:
         raise Refused(f"speed is measured on images; space {space.name!r} is for text")
     place = Place.open(device, precision)
-    images = random_images(batch_size, image_size)
-    names = [name for name in (methods or tuple(METHODS)) if METHODS[name]]
-    darts = METHODS["darts"].build()
-    textbook = _Bench(space, darts, images, place, plain=True)
-    fast = _Bench(space, darts, images, place)
-    jobs: dict[str, tuple[Callable[[], None], str]] = {
-        "forward+backward, textbook": (textbook.passes, "forward+backward, textbook"),
-        "forward+backward, poise": (fast.passes, "forward+backward, textbook"),
-        "darts step, textbook": (textbook.step, "darts step, textbook"),
-        "darts step, poise": (fast.step, "darts step, textbook"),
-        "two batches of data": (fast.batch, "darts step, poise"),
-    }
-    voters = random_images(DECISION_BATCHES * batch_size, image_size)
-    plainly = _Decision(_Bench(space, darts, images, place, plain=True), space, darts, voters)
-    swiftly = _Decision(_Bench(space, darts, images, place), space, darts, voters)
-    jobs["darts-pt decision, textbook"] = (plainly.in_full, "darts-pt decision, textbook")
-    jobs["darts-pt decision, poise"] = (swiftly.by_rule, "darts-pt decision, textbook")
-    seen = {step_of(darts)}
-    for name in names:
-        method = METHODS[name].build()
-        if step_of(method) not in seen and method.trains_alphas(50):
-            seen.add(step_of(method))
-            try:
-                bench = _Bench(space, method, images, place)
-            except Refused as refusal:
-                if methods:
-                    raise
-                tell(f"{name} is left out: {refusal}")
-                continue
-            jobs[f"{name} step, poise"] = (bench.step, "darts step, poise")
+    jobs = _darts_jobs(space, batch_size, image_size, place)
+    jobs |= _method_jobs(space, methods, random_images(batch_size, image_size), place, tell)
+    tell("warming up")
+    kernels = {name: _warmed_up(work) for name, (work, _) in jobs.items()}
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for turn in range(rounds + 1):
-        tell(f"round {turn} of {rounds}" if turn else "warming up")
-        for name, (job, _) in jobs.items():
-            seconds = timed(job, place)
-            if turn:
-                times[name].append(seconds)
+    for turn in range(1, rounds + 1):
+        tell(f"round {turn} of {rounds}")
+        for name, (work, _) in jobs.items():
+            times[name].append(seconds_of(work, place.device))
     medians = {name: statistics.median(values) for name, values in times.items()}
     memory: dict[str, float | None] = {}
-    for name, plain in (("darts step, textbook", True), ("darts step, poise", False)):
+    for variant in VARIANTS:
+        name = f"darts step, {variant}"
         tell(f"memory of the {name}")
-        prepare = partial(_darts_step, space, batch_size, image_size, device, precision, plain)
+        prepare = partial(darts_step, space, batch_size, image_size, device, precision, variant)
         memory[name] = peak_megabytes(prepare, place)
     timings = tuple(
-        Timing(name, medians[name], reference, medians[name] / medians[reference], memory.get(name))
+        Timing(name, medians[name], reference, medians[name] / medians[reference], *kernels[name], memory.get(name))
         for name, (_, reference) in jobs.items()
     )
     about = {"name": space.name} | {k: getattr(space, k) for k in ("channels", "cells") if hasattr(space, k)}
-    return SpeedReport(about, batch_size, image_size, rounds, machine(place), timings)
+    return SpeedReport(about, batch_size, image_size, rounds, machine(place, precision), timings)
+
+
+def _darts_jobs(space: Space, batch_size: int, image_size: int, place: Place) -> dict[str, Job]:
+    """Passes, steps and a decision of plain DARTS in every variant."""
+    images, darts = random_images(batch_size, image_size), METHODS["darts"].build()
+    steppers = {variant: Stepper(space, darts, images, place, variant) for variant in VARIANTS}
+    jobs: dict[str, Job] = {}
+    for what in ("weights_pass", "alphas_pass", "step"):
+        title = f"darts {what}" if what == "step" else what.replace("_", " ")
+        for variant, stepper in steppers.items():
+            jobs[f"{title}, {variant}"] = (getattr(stepper, what), f"{title}, textbook")
+    jobs["two batches of data"] = (steppers["poise"].fetch, "darts step, poise")
+    voters = random_images(DECISION_BATCHES * batch_size, image_size)
+    plainly, swiftly = (
+        Decision(Stepper(space, darts, images, place, variant), space, darts, voters)
+        for variant in ("textbook", "poise")
+    )
+    jobs["darts-pt decision, textbook"] = (plainly.in_full, "darts-pt decision, textbook")
+    jobs["darts-pt decision, poise"] = (swiftly.by_rule, "darts-pt decision, textbook")
+    return jobs
+
+
+def _method_jobs(
+    space: Space, names: tuple[str, ...], images: Images, place: Place, tell: Callable[[str], None]
+) -> dict[str, Job]:
+    """A step of every method whose step is not plain DARTS's, or another one's that comes before it."""
+    seen, jobs = {step_of(METHODS["darts"].build())}, {}
+    for name in names or tuple(METHODS):
+        method = METHODS[name].build()
+        if step_of(method) in seen or not method.trains_alphas(50):
+            continue
+        seen.add(step_of(method))
+        try:
+            stepper = Stepper(space, method, images, place)
+        except Refused as refusal:
+            if names:
+                raise
+            tell(f"{name} is left out: {refusal}")
+            continue
+        jobs[f"{name} step, poise"] = (stepper.step, "darts step, poise")
+    return jobs
+
+
+def _warmed_up(work: Callable[[], None]) -> tuple[int, int]:
+    """How many kernels it launches, and how many small ones, once it is warm."""
+    for _ in range(WARM_UP):
+        work()
+    with Launches() as found:
+        work()
+    return found.kernels, found.small
 
 
 def step_of(method: Method) -> Method:
     """The method as its steps see it: what comes after an epoch or a search takes no part in them."""
     plain = Method()
     return replace(method, selection=plain.selection, guard=plain.guard, averaging=plain.averaging)
-
-
-def timed(job: Callable[[], None], place: Place) -> float:
-    """Seconds of one call, until the device is done."""
-    wait(place)
-    start = time.perf_counter()
-    job()
-    wait(place)
-    return time.perf_counter() - start
-
-
-def wait(place: Place) -> None:
-    """Until the device has done what it was given."""
-    if place.device.type != "cpu":
-        torch.get_device_module(place.device).synchronize()

@@ -72,17 +72,20 @@ def rows_table(rows: Sequence[Sequence[str]], left: Collection[str]) -> Table:
 
 
 def speed_table(report: Mapping[str, Any]) -> Table:
-    """What `poise.bench.speed` measured."""
+    """What `poise.bench.speed` measured. Ratios are to the row of the number beside them."""
     about = ", ".join(f"{name} {value}" for name, value in {**report["space"], **report["machine"]}.items())
-    table = _table("what", "seconds", "of which", "ratio", "peak memory")
     rounds = f"batch {report['batch_size']}, {report['image_size']} pixels, {report['rounds']} rounds"
+    rows = {timing["name"]: row for row, timing in enumerate(report["timings"], start=1)}
+    table = _table()
     table.caption = Text(f"{about}; {rounds}")
+    for head in ("", "what", "seconds", "ratio", "kernels", "memory"):
+        table.add_column(head, justify="left" if head == "what" else "right")
     for timing in report["timings"]:
-        memory = timing["peak_mb"]
-        reference = "" if timing["reference"] == timing["name"] else timing["reference"]
-        ratio = f"{timing['ratio']:.3g}" if reference else ""
-        kept = "" if memory is None else f"{memory:.0f} MB"
-        table.add_row(*map(Text, (timing["name"], f"{timing['seconds']:.4g}", reference, ratio, kept)))
+        name, reference, memory = timing["name"], timing["reference"], timing["peak_mb"]
+        ratio = "" if reference == name else f"{timing['ratio']:.3g} of {rows[reference]}"
+        kept = "" if memory is None else f"{memory:,.0f} MB"
+        cells = (str(rows[name]), name, f"{timing['seconds']:.4g}", ratio, f"{timing['kernels']:,}", kept)
+        table.add_row(*map(Text, cells))
     return table
 
 

@@ -1,0 +1,128 @@
+"""A supernet under a method, ready to take single steps: what a measurement of speed measures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from poise.bench.textbook import Textbook
+from poise.data import Augmentation, Batches, Images
+from poise.engine.device import Place
+from poise.engine.loop import Sums
+from poise.engine.search import Epoch, Searcher, SearchTrainer
+from poise.engine.settings import SearchSettings
+from poise.engine.streams import seeded
+from poise.engine.trained import TrainedSupernet
+from poise.methods.method import Method
+from poise.methods.slots import Progress
+from poise.selection.edits import Edits
+from poise.selection.perturbation import PerturbationRule
+from poise.selection.rule import eligible
+from poise.spaces.space import ImageShape, Space
+from poise.supernet.narrowing import without
+
+CLASSES = 10
+HALFWAY = Epoch(Progress(25, 50), 0.025, ("bench", 25))
+"""The middle of a search, when every slot is at work."""
+
+
+def random_images(count: int, size: int) -> Images:
+    """Noise in colour, ten classes."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+    return Images(pixels, torch.arange(count) % CLASSES, tuple(map(str, range(CLASSES))))
+
+
+class Stepper:
+    """One supernet under one method, in the middle of an epoch.
+
+    Args:
+        space, method: what is searched, and how.
+        images: one batch.
+        place: where and how.
+        variant: ``textbook``: run the supernet as the released implementations do, channels first.
+    """
+
+    def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: str = "poise") -> None:
+        self._batch_size = len(images)
+        self._place, self._plain = place, variant == "textbook"
+        space = method.connections(space)
+        groups = without(space.groups, method.without)
+        with seeded(0, place.device):
+            supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES), groups)
+        if self._plain:
+            supernet = Textbook(supernet)
+        self.batches = batches = self.batches_of(images)
+        settings = SearchSettings(epochs=50, batch_size=self._batch_size)
+        self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
+        if self._plain:
+            supernet.to(memory_format=torch.contiguous_format)
+        self._trainer = SearchTrainer(self.searcher, lambda number: HALFWAY)
+        self._trainer.begin(HALFWAY.progress.epoch, 0)
+        self._sums, self._steps = Sums(), 0
+
+    def batches_of(self, images: Images) -> Batches:
+        """Batches of the stepper's size."""
+        return Batches(
+            images,
+            self._batch_size,
+            augmentation=Augmentation(crop_padding=images.size[0] // 8, flip=True),
+            mean=(0.5,) * 3,
+            std=(0.25,) * 3,
+            device=self._place.device,
+            dtype=self._place.dtype,
+            channels_last=not self._plain,
+        )
+
+    def step(self) -> None:
+        """The next step of the epoch: its data, the alphas, the weights."""
+        batch = next(self.batches.epoch(torch.Generator().manual_seed(self._steps)))
+        self._trainer.step(self._steps, batch, self._sums)
+        self._steps += 1
+
+    def fetch(self) -> None:
+        """Fetch and augment the two batches of a step."""
+        for number in range(2):
+            next(self.batches.epoch(torch.Generator().manual_seed(number)))
+
+    def weights_pass(self) -> None:
+        """Forward and backward with respect to the weights."""
+        loss = self.searcher.loss(*next(self.batches.ordered()), 0)
+        mixture = {name: values.detach() for name, values in self.searcher.mixture().items()}
+        value = loss(mixture, track=True)
+        torch.autograd.grad(value, list(self.searcher.weights.values()), allow_unused=True)
+
+    def alphas_pass(self) -> None:
+        """Forward and backward with respect to the mixture."""
+        loss = self.searcher.loss(*next(self.batches.ordered()), 0)
+        mixture = {name: values.detach().requires_grad_() for name, values in self.searcher.mixture().items()}
+        value = loss(mixture, {name: weight.detach() for name, weight in self.searcher.weights.items()})
+        torch.autograd.grad(value, list(mixture.values()))
+
+
+class Decision:
+    """One decision of DARTS-PT, which candidate of a row stays, before anything else is decided.
+
+    Args:
+        stepper: whose supernet is asked.
+        space, method: the stepper's.
+        images: those that candidates are compared on.
+    """
+
+    def __init__(self, stepper: Stepper, space: Space, method: Method, images: Images) -> None:
+        stepper.searcher.searching = stepper.batches_of(images)
+        group, row = space.groups[0], len(space.groups[0].rows) // 2
+        none = Edits.none(space.groups)
+        self.without = {index: none.drop(group.name, row, index) for index in eligible(group, row)}
+        alphas = stepper.searcher.alphas
+        self.trained = TrainedSupernet(space, space.groups, alphas, method.relaxation, lambda: stepper.searcher, 0)
+
+    def in_full(self) -> None:
+        """Every candidate on every batch, one after the other."""
+        for edits in self.without.values():
+            self.trained.compare([edits])
+
+    def by_rule(self) -> None:
+        """As the rule decides."""
+        PerturbationRule().winner(self.trained, self.without, "lowest")
