@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,18 +47,17 @@ class Stepper:
 
     def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: str = "poise") -> None:
         self._batch_size = len(images)
-        self._place, self._plain = place, variant == "textbook"
+        plain = variant == "textbook"
+        self._place = place = replace(place, channels_last=not plain)
         space = method.connections(space)
         groups = without(space.groups, method.without)
         with seeded(0, place.device):
             supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES), groups)
-        if self._plain:
+        if plain:
             supernet = Textbook(supernet)
         self.batches = batches = self.batches_of(images)
         settings = SearchSettings(epochs=50, batch_size=self._batch_size)
         self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
-        if self._plain:
-            supernet.to(memory_format=torch.contiguous_format)
         self._trainer = SearchTrainer(self.searcher, lambda number: HALFWAY)
         self._trainer.begin(HALFWAY.progress.epoch, 0)
         self._sums, self._steps = Sums(), 0
@@ -72,7 +72,7 @@ class Stepper:
             std=(0.25,) * 3,
             device=self._place.device,
             dtype=self._place.dtype,
-            channels_last=not self._plain,
+            channels_last=self._place.channels_last,
         )
 
     def step(self) -> None:
