@@ -57,7 +57,7 @@ def moved(optimizer: Any, weights: dict[str, Tensor], steps: range) -> None:
 def test_it_is_torchs_plain_sgd_with_clipped_gradients(momentum: float, nesterov: bool) -> None:
     form = WeightSettings(momentum=momentum, nesterov=nesterov and momentum > 0, weight_decay=0.01)
     weights, plain = weights_of(), weights_of()
-    moved(sgd(weights, form), weights, range(4))
+    moved(sgd(weights, form, torch.zeros(())), weights, range(4))
     textbook = torch.optim.SGD(
         plain.values(), 0.1, momentum, weight_decay=0.01, nesterov=form.nesterov, foreach=False, fused=False
     )
@@ -75,13 +75,13 @@ def test_it_is_torchs_plain_sgd_with_clipped_gradients(momentum: float, nesterov
 def test_it_goes_on_from_what_it_remembered_to_the_last_bit(dtype: torch.dtype) -> None:
     form = WeightSettings()
     weights, again = weights_of(dtype), weights_of(dtype)
-    optimizer = sgd(weights, form)
+    optimizer = sgd(weights, form, torch.zeros(()))
     moved(optimizer, weights, range(2))
     saved = decode(encode({"sgd": optimizer_state(optimizer, weights)}))
     with torch.no_grad():
         for name, weight in weights.items():
             again[name].copy_(weight)
-    going_on = sgd(again, form)
+    going_on = sgd(again, form, torch.zeros(()))
     restore_optimizer(going_on, again, saved["sgd"])
     for one, other in ((optimizer, weights), (going_on, again)):
         moved(one, other, range(2, 4))
@@ -91,7 +91,7 @@ def test_it_goes_on_from_what_it_remembered_to_the_last_bit(dtype: torch.dtype) 
 def test_adam_is_torchs_plain_one() -> None:
     form = AlphaSettings(learning_rate=0.01)
     alphas, plain = (torch.zeros(3, 4, dtype=torch.float64).requires_grad_() for _ in range(2))
-    optimizer = adam([alphas], form)
+    optimizer = adam([alphas], form, torch.zeros(()))
     textbook = torch.optim.Adam([plain], 0.01, form.betas, weight_decay=form.weight_decay, foreach=False, fused=False)
     for step in range(3):
         alphas.grad = plain.grad = torch.randn(3, 4, generator=torch.Generator().manual_seed(step), dtype=torch.float64)
@@ -105,14 +105,15 @@ def test_a_weight_without_a_gradient_stays() -> None:
     before = weights["bias"].clone()
     gradients = gradients_of(weights, 0)
     del gradients["bias"]
-    clipped_step(sgd(weights, WeightSettings()), weights, gradients, torch.ones(()), 3.0)
+    clipped_step(sgd(weights, WeightSettings(), torch.zeros(())), weights, gradients, torch.ones(()), 3.0)
     assert torch.equal(weights["bias"], before)
 
 
 def test_where_nothing_is_fused_it_steps_all_the_same() -> None:
     """On the meta device, where what a step computes is not known, but how much."""
     weights = {name: torch.empty(shape, device="meta").requires_grad_() for name, shape in SHAPES.items()}
-    optimizer, alphas = sgd(weights, WeightSettings()), adam(weights.values(), AlphaSettings())
+    fault = torch.zeros((), device="meta")
+    optimizer, alphas = sgd(weights, WeightSettings(), fault), adam(weights.values(), AlphaSettings(), fault)
     set_learning_rate(optimizer, 0.5)
     assert learning_rate_of(optimizer) == 0.5
     clipped_step(
@@ -123,6 +124,26 @@ def test_where_nothing_is_fused_it_steps_all_the_same() -> None:
         3.0,
     )
     alphas.step()
+
+
+def test_a_fault_withholds_every_update_to_the_last_bit() -> None:
+    weights, fault = weights_of(), torch.zeros(())
+    optimizer, other = sgd(weights, WeightSettings(), fault), adam(weights.values(), AlphaSettings(), fault)
+
+    def state() -> bytes:
+        remembered = {"sgd": optimizer_state(optimizer, weights), "adam": optimizer_state(other, weights)}
+        return encode({"weights": weights, **remembered})
+
+    moved(optimizer, weights, range(2))
+    other.step()
+    before = state()
+    fault.fill_(1)
+    moved(optimizer, weights, range(2, 3))
+    other.step()
+    assert state() == before
+    fault.zero_()
+    other.step()
+    assert state() != before
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 2, 2), (4, 1, 2, 2), (4, 3, 1, 1), (4, 3)])

@@ -71,14 +71,16 @@ class LanguageTrainer:
         """One step on a piece that starts from `hidden`, which then is the piece's last hidden state."""
         piece, labels = batch
         descent, hidden = self.descent, None if piece.fresh else self.hidden
+        descent.announce(number, piece.pace)
         with descent.drawing(number):
             loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place)
         gradients = dict(zip(self.weights, torch.autograd.grad(total, list(self.weights.values())), strict=True))
-        descent.step(number, total, gradients, piece.pace)
+        descent.move(total, gradients)
         self.hidden = hidden.detach()
         sums.add(loss=loss)
         if self.mean:
             self.average()
+        descent.watch.visit()
 
     @torch.no_grad()
     def average(self) -> None:
@@ -92,6 +94,7 @@ class LanguageTrainer:
         return {name: value.detach().clone() for name, value in (self.mean or self.weights).items()}
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
+        self.descent.watch.check()
         self.hidden = None
         loss, rate = float(sums.steps("loss").mean()), self.descent.learning_rate
         found = {"train_loss": loss, "train_perplexity": perplexity(loss), "learning_rate": rate}

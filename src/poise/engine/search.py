@@ -14,7 +14,7 @@ from poise.data.batched import Batched, Passing
 from poise.engine.checkpoint import State
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
-from poise.engine.divergence import check_finite
+from poise.engine.divergence import Look, Watch, norms_of
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.loss import BatchLoss, ChangedLoss
@@ -40,11 +40,10 @@ from poise.selection.edits import Edits
 from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.inputs import pace_of
 
-Gradients = Callable[[], Mapping[str, Tensor]]
 
-
-def _by_layer(layers: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"group {name!r}, layer {i}": part for name, values in layers.items() for i, part in enumerate(values)}
+def _layers(gradients: Mapping[str, Tensor]) -> list[str]:
+    """What each layer's gradient is called."""
+    return [f"group {name!r}, layer {layer}" for name, values in gradients.items() for layer in range(len(values))]
 
 
 @dataclass(frozen=True)
@@ -125,12 +124,13 @@ class Searcher:
             begin = {g.name: initial(g.shape, stream(self.seed, *purpose, g.name)) for g in self.groups}
         self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in begin.items()}
         self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
+        self.watch = Watch(place.device)
         self.restart(self.settings.weights.learning_rate)
-        self.alpha_optimizer = adam(self.alphas.values(), self.settings.alphas)
+        self.alpha_optimizer = adam(self.alphas.values(), self.settings.alphas, self.watch.fault)
 
     def restart(self, learning_rate: float) -> None:
         """A fresh SGD for the weights; the alphas' Adam keeps its state."""
-        self.weight_optimizer = sgd(self.weights, self.settings.weights, learning_rate)
+        self.weight_optimizer = sgd(self.weights, self.settings.weights, self.watch.fault, learning_rate)
 
     def set_alphas(self, values: Mapping[str, Tensor]) -> None:
         """Give the alphas these values."""
@@ -165,7 +165,8 @@ class Searcher:
         return run(SearchTrainer(self, lambda number: epoch), course, listen, Checkpointer())[0]
 
     def state(self) -> State:
-        """Everything that moves."""
+        """Everything that moves. Raises `Diverged` rather than let anything after a fault be saved."""
+        self.watch.check()
         return {
             "supernet": self.supernet.state_dict(),
             "alphas": dict(self.alphas),
@@ -175,6 +176,7 @@ class Searcher:
 
     def restore(self, state: State) -> None:
         """Take up what `state` gave."""
+        self.watch.clear()
         self.supernet.load_state_dict(state["supernet"])
         self.set_alphas(state["alphas"])
         restore_optimizer(self.weight_optimizer, self.weights, state["sgd"])
@@ -191,8 +193,8 @@ class Searcher:
         probabilities = self.probabilities()
         mixture = expand(probabilities, self.groups)
         found = self.method.hypergradient(search, training, mixture, self.weights, descent)
-        size = torch.stack([values.norm() for values in found.layers.values()]).norm()
-        self._check(given, "alphas", found.loss, size, lambda: _by_layer(found.layers))
+        norms = torch.cat([values.flatten(1).norm(dim=1) for values in found.layers.values()])
+        self.watch.look("alphas", found.loss, _layers(found.layers), norms)
         penalty = self.method.penalty(Relaxed.of(self.groups, self.alphas, probabilities, given.progress, self.aim))
         # One scalar whose gradient is the chain through the relaxation: Σ ∂L/∂p·p + penalty.
         chain = sum(((found.layers[name] * values).sum() for name, values in mixture.items()), start=penalty)
@@ -206,8 +208,8 @@ class Searcher:
         measured = {"loss": found.loss, "alignment": alignment, "penalty": penalty.detach(), "outputs": search.outputs}
         return {"search": measured}
 
-    def _check(self, given: Given, what: str, loss: Tensor, size: Tensor, gradients: Gradients) -> None:
-        """Raise `Diverged` rather than take up what is not finite."""
+    def announce(self, given: Given, what: str) -> None:
+        """Tell the watch of a part of a step that comes, the ``alphas'`` or the ``weights'``."""
         *_, before, number = given.key  # steps and epochs, counted through all stages; a person counts from 1
         epoch = before if isinstance(before, int) else given.progress.epoch
         where = f"the {what}' step {int(number) + 1} of {given.key[0]} epoch {epoch + 1}"
@@ -215,7 +217,7 @@ class Searcher:
             f"the learning rate is {given.learning_rate:.4g} (search.weights.learning_rate), the perturbation "
             f"{self.method.perturbation}; try a smaller one of either, or --on-nan rollback"
         )
-        check_finite(loss, size, gradients, where, advice)
+        self.watch.announce(Look(what, where, advice))
 
     def move_weights(self, given: Given) -> dict[str, Measured]:
         """The weights' part of a step. It launches, and waits for nothing."""
@@ -233,8 +235,7 @@ class Searcher:
         loss: Loss = ChangedLoss(training, whole) if edits or others else training
         mixture = whole(self.method.perturbation(chosen, loss, relaxation, given.progress, generator))
         found = self.method.alignment(training, mixture, self.weights, self.groups, given.progress)
-        norm = nn.utils.get_total_norm(found.weights.values())
-        self._check(given, "weights", found.loss, norm, lambda: found.weights)
+        norm = self.watch.look("weights", found.loss, list(found.weights), norms_of(found.weights.values()))
         clipped_step(self.weight_optimizer, self.weights, found.weights, norm, self.settings.weights.clip)
         training.carry()
         alignment = mean_alignment(found.layers, self.groups)
@@ -284,9 +285,10 @@ class SearchTrainer:
         if alphas.final_learning_rate is not None:
             start, end, progress = alphas.learning_rate, alphas.final_learning_rate, now.progress
             set_learning_rate(searcher.alpha_optimizer, cosine(start, end, progress.epoch, progress.epochs))
-        self._moves = [searcher.move_weights]
+        self._moves = {"weights": searcher.move_weights}
         if curriculum.trains_alphas(now.progress):
-            self._moves.insert(1 if searcher.settings.weights_first else 0, searcher.move_alphas)
+            alphas_move = {"alphas": searcher.move_alphas}
+            self._moves = self._moves | alphas_move if searcher.settings.weights_first else alphas_move | self._moves
         self._dropout = curriculum.skip_dropout(now.progress)
         self._searching = self._cycle(now.purpose, first)
         return searcher.training.epoch(stream(searcher.seed, "order", *now.purpose), first)
@@ -301,7 +303,10 @@ class SearchTrainer:
 
     def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
         given = self._given(number, batch)
+        for what in self._moves:
+            self.searcher.announce(given, what)
         self._tell(given, self.move(given), sums)
+        self.searcher.watch.visit()
 
     def _given(self, number: int, batch: tuple[Any, Tensor]) -> Given:
         """The host's part before a step: batches and rates."""
@@ -312,7 +317,7 @@ class SearchTrainer:
     def move(self, given: Given) -> dict[str, Measured]:
         """The device's part of a step: it launches, and waits for nothing. What it leaves, by half."""
         found: dict[str, Measured] = {}
-        for move in self._moves:
+        for move in self._moves.values():
             found |= move(given)
         return found
 
@@ -330,6 +335,7 @@ class SearchTrainer:
             sums.meter(half, objective.running).update(measured["outputs"], targets)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
+        self.searcher.watch.check()
         return self.searcher.record(self._now, sums)
 
 

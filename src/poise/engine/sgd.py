@@ -1,8 +1,9 @@
 """The optimizers of weights and alphas: all parameters in a few launches, and nothing that a captured step cannot
 replay.
 
-They are fused where torch has that in every version: the learning rate is then a scalar on the device, which a step
-reads there. Momentum starts from zeros, which is the same as torch's own first step.
+They are fused where torch has that in every version: learning rates are then scalars on the device, which a step reads
+there, as is the flag that withholds it (`poise.engine.divergence`). Momentum starts from zeros, which is the same as
+torch's own first step.
 
 Fused kernels, and those on lists, take parameters, gradients and what is remembered to lie alike in memory, on a CPU
 without looking: gradients are brought into the layout of their parameters.
@@ -12,35 +13,46 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from poise.engine.settings import AlphaSettings, WeightSettings
 
+Optimizer = TypeVar("Optimizer", bound=torch.optim.Optimizer)
+
 FUSED = ("cpu", "cuda")
 """Devices with fused optimizers."""
 
 
-def sgd(weights: Mapping[str, Tensor], form: WeightSettings, learning_rate: float | None = None) -> torch.optim.SGD:
-    """SGD on these weights, at the settings' learning rate or at this one."""
+def sgd(
+    weights: Mapping[str, Tensor], form: WeightSettings, fault: Tensor, learning_rate: float | None = None
+) -> torch.optim.SGD:
+    """SGD on these weights, at the settings' learning rate or at this one; it does nothing where ``fault`` is 1."""
     values = list(weights.values())
     rate, fused = _rate(values, form.learning_rate if learning_rate is None else learning_rate)
     optimizer = torch.optim.SGD(values, rate, form.momentum, 0, form.weight_decay, form.nesterov, fused=fused)
     if form.momentum:
         for weight in values:
             optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-    return optimizer
+    return _withheld(optimizer, fault)
 
 
-def adam(alphas: Iterable[Tensor], form: AlphaSettings) -> torch.optim.Adam:
-    """Adam on these alphas."""
+def adam(alphas: Iterable[Tensor], form: AlphaSettings, fault: Tensor) -> torch.optim.Adam:
+    """Adam on these alphas; it does nothing where ``fault`` is 1."""
     values = list(alphas)
     rate, fused = _rate(values, form.learning_rate)
-    return torch.optim.Adam(
+    optimizer = torch.optim.Adam(
         values, rate, form.betas, weight_decay=form.weight_decay, fused=fused, capturable=bool(fused)
     )
+    return _withheld(optimizer, fault)
+
+
+def _withheld(optimizer: Optimizer, fault: Tensor) -> Optimizer:
+    if fault.device.type in FUSED:
+        optimizer.found_inf = fault  # type: ignore[attr-defined]
+    return optimizer
 
 
 def _rate(parameters: Sequence[Tensor], value: float) -> tuple[float | Tensor, bool | None]:

@@ -14,7 +14,7 @@ from poise.data.batched import Batched, Passing
 from poise.engine.checkpoint import State
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
-from poise.engine.divergence import check_finite
+from poise.engine.divergence import Look, Watch, norms_of
 from poise.engine.events import Listener, ignore
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured, uneven
@@ -79,7 +79,8 @@ class NetworkDescent:
     def __post_init__(self) -> None:
         self.place.put(self.network)
         self.weights = dict(self.network.named_parameters())
-        self.optimizer = sgd(self.weights, self.settings.weights)
+        self.watch = Watch(self.place.device)
+        self.optimizer = sgd(self.weights, self.settings.weights, self.watch.fault)
 
     def begin(self, epoch: int) -> torch.Generator:
         """Get ready for an epoch; returns the generator of its order."""
@@ -91,19 +92,26 @@ class NetworkDescent:
         """The context of the forward pass of a step: its random draws."""
         return seeded(seed_of(self.seed, "train", self.epoch, number), self.place.device)
 
-    def step(self, number: int, loss: Tensor, gradients: Mapping[str, Tensor], pace: float = 1.0) -> None:
-        """Clip the gradients of this loss, and move the weights. Raises `Diverged`."""
-        rate, norm = self.learning_rate * pace, nn.utils.get_total_norm(gradients.values())
+    def announce(self, number: int, pace: float = 1.0) -> None:
+        """The host's part before a step: its learning rate, and what is said if it diverges."""
+        rate = self.learning_rate * pace
+        set_learning_rate(self.optimizer, rate)
         where = f"step {number + 1} of epoch {self.epoch + 1} of the training"
         advice = f"try a smaller train.weights.learning_rate (now {rate:.4g}), or --on-nan rollback"
-        check_finite(loss, norm, lambda: gradients, where, advice)
-        set_learning_rate(self.optimizer, rate)
+        self.watch.announce(Look("weights", where, advice))
+
+    def move(self, loss: Tensor, gradients: Mapping[str, Tensor]) -> None:
+        """Clip the gradients of this loss, and move the weights. It launches, and waits for nothing."""
+        norm = self.watch.look("weights", loss, list(gradients), norms_of(gradients.values()))
         clipped_step(self.optimizer, self.weights, gradients, norm, self.settings.weights.clip)
 
     def state(self) -> State:
+        """Everything that moves. Raises `Diverged` rather than let anything after a fault be saved."""
+        self.watch.check()
         return {"network": self.network.state_dict(), "sgd": optimizer_state(self.optimizer, self.weights)}
 
     def restore(self, state: State) -> None:
+        self.watch.clear()
         self.network.load_state_dict(state["network"])
         restore_optimizer(self.optimizer, self.weights, state["sgd"])
 
@@ -124,17 +132,26 @@ class NetworkTrainer:
 
     def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
         inputs, targets = batch
-        descent = self._descent
+        descent, objective = self._descent, self._forward.objective
+        descent.announce(number)
         with descent.drawing(number):
-            outputs, loss, total = self._forward(inputs, targets, self._drop)
+            loss, outputs = self.move(inputs, targets)
+        sums.add(loss=loss, loss_weight=uneven(objective, targets))
+        sums.meter("train", objective.running).update(outputs, targets)
+        descent.watch.visit()
+
+    def move(self, inputs: Any, targets: Any) -> tuple[Tensor, Any]:
+        """The device's part of a step: it launches, and waits for nothing. The loss and the outputs."""
+        descent = self._descent
+        outputs, loss, total = self._forward(inputs, targets, self._drop)
         descent.optimizer.zero_grad()
         cast(Any, total).backward()
         gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}
-        descent.step(number, total, gradients)
-        sums.add(loss=loss, loss_weight=uneven(self._forward.objective, targets))
-        sums.meter("train", self._forward.objective.running).update(mapped(Tensor.detach, outputs), targets)
+        descent.move(total, gradients)
+        return loss.detach(), mapped(Tensor.detach, outputs)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
+        self._descent.watch.check()
         loss, objective = float(sums.mean("loss") or 0.0), self._forward.objective
         return {
             "train_loss": loss,
