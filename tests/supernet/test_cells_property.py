@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.spaces import Darts, ImageShape, NasBench201
+from poise.spaces.execution import Execution, use
 from poise.supernet import depthwise, products
 from poise.supernet.groups import ChoiceGroup
 from poise.supernet.narrowing import without
 from textbook.supernets import state_of, textbook
 from textbook.weights import randomise
 
+EXECUTIONS = st.sampled_from(("normed", "stacked"))
 KINDS = ("dense", "softmax", "zeros", "one-hot")
 
 
@@ -59,8 +61,8 @@ CASE = {
 }
 
 
-@settings(max_examples=25, deadline=None)
-@given(**CASE, training=st.booleans())
+@settings(max_examples=40, deadline=None)
+@given(**CASE, training=st.booleans(), execution=EXECUTIONS)
 def test_float64_equals_the_textbook(
     searched: tuple[Darts | NasBench201, tuple[ChoiceGroup, ...]],
     batch: int,
@@ -69,10 +71,12 @@ def test_float64_equals_the_textbook(
     last: bool,
     seed: int,
     training: bool,
+    execution: Execution,
 ) -> None:
     torch.manual_seed(seed)
     space, groups = searched
     supernet = randomise(space.supernet(ImageShape(2, size, 3), groups)).train(training)
+    use(supernet, execution)
     state = state_of(supernet)
     images = torch.randn(batch, 2, *size, dtype=torch.float64)
     supernet, images = laid_out(supernet, images, last)
@@ -100,7 +104,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("worth", [0, 2**60])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     channels=st.integers(1, 5),
     reduction=st.booleans(),
@@ -109,6 +113,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
     kind=st.sampled_from(KINDS),
     last=st.booleans(),
     seed=st.integers(0, 9999),
+    execution=EXECUTIONS,
 )
 def test_float32_of_one_cell(
     worth: int,
@@ -119,11 +124,13 @@ def test_float32_of_one_cell(
     kind: str,
     last: bool,
     seed: int,
+    execution: Execution,
 ) -> None:
     """Through one cell; a deep supernet at its start amplifies any rounding, the textbook's as well."""
     torch.manual_seed(seed)
     space = Darts(channels, 3)
     net: Any = randomise(space.supernet(ImageShape(2, size, 3)))
+    use(net, execution)
     cell = net.cells[1 if reduction else 0]
     exact = copy.deepcopy(cell)
     inputs = [torch.randn(batch, width, *size, dtype=torch.float64) for width in channels_in(cell)]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise.spaces import Darts, ImageShape, NasBench201
+from poise.spaces.execution import Execution, use
 from poise.supernet.depthwise import _Depthwise
 from poise.supernet.groups import expand
 from poise.supernet.normed_sum import Term, normed_sum
@@ -52,17 +53,20 @@ def test_what_needs_no_gradient_gets_none() -> None:
 
 def test_depthwise_convolutions() -> None:
     torch.manual_seed(0)
-    x = torch.randn(2, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 2, 4, 6, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(2, 1, 3, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradgradcheck(_Depthwise.apply, (x, weight))
+    for dilation in (1, 2):
+        assert torch.autograd.gradgradcheck(lambda *inputs, d=dilation: _Depthwise.apply(*inputs, d), (x, weight))
 
 
+@pytest.mark.parametrize("execution", ["normed", "stacked"])
 @pytest.mark.parametrize(
     "space", [NasBench201(channels=2, cells=1), Darts(channels=2, cells=3)], ids=["bench", "darts"]
 )
-def test_supernets(space: NasBench201 | Darts) -> None:
+def test_supernets(space: NasBench201 | Darts, execution: Execution) -> None:
     torch.manual_seed(0)
     supernet = randomise(space.supernet(ImageShape(3, (8, 8), 4)))
+    use(supernet, execution)
     images, labels = torch.randn(3, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 3])
     weight = next(p for name, p in supernet.named_parameters() if "cells" in name)
     alphas = {g.name: torch.randn(g.shape, dtype=torch.float64, requires_grad=True) for g in space.groups}

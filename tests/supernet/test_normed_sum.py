@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.spaces.normed import Source, depthwise, from_grids, to_grids
+from poise.spaces.normed import Source, depthwise
+from poise.supernet.depthwise import from_grids, to_grids
 from poise.supernet.normed_sum import Term, moments, normed_sum
 
 

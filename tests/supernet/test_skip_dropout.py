@@ -12,6 +12,7 @@ from poise.engine.device import Place
 from poise.engine.loss import BatchLoss
 from poise.spaces import Darts, ImageShape, NasBench201
 from poise.spaces.cells import MixedCell
+from poise.spaces.execution import use
 from poise.spaces.nasbench201 import MixedCell as BenchmarkCell
 from poise.spaces.normed import Source, take_apart
 from poise.spaces.operations import Skip
@@ -38,6 +39,7 @@ def cell_of(kind: str) -> tuple[nn.Module, Cell, Textbook, int]:
     if kind == "nasbench201":
         rows = NasBench201().groups[0].rows
         module: nn.Module = randomise(BenchmarkCell(rows, 4))
+        use(module, "normed")
         state = {f"it.{name}": value for name, value in state_of(module).items()}
         names = [row.candidates for row in rows]
         return (
@@ -49,6 +51,7 @@ def cell_of(kind: str) -> tuple[nn.Module, Cell, Textbook, int]:
     rows = Darts().groups[0].rows
     reduction = kind == "reduction"
     module = randomise(MixedCell(rows, (4, 4), 4, reduction, False))
+    use(module, "normed")
     state = {f"it.{name}": value for name, value in state_of(module).items()}
     names = [row.candidates for row in rows]
     return (

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from poise.spaces import S1, S2, S3, Darts, ImageShape, NasBench201
+from poise.spaces.execution import Execution, use
 from poise.spaces.operations import NASBENCH201_OPERATIONS, OPERATIONS
 from poise.supernet.narrowing import without
 from textbook.operations import avg_pool, darts_operation, factorized_reduce, max_pool, nasbench201_operation
@@ -92,13 +93,15 @@ CASES = {
 }
 
 
+@pytest.mark.parametrize("execution", ["normed", "stacked"])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("case", CASES)
-def test_supernet(case: str, training: bool) -> None:
+def test_supernet(case: str, training: bool, execution: Execution) -> None:
     space, shape, draw, *left_out = CASES[case]
     groups = without(space.groups, *left_out or [()])
     torch.manual_seed(1)
     supernet = randomise(space.supernet(ImageShape(shape[1], shape[2:], 5), groups)).train(training)
+    use(supernet, execution)
     images = torch.randn(shape, dtype=torch.float64)
     mixture = {g.name: draw((g.layers, *g.shape)).requires_grad_() for g in groups}
     copies = {name: value.detach().clone().requires_grad_() for name, value in mixture.items()}

@@ -37,6 +37,7 @@ from poise.methods.alignment import mean_alignment
 from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
+from poise.spaces.execution import use
 from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.inputs import pace_of
 
@@ -120,6 +121,7 @@ class Searcher:
     def __post_init__(self, begin: Mapping[str, Tensor] | None) -> None:
         place, initial, purpose = self.place, self.method.relaxation.initial, at_stage("alphas", self.stage)
         self.supernet = place.put(self.supernet).train()
+        use(self.supernet, self.settings.execution)
         if begin is None:
             begin = {g.name: initial(g.shape, stream(self.seed, *purpose, g.name)) for g in self.groups}
         self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in begin.items()}

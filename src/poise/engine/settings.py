@@ -101,6 +101,9 @@ class SearchSettings(AugmentSettings):
     label_smoothing: Share = 0.0
     diagnostics: tuple[str, ...] = ()
     """What else is measured after each epoch, for its record: names of ``poise list diagnostics``."""
+    execution: Literal["auto", "normed", "stacked"] = "auto"
+    """How mixed cells are computed, the same numbers but for rounding: by large kernels that need little memory, by few
+    kernels, or by whichever suits the device and the size."""
     weights: WeightSettings = WeightSettings()
     alphas: AlphaSettings = AlphaSettings()
     text: TextSettings = TextSettings()

@@ -86,7 +86,9 @@ class MixedCell(MixedEdges):
     ) -> Tensor:
         """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
         the rate of `Source`."""
-        inputs = [preprocess(self.first, first), preprocess(self.second, second)]
+        bodies = ((self.first, first), (self.second, second))
+        stacks = self.stacks(second, mixture, skip_dropout)
+        inputs = [body(x) if stacks else preprocess(body, x) for body, x in bodies]
         return torch.cat(self.nodes(inputs, self.stride, mixture, weights, skip_dropout)[2:], dim=1)
 
 

@@ -24,26 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.errors import Refused
 from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Pool, ReluConvNorm, SepConv, Skip, Zero
-from poise.supernet.choice import described, draws
-from poise.supernet.depthwise import depthwise_conv
-from poise.supernet.intact import intact
+from poise.supernet.choice import draws, shaped
+from poise.supernet.depthwise import depthwise_conv, from_grids, to_grids
 from poise.supernet.normed_sum import Term, moments, normed_sum
-
-
-def to_grids(x: Tensor) -> Tensor:
-    """Cut into the four sub-grids of even/odd rows and columns: ``[n, c, 2h, 2w] -> [4n, c, h, w]``, channels last."""
-    n, c, height, width = x.shape
-    cut = x.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, c).permute(2, 4, 0, 1, 3, 5)
-    return cut.reshape(4 * n, height // 2, width // 2, c).permute(0, 3, 1, 2)
-
-
-def from_grids(x: Tensor) -> Tensor:
-    """The inverse of `to_grids`."""
-    n, c, height, width = x.shape
-    joined = x.permute(0, 2, 3, 1).reshape(2, 2, n // 4, height, width, c).permute(2, 3, 0, 4, 1, 5)
-    return joined.reshape(n // 4, 2 * height, 2 * width, c).permute(0, 3, 1, 2)
 
 
 class Source:
@@ -112,11 +96,7 @@ def take_apart(operation: nn.Module, source: Source) -> Part | None:
 
     Raises `Refused` for an operation whose output has not the shape of what its edge ends in.
     """
-    feature = intact(operation, source.x)
-    shape = source.x[:, :, :: source.stride, :: source.stride].shape
-    if not isinstance(feature, Tensor) or feature.shape != shape:
-        raise Refused(f"{type(operation).__name__} puts out {described(feature)} on its edge, expected {list(shape)}")
-    return Part(Term(feature))
+    return Part(Term(shaped(operation, source.x, source.stride)))
 
 
 @take_apart.register

@@ -21,7 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.errors import Refused, shown
-from poise.spaces.execution import begin
+from poise.spaces.execution import Execution, Pass, chosen
+from poise.spaces.normed import Normed
+from poise.spaces.stacked import Plan, Stacked, layout_of
+from poise.supernet.choice import draws
 from poise.supernet.groups import ChoiceGroup, Row
 
 
@@ -51,7 +54,7 @@ def edge_groups(group: ChoiceGroup, nodes: Sequence[Sequence[int]]) -> tuple[Cho
 
 def seen(x: Tensor, channels: int) -> Tensor:
     """What an edge's operations see: the first channels."""
-    return x if channels == x.shape[1] else x[:, :channels].contiguous(memory_format=torch.channels_last)
+    return x if channels == x.shape[1] else x[:, :channels].contiguous(memory_format=layout_of(x))
 
 
 def past(x: Tensor, stride: int) -> Tensor:
@@ -60,10 +63,9 @@ def past(x: Tensor, stride: int) -> Tensor:
 
 
 def shuffle(x: Tensor, parts: int) -> Tensor:
-    """Channel ``i·C/K + j`` becomes channel ``j·K + i``: ``[n, C, h, w]``, channels last."""
-    n, c, h, w = x.shape
-    dealt = x.permute(0, 2, 3, 1).reshape(n, h, w, parts, c // parts).transpose(3, 4)
-    return dealt.reshape(n, h, w, c).permute(0, 3, 1, 2)
+    """Channel ``i·C/K + j`` becomes channel ``j·K + i``: ``[n, C, h, w]``."""
+    dealt = torch.unflatten(x, 1, (parts, -1)).transpose(1, 2).flatten(1, 2)
+    return dealt.contiguous(memory_format=layout_of(x))
 
 
 def joined(mixed: Tensor, rests: Sequence[Tensor], weights: Tensor, parts: int) -> Tensor:
@@ -90,6 +92,17 @@ class MixedEdges(nn.Module):
         super().__init__()
         self.partial = partial
         self.mixed = channels // partial
+        self.execution: Execution = "auto"
+        self._plan: Plan | None = None
+        self._stochastic: bool | None = None
+
+    def stacks(self, x: Tensor, mixture: Tensor, skip_dropout: float = 0.0) -> bool:
+        """Whether the execution is `Stacked`, for inputs of the batch and size of ``x``."""
+        if self._stochastic is None:
+            self._stochastic = draws(self.edges)
+        random = self._stochastic or (skip_dropout > 0 and self.training)
+        size = x.numel() // x.shape[1] * self.mixed
+        return chosen(self.execution, mixture, size, skipping=not random) == "stacked"
 
     def nodes(
         self, inputs: Sequence[Tensor], stride: int, mixture: Tensor, weights: Tensor | None, skip_dropout: float
@@ -105,7 +118,13 @@ class MixedEdges(nn.Module):
         nodes = list(inputs)
         edges = list(self.edges.children())
         shares = mixture if weights is None else mixture * weights[:, None]
-        passing = begin(edges, shares, stride, self.training, skip_dropout)
+        passing: Pass
+        if self.stacks(nodes[0], mixture, skip_dropout):
+            if self._plan is None or not self._plan.fits(edges):
+                self._plan = Plan(edges, len(nodes), stride)
+            passing = Stacked(self._plan, shares, self.training, skip_dropout)
+        else:
+            passing = Normed(edges, shares, stride, self.training, skip_dropout)
         passing.enter([seen(x, self.mixed) for x in nodes])
         first = 0
         while first < len(edges):

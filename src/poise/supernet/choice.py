@@ -67,6 +67,18 @@ def _check_output(name: str, output: Any, first: tuple[str, Tensor] | None) -> N
         )
 
 
+def shaped(operation: nn.Module, x: Tensor, stride: int) -> Tensor:
+    """What an operation that nothing is known of puts out on an edge of this stride.
+
+    Raises `Refused` unless its output has the shape of what its edge ends in.
+    """
+    found = intact(operation, x)
+    expected = x[:, :, ::stride, ::stride].shape
+    if not isinstance(found, Tensor) or found.shape != expected:
+        raise Refused(f"{type(operation).__name__} puts out {described(found)} on its edge, expected {list(expected)}")
+    return found
+
+
 def described(value: Any) -> str:
     """What a value is, for a refusal: a tensor's shape and dtype, or what else it is."""
     if isinstance(value, Tensor):
