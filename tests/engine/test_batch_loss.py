@@ -25,6 +25,7 @@ from poise.methods import (
 )
 from poise.methods.slots import Descent, Progress
 from poise.spaces import S4
+from poise.supernet.draws import Draws
 from poise.supernet.groups import expand
 
 
@@ -39,7 +40,7 @@ def mixture_of(supernet: Any, dtype: torch.dtype = torch.float32, seed: int = 3)
 def batch_loss(supernet: Any, place: Any = SINGLE, seed: int = 5) -> BatchLoss:
     place.put(supernet).train()
     images, labels = next(iter(batches(place=place).ordered()))
-    return BatchLoss(supernet, images, labels, seed, place)
+    return BatchLoss(supernet, images, labels, Draws(seed, place.device), place)
 
 
 def buffers_of(supernet: nn.Module) -> dict[str, Tensor]:
@@ -66,7 +67,7 @@ def test_called_twice_it_returns_the_same_number(kind: str) -> None:
     loss(mixture)
     assert torch.equal(torch.random.get_rng_state(), state), "torch's own stream does not notice"
     images, labels = next(iter(batches().ordered()))
-    other = BatchLoss(supernet, images, labels, 6, SINGLE)
+    other = BatchLoss(supernet, images, labels, Draws(6, SINGLE.device), SINGLE)
     assert not torch.equal(other(mixture), first), "another seed draws other numbers"
 
 
@@ -148,7 +149,7 @@ def test_weight_gradients_are_computed_only_where_they_are_wanted(slot: str) -> 
     for name, weight in weights.items():
         weight.register_hook(lambda gradient, n=name: fired.append(n))
     if slot == "attack":
-        AdversarialSmoothing()(mixture, loss, Softmax(), Progress(1, 2), torch.Generator())
+        AdversarialSmoothing()(mixture, loss, Softmax(), Progress(1, 2), Draws(0, SINGLE.device))
     elif slot == "first order":
         FirstOrder()(loss, loss, mixture, weights, Descent(0.1, 0.9, 0.0, False, {}))
     else:
@@ -170,7 +171,7 @@ def test_the_attack_on_a_network(relaxation: Any, attack: Any) -> None:
     state = torch.random.get_rng_state()
     rises = []
     for epoch in (0, 5, 10):
-        found = attack(mixture, loss, relaxation, Progress(epoch, 10), stream(0, "attack", epoch))
+        found = attack(mixture, loss, relaxation, Progress(epoch, 10), Draws(epoch, DOUBLE.device))
         clean, attacked = float(loss.evaluation(mixture).detach()), float(loss.evaluation(found).detach())
         radius = 0.03 + 0.27 * epoch / 10
         if isinstance(relaxation, Sigmoid):

@@ -17,10 +17,11 @@ from poise.engine.divergence import Diverged
 from poise.engine.language import LanguageTrainer, evaluate_text, text_step, train_text
 from poise.engine.loop import Sums
 from poise.engine.settings import TrainSettings
-from poise.engine.streams import seed_of, seeded, stream
+from poise.engine.streams import seed_of, stream
 from poise.engine.train import NetworkDescent
 from poise.genotype import Genotype
 from poise.spaces import Noise, Recurrent
+from poise.supernet.draws import Draws
 from poise.supernet.inputs import TRAINING
 
 GENOTYPE = Genotype.parse("Genotype(recurrent=[('tanh', 0), ('sigmoid', 1), ('relu', 1)], concat=range(1, 4))")
@@ -64,8 +65,8 @@ def test_a_step_by_hand() -> None:
     found.hidden = torch.full((3, 4), 0.3, dtype=torch.float64)
     found.step(7, (piece, labels), sums)
     plain = network(NOISY).double().train()
-    with seeded(seed_of(0, "train", 1, 7), torch.device("cpu")):
-        logits, hidden, extra = plain(piece.tokens, torch.full((3, 4), 0.3, dtype=torch.float64))
+    draws = Draws(seed_of(0, "train", 1, 7), torch.device("cpu"))
+    logits, hidden, extra = plain(piece.tokens, torch.full((3, 4), 0.3, dtype=torch.float64), draws)
     assert extra > 0
     loss = F.cross_entropy(logits, labels)
     gradients = torch.autograd.grad(loss + extra, list(plain.parameters()))

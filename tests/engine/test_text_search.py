@@ -22,6 +22,7 @@ from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.spaces import Noise, Recurrent
+from poise.supernet.draws import Draws
 from poise.supernet.groups import expand
 from poise.supernet.inputs import SEARCH, TRAINING, TextBatch
 
@@ -39,7 +40,7 @@ def loud(**given: Any) -> Any:
 
 
 def loss_of(found: Any, batch: TextBatch, labels: torch.Tensor, seed: int = 5) -> BatchLoss:
-    return BatchLoss(found.supernet, batch, labels, seed, found.place)
+    return BatchLoss(found.supernet, batch, labels, Draws(seed, found.place.device), found.place)
 
 
 def test_the_training_loss_has_the_regularisers_and_the_record_has_not() -> None:
@@ -90,11 +91,11 @@ def test_a_search_carries_both_states_from_step_to_step() -> None:
     starts: list[tuple[int, bool]] = []
     carry, forward = found.supernet.carry, found.supernet.forward
 
-    def watched(batch: TextBatch, mixture: Any) -> Any:
+    def watched(batch: TextBatch, mixture: Any, draws: Any) -> Any:
         if not batch.fresh:
             assert torch.equal(found.supernet.hidden[batch.stream], ends[batch.stream])
         starts.append((batch.stream, batch.fresh))
-        return forward(batch, mixture)
+        return forward(batch, mixture, draws)
 
     def carried(batch: TextBatch, state: torch.Tensor) -> None:
         ends[batch.stream] = state.clone()

@@ -12,20 +12,19 @@ from torch import Tensor
 
 from poise.methods import METHODS, AdversarialSmoothing, ExactAdversarialSmoothing, Sigmoid, Softmax
 from poise.methods.slots import Progress
+from poise.supernet.draws import Draws
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, expand
 from textbook.sdarts import attacked
 
 
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def chance(seed: int) -> Draws:
+    return Draws(seed, torch.device("cpu"), exact=True)
 
 
 def noise_of(groups: Sequence[ChoiceGroup], epsilon: float, seed: int) -> list[Tensor]:
-    """The random start that a generator gives."""
-    stream = generator(seed)
-    return [
-        epsilon * (2 * torch.rand(1, *group.shape, generator=stream, dtype=torch.float64) - 1)[0] for group in groups
-    ]
+    """The random start of a seed."""
+    draws = chance(seed)
+    return [epsilon * (2 * draws.uniform((1, *group.shape), torch.float64) - 1)[0] for group in groups]
 
 
 def in_layers(loss: Callable[[Mixture], Tensor], groups: Sequence[ChoiceGroup]) -> Callable[[Sequence[Tensor]], Tensor]:
@@ -71,7 +70,7 @@ def test_the_attack_is_the_published_one_bit_for_bit(
     alphas = {group.name: draw(*group.shape, seed=60 + i, scale=0.5) for i, group in enumerate(groups)}
     clean = {name: relaxation(value) for name, value in alphas.items()}
     attack = AdversarialSmoothing(steps=steps)
-    found = attack(expand(clean, groups), MixtureLoss(LOSSES[kind]), relaxation, Progress(epoch, 50), generator(seed))
+    found = attack(expand(clean, groups), MixtureLoss(LOSSES[kind]), relaxation, Progress(epoch, 50), chance(seed))
     epsilon = 0.03 + (0.3 - 0.03) * min(epoch / 50, 1.0)
     expected = attacked(
         in_layers(LOSSES[kind], groups), list(clean.values()), noise_of(groups, epsilon, seed), epsilon, steps,
@@ -86,7 +85,7 @@ def test_on_a_network() -> None:
     loss = SmoothLoss(weights)
     clean = {group.name: draw(*group.shape, seed=50 + i).softmax(-1) for i, group in enumerate(GROUPS)}
     attack = METHODS["sdarts-adv"].build().perturbation
-    found = attack(expand(clean, GROUPS), loss, Softmax(), Progress(50, 50), generator(3))
+    found = attack(expand(clean, GROUPS), loss, Softmax(), Progress(50, 50), chance(3))
     epsilon = 0.03 + (0.3 - 0.03)  # in float64 not quite 0.3
     expected = attacked(in_layers(loss.evaluation, GROUPS), list(clean.values()), noise_of(GROUPS, epsilon, 3), epsilon)
     for group, rows in zip(GROUPS, expected, strict=True):
@@ -98,7 +97,7 @@ def test_a_row_that_clamps_to_nothing_goes_where_it_was_largest() -> None:
     """One step of 2ε downwards takes every entry of a row of small weights below 0."""
     mixture = {"g": torch.softmax(torch.arange(8.0, dtype=torch.float64) / 10, -1).expand(2, 3, 8)}
     seen = MixtureLoss(lambda m: -m["g"].sum() + 100 * (m["g"] ** 2).sum().detach())  # so that the attack is kept
-    found = AdversarialSmoothing(steps=1)(mixture, seen, Softmax(), Progress(50, 50), generator(0))["g"]
+    found = AdversarialSmoothing(steps=1)(mixture, seen, Softmax(), Progress(50, 50), chance(0))["g"]
     start, end = seen.seen[0]["g"][0], seen.seen[1]["g"][0]
     for row, at in zip(end, start, strict=True):
         pushed = (at - 0.6 - mixture["g"][0, 0]).clamp(-0.3, 0.3) + mixture["g"][0, 0]
@@ -114,7 +113,7 @@ def test_it_leaves_the_ball_and_the_exact_one_does_not() -> None:
     loss = MixtureLoss(lambda m: (slope * m["g"]).sum())
     largest = {}
     for attack in (AdversarialSmoothing(), ExactAdversarialSmoothing()):
-        found = attack(mixture, loss, Softmax(), Progress(50, 50), generator(1))["g"]
+        found = attack(mixture, loss, Softmax(), Progress(50, 50), chance(1))["g"]
         assert float((found.sum(-1) - 1).abs().max()) < 1e-9
         largest[attack.kind] = float((found - mixture["g"]).abs().max())
     assert largest["adversarial"] > 0.8
@@ -125,14 +124,14 @@ def test_it_leaves_the_ball_and_the_exact_one_does_not() -> None:
 def test_what_is_no_worse_is_not_taken(attack: Any) -> None:
     mixture = {"g": torch.softmax(draw(1, 4, 5, seed=2), -1)}
     flat = MixtureLoss(lambda m: 0 * m["g"].sum())
-    assert torch.equal(attack(mixture, flat, Softmax(), Progress(50, 50), generator(0))["g"], mixture["g"])
+    assert torch.equal(attack(mixture, flat, Softmax(), Progress(50, 50), chance(0))["g"], mixture["g"])
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_where_rows_have_no_sum_both_attacks_agree(seed: int) -> None:
     mixture = {"g": torch.sigmoid(draw(1, 4, 5, seed=seed))}
     ends = [
-        attack(mixture, MixtureLoss(rugged), Sigmoid(), Progress(10, 50), generator(seed))["g"]
+        attack(mixture, MixtureLoss(rugged), Sigmoid(), Progress(10, 50), chance(seed))["g"]
         for attack in (AdversarialSmoothing(), ExactAdversarialSmoothing())
     ]
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-12)

@@ -22,14 +22,15 @@ from poise.methods import (
     Softmax,
 )
 from poise.methods.slots import Progress
+from poise.supernet.draws import Draws
 from poise.supernet.groups import expand
 
 HALF = Progress(25, 50)
 ATTACKS = (AdversarialSmoothing(), ExactAdversarialSmoothing())
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def chance(seed: int = 0) -> Draws:
+    return Draws(seed, torch.device("cpu"), exact=True)
 
 
 def unused(mixture: Mapping[str, Tensor]) -> Tensor:
@@ -64,7 +65,7 @@ def test_radius_grows_linearly(kind: Any) -> None:
 
 def test_no_perturbation() -> None:
     mixture = smooth_mixture()
-    assert NoPerturbation()(mixture, MixtureLoss(unused), Softmax(), HALF, generator()) is mixture
+    assert NoPerturbation()(mixture, MixtureLoss(unused), Softmax(), HALF, chance()) is mixture
 
 
 @pytest.mark.parametrize("epoch", [0, 25, 50])
@@ -72,7 +73,7 @@ def test_random_spread_is_that_of_the_uniform(epoch: int) -> None:
     """With the sigmoid at ½ neither clamping nor a sum interferes: δ is exactly U(−ε, ε), of deviation ε/√3."""
     radius = 0.03 + 0.27 * epoch / 50
     mixture = {"normal": torch.full((2, 100, 80), 0.5, dtype=torch.float64)}
-    found = RandomSmoothing()(mixture, MixtureLoss(unused), Sigmoid(), Progress(epoch, 50), generator(3))
+    found = RandomSmoothing()(mixture, MixtureLoss(unused), Sigmoid(), Progress(epoch, 50), chance(3))
     delta = found["normal"][0] - 0.5
     assert float(delta.abs().max()) <= radius
     assert float(delta.max()) > 0.995 * radius
@@ -84,7 +85,7 @@ def test_random_spread_is_that_of_the_uniform(epoch: int) -> None:
 
 def test_random_on_rows_that_sum_to_1() -> None:
     mixture = smooth_mixture()
-    found = RandomSmoothing()(mixture, MixtureLoss(unused), Softmax(), HALF, generator(1))
+    found = RandomSmoothing()(mixture, MixtureLoss(unused), Softmax(), HALF, chance(1))
     for name, values in found.items():
         assert values.shape == mixture[name].shape
         assert float((values.sum(-1) - 1).abs().max()) < 1e-12
@@ -102,15 +103,15 @@ def test_random_where_a_row_clamps_to_zero() -> None:
             return Softmax().renormalise(values - 1.0)
 
     mixture = {"g": torch.full((1, 50, 4), 0.25, dtype=torch.float64)}
-    found = RandomSmoothing()(mixture, MixtureLoss(unused), Sinking(), HALF, generator(5))["g"][0]  # type: ignore[arg-type]
-    plain = RandomSmoothing()(mixture, MixtureLoss(unused), Sigmoid(), HALF, generator(5))["g"][0]
+    found = RandomSmoothing()(mixture, MixtureLoss(unused), Sinking(), HALF, chance(5))["g"][0]  # type: ignore[arg-type]
+    plain = RandomSmoothing()(mixture, MixtureLoss(unused), Sigmoid(), HALF, chance(5))["g"][0]
     assert torch.equal(found, torch.nn.functional.one_hot(plain.argmax(-1), 4).double())
 
 
-def test_random_is_a_function_of_its_generator() -> None:
+def test_random_is_a_function_of_its_chance() -> None:
     mixture = smooth_mixture()
     state = torch.random.get_rng_state()
-    runs = [RandomSmoothing()(mixture, MixtureLoss(unused), Softmax(), HALF, generator(seed)) for seed in (4, 4, 5)]
+    runs = [RandomSmoothing()(mixture, MixtureLoss(unused), Softmax(), HALF, chance(seed)) for seed in (4, 4, 5)]
     assert torch.equal(runs[0]["normal"], runs[1]["normal"])
     assert not torch.equal(runs[0]["normal"], runs[2]["normal"])
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -124,7 +125,7 @@ def test_the_attack_finds_the_corner_of_a_linear_loss(relaxation: Any, epoch: in
         name: draw(*values.shape[1:], seed=70 + i).expand_as(values) for i, (name, values) in enumerate(mixture.items())
     }
     radius = 0.03 + 0.27 * epoch / 50
-    found = ExactAdversarialSmoothing()(mixture, corner_loss(slopes), relaxation, Progress(epoch, 50), generator(2))
+    found = ExactAdversarialSmoothing()(mixture, corner_loss(slopes), relaxation, Progress(epoch, 50), chance(2))
     for name, values in found.items():
         clean, slope = mixture[name][0], slopes[name][0]
         lower, upper = (clean - radius).clamp(min=0), (clean + radius).clamp(max=1)
@@ -155,7 +156,7 @@ def test_the_attack_finds_the_corner_of_the_simplex(candidates: int, slopes: str
     slope = slope if slopes == "mixed" else slope + (10 if slopes == "all uphill" else -10)
     mixture = {"g": clean.expand(2, 6, candidates)}
     found = ExactAdversarialSmoothing()(
-        mixture, MixtureLoss(lambda m: (slope * m["g"]).sum()), Softmax(), Progress(0, 50), generator(1)
+        mixture, MixtureLoss(lambda m: (slope * m["g"]).sum()), Softmax(), Progress(0, 50), chance(1)
     )["g"]
     lower, upper = (clean - radius).clamp(min=0), (clean + radius).clamp(max=1)
     for row in range(6):
@@ -172,7 +173,7 @@ def test_an_attack_that_has_reached_the_corner_stays_there(steps: int) -> None:
         clean, slope = torch.softmax(0.3 * draw(12, 2, seed=seed), -1), draw(12, 2, seed=100 + seed)
         loss = MixtureLoss(lambda m, slope=slope: (slope * m["g"]).sum())  # type: ignore[misc]
         attack = ExactAdversarialSmoothing(0.03, 0.03, steps=steps)
-        found = attack({"g": clean[None]}, loss, Softmax(), Progress(0, 50), generator(seed))["g"][0]
+        found = attack({"g": clean[None]}, loss, Softmax(), Progress(0, 50), chance(seed))["g"][0]
         corner = clean + 0.03 * torch.sign(slope - slope.mean(-1, keepdim=True))
         torch.testing.assert_close(found, corner, rtol=0, atol=1e-6)
 
@@ -187,7 +188,7 @@ def test_each_row_is_attacked_in_its_own_scale(scale: float, seed: int) -> None:
 
     def found(slopes: Tensor) -> Tensor:
         loss = MixtureLoss(lambda m: (slopes * m["g"]).sum())
-        return ExactAdversarialSmoothing()(mixture, loss, Softmax(), HALF, generator(seed))["g"]
+        return ExactAdversarialSmoothing()(mixture, loss, Softmax(), HALF, chance(seed))["g"]
 
     torch.testing.assert_close(found(steeper), found(slope), rtol=0, atol=1e-12)
 
@@ -200,14 +201,14 @@ def test_the_result_is_never_below_clean(relaxation: Any, seed: int, attack: Any
     mixture = both_relaxed(relaxation)
     fixed = {name: values.detach().clone() for name, values in mixture.items()}
     peak = MixtureLoss(lambda m: -torch.stack([(v - fixed[n]).square().sum() for n, v in m.items()]).sum())
-    found = attack(mixture, peak, relaxation, HALF, generator(seed))
+    found = attack(mixture, peak, relaxation, HALF, chance(seed))
     assert all(torch.equal(found[name], fixed[name]) for name in fixed)
 
 
 def test_the_attack_goes_uphill_and_takes_the_published_steps() -> None:
     mixture = {"g": torch.full((3, 2, 4), 0.5, dtype=torch.float64)}
     loss = MixtureLoss(lambda m: m["g"].sum())
-    ExactAdversarialSmoothing()(mixture, loss, Sigmoid(), Progress(0, 50), generator(2))
+    ExactAdversarialSmoothing()(mixture, loss, Sigmoid(), Progress(0, 50), chance(2))
     visited = [seen["g"] for seen in loss.seen[:8]]
     assert len(loss.seen) == 9, "7 gradients, then the end and the clean mixture compared"
     assert torch.equal(loss.seen[-1]["g"], mixture["g"])
@@ -223,7 +224,7 @@ def test_the_shared_delta_feels_all_layers() -> None:
     mixture = {"g": torch.full((2, 1, 2), 0.5, dtype=torch.float64)}
     force = torch.tensor([[[1.0, 0.0]], [[-3.0, 0.0]]], dtype=torch.float64)
     found = ExactAdversarialSmoothing()(
-        mixture, MixtureLoss(lambda m: (force * m["g"]).sum()), Sigmoid(), HALF, generator(1)
+        mixture, MixtureLoss(lambda m: (force * m["g"]).sum()), Sigmoid(), HALF, chance(1)
     )
     torch.testing.assert_close(found["g"][:, 0, 0], torch.full((2,), 0.5 - 0.165, dtype=torch.float64))
     assert torch.equal(found["g"][0], found["g"][1])
@@ -231,12 +232,12 @@ def test_the_shared_delta_feels_all_layers() -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_the_attack_is_a_function_of_its_generator_and_leaves_the_rest_alone(attack: Any) -> None:
+def test_the_attack_is_a_function_of_its_draws_and_leaves_the_rest_alone(attack: Any) -> None:
     mixture = smooth_mixture()
     before = {name: values.clone() for name, values in mixture.items()}
     loss = MixtureLoss(lambda m: torch.stack([torch.sin(20 * v).sum() for v in m.values()]).sum())
     state = torch.random.get_rng_state()
-    runs = [attack(mixture, loss, Softmax(), HALF, generator(seed)) for seed in (4, 4, 5)]
+    runs = [attack(mixture, loss, Softmax(), HALF, chance(seed)) for seed in (4, 4, 5)]
     assert torch.equal(runs[0]["normal"], runs[1]["normal"])
     assert not torch.equal(runs[0]["normal"], runs[2]["normal"])
     assert torch.equal(torch.random.get_rng_state(), state)

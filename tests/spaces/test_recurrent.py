@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from poise import Genotype, Refused
-from poise.engine.streams import seeded
 from poise.spaces import Noise, Recurrent, TextShape
-from poise.spaces.language import Words, kept
+from poise.spaces.language import Words, mask
 from poise.spaces.recurrent_cell import MixedCell
 from poise.spaces.space import genotype_of
+from poise.supernet.draws import Draws, Global
 from poise.supernet.groups import ChoiceGroup, Kept, expand, one_hot
 from poise.supernet.inputs import SEARCH, TRAINING, TextBatch
 from poise.supernet.narrowing import without
@@ -78,12 +78,11 @@ def test_mixed_cell_is_the_textbook_s_in_value_and_gradient(
     cell: Any = grown(MixedCell(groups[0].rows[0].candidates, UNITS, NODES, noise, normalise))
     mixture = mixture_of(groups)["recurrent"].clone().requires_grad_()
     inputs, hidden = random(TIME, TEXTS, UNITS).requires_grad_(), random(TEXTS, UNITS, seed=4).requires_grad_()
-    with seeded(7, CPU):
-        states = cell(inputs, hidden, mixture[0])
+    states = cell(inputs, hidden, mixture[0], Draws(11, CPU))
     masks = None
     if noise.hidden:
-        with seeded(7, CPU):
-            masks = tuple(kept(inputs, drop, TEXTS, UNITS) for drop in (noise.input, noise.hidden))
+        draws = Draws(11, CPU)
+        masks = tuple(mask(draws, inputs, drop, TEXTS, UNITS) for drop in (noise.input, noise.hidden))
         assert set(masks[0].unique().tolist()) == {0.0, 2.0}
     first, *matrices = cell.weights.first, *cell.weights.matrices
     plain = unroll(inputs, hidden, first, matrices, by_edge(chosen, mixture, groups), masks, normalise)
@@ -119,10 +118,8 @@ def test_one_hot_mixture_is_the_discrete_network(seed: int) -> None:
     for training in (True, False):
         network.train(training)
         supernet.train(training)
-        with seeded(3, CPU):
-            answer = supernet(batch, mixture)
-        with seeded(3, CPU):
-            reading = network(batch.tokens, before)
+        answer = supernet(batch, mixture, Draws(11, CPU))
+        reading = network(batch.tokens, before, Draws(11, CPU))
         torch.testing.assert_close(answer.outputs, reading.logits, rtol=1e-10, atol=1e-12)
         torch.testing.assert_close(answer.state, reading.hidden, rtol=1e-10, atol=1e-12)
         assert (answer.extra is not None) == (reading.extra is not None) == training
@@ -149,7 +146,7 @@ def test_pieces_with_the_state_carried_are_one_long_pass() -> None:
     supernet.carry(batch, begin)
     weights = [supernet.words.weight, supernet.cell.weights.first]
     found = torch.autograd.grad(supernet(batch, mixture).outputs.square().sum(), weights)
-    states = supernet.cell(supernet.words.embed(text[2:7]), begin, mixture["recurrent"][0])
+    states = supernet.cell(supernet.words.embed(text[2:7], Global(CPU)), begin, mixture["recurrent"][0], Global(CPU))
     logits = states.flatten(0, 1) @ supernet.words.weight.T + supernet.words.bias
     for one, other in zip(found, torch.autograd.grad(logits.square().sum(), weights), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -189,16 +186,13 @@ def test_regularisers_by_hand_and_for_the_training_text_alone() -> None:
     noise = Noise(0, 0, 0, 0, output=0.5, activation=0.3, slowness=0.7)
     words: Any = grown(Words(WORDS, UNITS, noise)).train()
     hidden = random(TIME, TEXTS, UNITS)
-    with seeded(5, CPU):
-        logits, extra = words.decode(hidden)
-    with seeded(5, CPU):
-        mask = kept(hidden, 0.5, 1, TEXTS, UNITS)
-    dropped = hidden * mask
+    logits, extra = words.decode(hidden, Draws(5, CPU))
+    dropped = hidden * mask(Draws(5, CPU), hidden, 0.5, 1, TEXTS, UNITS)
     slow = sum(((hidden[t] - hidden[t - 1]) ** 2).sum() for t in range(1, TIME)) / (hidden.numel() - TEXTS * UNITS)
     torch.testing.assert_close(extra, 0.3 * (dropped**2).sum() / hidden.numel() + 0.7 * slow)
     torch.testing.assert_close(logits, dropped.reshape(-1, UNITS) @ words.weight.T + words.bias)
-    assert words.decode(hidden[:1])[1].isfinite(), "a single time has no change"
-    assert words.eval().decode(hidden)[1] is None
+    assert words.decode(hidden[:1], Global(CPU))[1].isfinite(), "a single time has no change"
+    assert words.eval().decode(hidden, Global(CPU))[1] is None
     supernet: Any = grown(space(noise).supernet(TASK)).train()
     mixture = mixture_of(space(noise).groups)
     assert supernet(TextBatch(tokens(), TRAINING), mixture).extra is not None
@@ -209,8 +203,7 @@ def test_dropouts_are_locked_over_time_and_drop_whole_words() -> None:
     noise = Noise(word=0.5, embedding=0.5, input=0, hidden=0, output=0)
     words: Any = Words(WORDS, 40, noise).double().train()
     nn.init.ones_(words.weight)
-    with seeded(2, CPU):
-        found = words.embed(tokens(8))
+    found = words.embed(tokens(8), Draws(11, CPU))
     assert set(found.unique().tolist()) <= {0.0, 4.0}
     for text in range(TEXTS):  # a feature that is dropped is dropped at all times
         alive = found[:, text][found[:, text].any(dim=1)]
@@ -222,7 +215,7 @@ def test_dropouts_are_locked_over_time_and_drop_whole_words() -> None:
         seen.setdefault(word, set()).add(bool(values.any()))
     assert all(len(values) == 1 for values in seen.values()), "a word is dropped wherever it stands"
     assert {True, False} == {value for values in seen.values() for value in values}
-    assert (words.eval().embed(tokens()) == 1).all()
+    assert (words.eval().embed(tokens(), Global(CPU)) == 1).all()
 
 
 def test_normalisation_has_running_statistics_for_evaluation() -> None:

@@ -16,6 +16,7 @@ from poise.spaces.execution import use
 from poise.spaces.nasbench201 import MixedCell as BenchmarkCell
 from poise.spaces.normed import Source, take_apart
 from poise.spaces.operations import Skip
+from poise.supernet.draws import Draws
 from poise.supernet.groups import expand
 from textbook.supernets import darts_cell, nasbench201_cell, state_of
 from textbook.weights import randomise
@@ -127,7 +128,7 @@ def test_a_loss_knows_of_it(space: Darts | NasBench201) -> None:
     mixture = expand({group.name: torch.softmax(torch.zeros(group.shape), -1) for group in space.groups}, space.groups)
 
     def loss(rate: float, seed: int = 0) -> BatchLoss:
-        return BatchLoss(supernet, images, labels, seed, place, rate)
+        return BatchLoss(supernet, images, labels, Draws(seed, place.device), place, rate)
 
     dropped = loss(RATE)
     assert dropped(mixture) == dropped(mixture) == loss(RATE)(mixture)

@@ -35,8 +35,9 @@ from poise.engine.events import Listener, ignore
 from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import NEXT_WORD, measured, perplexity
 from poise.engine.settings import TrainSettings
-from poise.engine.streams import seeded
+from poise.engine.streams import handed
 from poise.engine.train import NetworkDescent
+from poise.supernet.draws import Draws
 from poise.supernet.inputs import TextBatch
 
 Weights = dict[str, Tensor]
@@ -72,8 +73,8 @@ class LanguageTrainer:
         piece, labels = batch
         descent, hidden = self.descent, None if piece.fresh else self.hidden
         descent.announce(number, piece.pace)
-        with descent.drawing(number):
-            loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place)
+        draws = descent.draws(number)
+        loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place, draws)
         gradients = dict(zip(self.weights, torch.autograd.grad(total, list(self.weights.values())), strict=True))
         descent.move(total, gradients)
         self.hidden = hidden.detach()
@@ -151,11 +152,12 @@ def train_text(
 
 
 def _losses(
-    network: nn.Module, piece: TextBatch, labels: Tensor, hidden: Tensor | None, place: Place
+    network: nn.Module, piece: TextBatch, labels: Tensor, hidden: Tensor | None, place: Place, draws: Draws
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of a piece: its loss, the same with the network's regularisers, and its last hidden state."""
-    with place.autocast():
-        logits, hidden, extra = network(piece.tokens, hidden)
+    chance, drawn = handed(network, draws, place.device)
+    with chance, place.autocast():
+        logits, hidden, extra = network(piece.tokens, hidden, **drawn)
     loss = NEXT_WORD.loss(place.float(logits), labels)
     return loss, loss if extra is None else loss + place.float(extra), hidden
 
@@ -168,8 +170,7 @@ def text_step(network: nn.Module, settings: TrainSettings, batches: TextBatches,
         mode = network.training
         network.train()
         try:
-            with seeded(0, place.device):
-                return _losses(network, *batches.first(count), None, place)[1]
+            return _losses(network, *batches.first(count), None, place, Draws(0, place.device))[1]
         finally:
             network.train(mode)
 

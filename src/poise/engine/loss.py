@@ -12,8 +12,9 @@ from torch.func import functional_call
 
 from poise.engine.device import Place
 from poise.engine.objective import CLASSES, Meter, Objective
-from poise.engine.streams import seeded
+from poise.engine.streams import handed
 from poise.methods.slots import Loss
+from poise.supernet.draws import Draws
 from poise.supernet.groups import Mixture
 from poise.supernet.inputs import Answer, Carries
 from poise.supernet.trees import mapped
@@ -24,7 +25,8 @@ from poise.supernet.untracked import untracked
 class BatchLoss:
     """The objective of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
 
-    Every call draws the same random numbers (dropout, noise), so the same arguments give the same number. Only a call
+    Every call sees the same random numbers (dropout, noise), so the same arguments give the same number: ``draws``, or
+    where the supernet does not take them what torch's own generators give from their seed on. Only a call
     with ``track`` updates running statistics, see `untracked`.
 
     ``skip_dropout`` is the rate of dropout on skip connections in training mode; above 0 the supernet must know of it.
@@ -36,7 +38,7 @@ class BatchLoss:
     supernet: nn.Module
     inputs: Any
     targets: Any
-    seed: int
+    draws: Draws
     place: Place
     skip_dropout: float = 0.0
     objective: Objective = CLASSES
@@ -84,13 +86,14 @@ class BatchLoss:
     ) -> Answer:
         # A supernet need not know of dropout to be searched without any.
         more = {"skip_dropout": self.skip_dropout} if self.skip_dropout else {}
+        chance, drawn = handed(self.supernet, self.draws, self.place.device)
         buffers: AbstractContextManager[dict[str, Tensor]] = nullcontext({}) if track else untracked(self.supernet)
         precision = nullcontext() if full_precision else self.place.autocast()
-        with buffers as copies, precision, seeded(self.seed, self.place.device):
+        with buffers as copies, precision, chance:
             if weights or copies:
-                found: Any = functional_call(self.supernet, {**weights, **copies}, (self.inputs, mixture), more)
+                found: Any = functional_call(self.supernet, {**weights, **copies}, (self.inputs, mixture), more | drawn)
             else:
-                found = self.supernet(self.inputs, mixture, **more)
+                found = self.supernet(self.inputs, mixture, **more, **drawn)
         return found if isinstance(found, Answer) else Answer(found)
 
 

@@ -38,6 +38,7 @@ from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
 from poise.spaces.execution import use
+from poise.supernet.draws import Draws
 from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.inputs import pace_of
 
@@ -72,6 +73,7 @@ class Given:
         learning_rate: of the weights.
         key: names the step's random streams.
         skip_dropout: the rate of dropout on skip connections.
+        draws: the random numbers of the two halves' losses and of the ``perturbation``.
     """
 
     training: tuple[Any, Any]
@@ -80,6 +82,7 @@ class Given:
     learning_rate: float
     key: tuple[str | int, ...]
     skip_dropout: float
+    draws: Mapping[str, Draws]
 
 
 Measured = dict[str, Any]
@@ -152,11 +155,13 @@ class Searcher:
     def half(self, name: str, given: Given) -> BatchLoss:
         """The loss of a step's batch of a half, ``training`` or ``search``."""
         inputs, targets = given.training if name == "training" else given.search
-        return self.loss(inputs, targets, seed_of(self.seed, name, *given.key), given.skip_dropout)
+        draws = given.draws[name]
+        return BatchLoss(self.supernet, inputs, targets, draws, self.place, given.skip_dropout, self.objective)
 
-    def loss(self, inputs: Any, targets: Any, seed: int, skip_dropout: float = 0.0) -> BatchLoss:
+    def loss(self, inputs: Any, targets: Any, seed: int) -> BatchLoss:
         """The supernet's loss on one batch."""
-        return BatchLoss(self.supernet, inputs, targets, seed, self.place, skip_dropout, self.objective)
+        draws = Draws(seed, self.place.device)
+        return BatchLoss(self.supernet, inputs, targets, draws, self.place, objective=self.objective)
 
     def epoch(
         self, progress: Progress, learning_rate: float, purpose: tuple[str | int, ...], listen: Listener = ignore
@@ -226,7 +231,6 @@ class Searcher:
         training = self.half("training", given)
         relaxation, edits = self.method.relaxation, self.edits
         clean: Mixture = expand({name: relaxation(a.detach()) for name, a in self.alphas.items()}, self.groups)
-        generator = stream(self.seed, "perturbation", *given.key)
         chosen = {group.name: clean[group.name] for group in searchable(self.groups)}
         others = {name: values for name, values in clean.items() if name not in chosen}
 
@@ -235,7 +239,7 @@ class Searcher:
             return edits.apply(completed) if edits else completed
 
         loss: Loss = ChangedLoss(training, whole) if edits or others else training
-        mixture = whole(self.method.perturbation(chosen, loss, relaxation, given.progress, generator))
+        mixture = whole(self.method.perturbation(chosen, loss, relaxation, given.progress, given.draws["perturbation"]))
         found = self.method.alignment(training, mixture, self.weights, self.groups, given.progress)
         norm = self.watch.look("weights", found.loss, list(found.weights), norms_of(found.weights.values()))
         clipped_step(self.weight_optimizer, self.weights, found.weights, norm, self.settings.weights.clip)
@@ -311,10 +315,15 @@ class SearchTrainer:
         self.searcher.watch.visit()
 
     def _given(self, number: int, batch: tuple[Any, Tensor]) -> Given:
-        """The host's part before a step: batches and rates."""
-        now, rate = self._now, self._now.learning_rate * pace_of(batch[0])
-        set_learning_rate(self.searcher.weight_optimizer, rate)
-        return Given(batch, next(self._searching), now.progress, rate, (*now.purpose, number), self._dropout)
+        """The host's part before a step: batches, rates, random numbers."""
+        searcher, now = self.searcher, self._now
+        rate, key = now.learning_rate * pace_of(batch[0]), (*now.purpose, number)
+        set_learning_rate(searcher.weight_optimizer, rate)
+        draws = {
+            name: Draws(seed_of(searcher.seed, name, *key), searcher.place.device, exact=name == "perturbation")
+            for name in ("training", "search", "perturbation")
+        }
+        return Given(batch, next(self._searching), now.progress, rate, key, self._dropout, draws)
 
     def move(self, given: Given) -> dict[str, Measured]:
         """The device's part of a step: it launches, and waits for nothing. What it leaves, by half."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
+
+from poise.supernet.draws import Draws, takes_draws
 
 
 def seed_of(seed: int, *purpose: str | int) -> int:
@@ -27,6 +30,14 @@ def at_stage(purpose: str, stage: int) -> tuple[str | int, ...]:
 def stream(seed: int, *purpose: str | int) -> torch.Generator:
     """A CPU generator for a purpose."""
     return torch.Generator().manual_seed(seed_of(seed, *purpose))
+
+
+def handed(module: Any, draws: Draws, device: torch.device) -> tuple[AbstractContextManager[None], dict[str, Any]]:
+    """How a module gets its random numbers: the context and the options of a call. One that takes no ``draws`` draws
+    from torch's own generators, which then start from the draws' seed."""
+    if takes_draws(module):
+        return nullcontext(), {"draws": draws.again()}
+    return seeded(draws.seed, device), {}
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, s
 from poise.engine.streams import seed_of, seeded, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
+from poise.supernet.draws import Draws
 from poise.supernet.trees import called, mapped
 
 
@@ -88,9 +89,9 @@ class NetworkDescent:
         self.network.train()
         return stream(self.seed, "train order", epoch)
 
-    def drawing(self, number: int) -> AbstractContextManager[None]:
-        """The context of the forward pass of a step: its random draws."""
-        return seeded(seed_of(self.seed, "train", self.epoch, number), self.place.device)
+    def draws(self, number: int) -> Draws:
+        """The random numbers of a step."""
+        return Draws(seed_of(self.seed, "train", self.epoch, number), self.place.device)
 
     def announce(self, number: int, pace: float = 1.0) -> None:
         """The host's part before a step: its learning rate, and what is said if it diverges."""
@@ -134,16 +135,16 @@ class NetworkTrainer:
         inputs, targets = batch
         descent, objective = self._descent, self._forward.objective
         descent.announce(number)
-        with descent.drawing(number):
-            loss, outputs = self.move(inputs, targets)
+        loss, outputs = self.move(inputs, targets, descent.draws(number))
         sums.add(loss=loss, loss_weight=uneven(objective, targets))
         sums.meter("train", objective.running).update(outputs, targets)
         descent.watch.visit()
 
-    def move(self, inputs: Any, targets: Any) -> tuple[Tensor, Any]:
+    def move(self, inputs: Any, targets: Any, draws: Draws) -> tuple[Tensor, Any]:
         """The device's part of a step: it launches, and waits for nothing. The loss and the outputs."""
         descent = self._descent
-        outputs, loss, total = self._forward(inputs, targets, self._drop)
+        with seeded(draws.seed, descent.place.device):
+            outputs, loss, total = self._forward(inputs, targets, self._drop)
         descent.optimizer.zero_grad()
         cast(Any, total).backward()
         gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from poise.errors import Refused
 from poise.methods.slots import Loss, Progress, Relaxation, fills
+from poise.supernet.draws import Chance
 from poise.supernet.groups import Mixture
 
 ROUNDING = 1e-5
@@ -30,7 +31,7 @@ class NoPerturbation:
     kind: ClassVar[str] = "none"
 
     def __call__(
-        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, draws: Chance
     ) -> Mixture:
         return mixture
 
@@ -54,13 +55,12 @@ class _Radius:
         return self.initial + (self.final - self.initial) * min(progress.epoch / (self.ramp * progress.epochs), 1.0)
 
 
-def _uniform(mixture: Mixture, radius: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """``δ ~ U(−radius, radius)``, ``[1, rows, candidates]`` per group, drawn on the CPU so that devices agree."""
-    noise = {}
-    for group, values in mixture.items():
-        draw = torch.rand(1, *values.shape[1:], generator=generator, dtype=torch.float64)
-        noise[group] = (radius * (2 * draw - 1)).to(values)
-    return noise
+def _uniform(mixture: Mixture, radius: float, draws: Chance) -> dict[str, Tensor]:
+    """``δ ~ U(−radius, radius)``, ``[1, rows, candidates]`` per group."""
+    return {
+        group: radius * (2 * draws.uniform((1, *values.shape[1:]), values.dtype) - 1)
+        for group, values in mixture.items()
+    }
 
 
 @fills("perturbation")
@@ -71,9 +71,9 @@ class RandomSmoothing(_Radius):
     kind: ClassVar[str] = "random"
 
     def __call__(
-        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, draws: Chance
     ) -> Mixture:
-        noise = _uniform(mixture, self.radius(progress), generator)
+        noise = _uniform(mixture, self.radius(progress), draws)
         return {
             group: relaxation.renormalise(values[:1] + noise[group]).expand_as(values)
             for group, values in mixture.items()
@@ -104,7 +104,7 @@ class _Attack(_Radius):
         raise NotImplementedError
 
     def __call__(
-        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, draws: Chance
     ) -> Mixture:
         radius = self.radius(progress)
         clean = {group: values[:1].detach() for group, values in mixture.items()}
@@ -112,7 +112,7 @@ class _Attack(_Radius):
         def spread(shared: Mixture) -> Mixture:
             return {group: values.expand_as(mixture[group]) for group, values in shared.items()}
 
-        noise = _uniform(clean, radius, generator)
+        noise = _uniform(clean, radius, draws)
         attack = {
             group: self._start(values + noise[group], values, relaxation, radius) for group, values in clean.items()
         }

@@ -16,6 +16,7 @@ from torch import Tensor
 from poise import registries
 from poise.costs.costs import Aim
 from poise.registry import C, Registry
+from poise.supernet.draws import Chance
 from poise.supernet.groups import ChoiceGroup, Mixture, Narrowing, searchable
 
 SLOTS: dict[str, Registry[type]] = registries.SLOTS
@@ -103,8 +104,10 @@ class Perturbation(Protocol):
     """``mixture -> mixture`` for the weight step alone; the alphas and their step never see it."""
 
     def __call__(
-        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, generator: torch.Generator
-    ) -> Mixture: ...
+        self, mixture: Mixture, loss: Loss, relaxation: Relaxation, progress: Progress, draws: Chance
+    ) -> Mixture:
+        """``draws`` hands out random numbers where the mixture is."""
+        ...
 
 
 @dataclass(frozen=True)

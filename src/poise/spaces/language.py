@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.errors import Refused, shown
+from poise.supernet.draws import Chance
 
 RANGE = 0.04
 """Weights start uniformly in ``[−0.04, 0.04]``."""
@@ -56,16 +57,14 @@ class Noise:
                 raise Refused(f"noise.{field.name} is a share to drop, below 1, got {shown(value)}")
 
 
-def kept(like: Tensor, drop: float, *shape: int) -> Tensor | None:
+def mask(draws: Chance, like: Tensor, drop: float, *shape: int) -> Tensor | None:
     """A mask of dropout: 0 with probability ``drop``, else ``1/(1 − drop)``. None: nothing is dropped."""
-    if not drop:
-        return None
-    return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 - drop).div_(1 - drop)
+    return draws.kept(shape, drop).to(like.dtype).div_(1 - drop) if drop else None
 
 
-def masked(values: Tensor, mask: Tensor | None) -> Tensor:
-    """``mask ⊙ values``."""
-    return values if mask is None else values * mask
+def masked(values: Tensor, by: Tensor | None) -> Tensor:
+    """``by ⊙ values``."""
+    return values if by is None else values * by
 
 
 class Words(nn.Module):
@@ -77,16 +76,16 @@ class Words(nn.Module):
         self.bias = nn.Parameter(torch.zeros(vocabulary))
         self.noise = noise
 
-    def embed(self, tokens: Tensor) -> Tensor:
+    def embed(self, tokens: Tensor, draws: Chance) -> Tensor:
         """``[time, texts]`` -> ``[time, texts, units]``."""
         noise = self.noise
         weight: Tensor = self.weight
         if self.training:
-            weight = masked(weight, kept(weight, noise.word, len(weight), 1))
+            weight = masked(weight, mask(draws, weight, noise.word, len(weight), 1))
         found = F.embedding(tokens, weight)
-        return masked(found, kept(found, noise.embedding, 1, *found.shape[1:])) if self.training else found
+        return masked(found, mask(draws, found, noise.embedding, 1, *found.shape[1:])) if self.training else found
 
-    def decode(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+    def decode(self, hidden: Tensor, draws: Chance) -> tuple[Tensor, Tensor | None]:
         """``[time, texts, units]`` -> logits ``[time · texts, vocabulary]``, and the regularisers while training.
 
         ``activation·mean((m ⊙ h)²) + slowness·mean((h_t − h_{t−1})²)``; None where both are 0.
@@ -94,7 +93,7 @@ class Words(nn.Module):
         noise, seen = self.noise, hidden
         extra: Tensor | None = None
         if self.training:
-            seen = masked(hidden, kept(hidden, noise.output, 1, *hidden.shape[1:]))
+            seen = masked(hidden, mask(draws, hidden, noise.output, 1, *hidden.shape[1:]))
             if noise.activation:
                 extra = noise.activation * seen.square().mean()
             if noise.slowness and len(hidden) > 1:

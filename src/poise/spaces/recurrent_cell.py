@@ -21,7 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from poise.spaces.language import RANGE, Noise, kept, masked
+from poise.spaces.language import RANGE, Noise, mask, masked
+from poise.supernet.draws import Chance
 
 Function = Callable[[Tensor], Tensor]
 
@@ -47,15 +48,17 @@ class CellWeights(nn.Module):
         self.first = _matrix(2 * units, 2 * units)
         self.matrices = nn.ParameterList(_matrix(units, 2 * units) for _ in range(nodes))
 
-    def unroll(self, inputs: Tensor, hidden: Tensor, step: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+    def unroll(
+        self, inputs: Tensor, hidden: Tensor, step: Callable[[Tensor, Tensor | None], Tensor], draws: Chance
+    ) -> Tensor:
         """``[time, texts, units]``, hidden state before ``[texts, units]`` -> hidden states ``[time, texts, units]``.
 
         ``step(s₀, m_h)`` makes the next hidden state of the first state.
         """
         over_input = over_hidden = None
         if self.training:
-            over_input = kept(inputs, self.noise.input, *inputs.shape[1:])
-            over_hidden = kept(inputs, self.noise.hidden, *inputs.shape[1:])
+            over_input = mask(draws, inputs, self.noise.input, *inputs.shape[1:])
+            over_hidden = mask(draws, inputs, self.noise.hidden, *inputs.shape[1:])
         from_input, from_hidden = torch.split(self.first, self.units)
         ready = masked(inputs, over_input) @ from_input  # at once for all times
         found = []
@@ -76,7 +79,7 @@ class MixedCell(nn.Module):
         self.norm: nn.Module = nn.BatchNorm1d(units, affine=False) if normalise else nn.Identity()
         self.functions = {index: FUNCTIONS[name] for index, name in enumerate(candidates) if name != "none"}
 
-    def forward(self, inputs: Tensor, hidden: Tensor, mixture: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, hidden: Tensor, mixture: Tensor, draws: Chance) -> Tensor:
         """``mixture [rows, candidates]``; shapes are those of `CellWeights.unroll`."""
         shares = mixture[:, list(self.functions), None, None]
         nodes = [
@@ -86,11 +89,11 @@ class MixedCell(nn.Module):
             )
         ]
 
-        def step(first: Tensor, mask: Tensor | None) -> Tensor:
+        def step(first: Tensor, over: Tensor | None) -> Tensor:
             states = [self.norm(first)]
             for total, weights, matrix in nodes:
                 before = torch.stack(states)
-                c, z = (masked(before, mask) @ matrix).to(before.dtype).chunk(2, dim=-1)  # also in reduced precision
+                c, z = (masked(before, over) @ matrix).to(before.dtype).chunk(2, dim=-1)  # also in reduced precision
                 # Σ_o p_o (s + σ(c)(f_o(z) − s)) = P s + σ(c)(Σ_o p_o f_o(z) − P s) with P = Σ_o p_o
                 mixed = torch.zeros_like(z[:1])
                 for weight, function in zip(weights, self.functions.values(), strict=True):
@@ -98,7 +101,7 @@ class MixedCell(nn.Module):
                 states.append(self.norm(torch.lerp(total * before, mixed, c.sigmoid()).sum(dim=0)))
             return torch.stack(states[1:]).mean(dim=0)
 
-        return self.weights.unroll(inputs, hidden, step)
+        return self.weights.unroll(inputs, hidden, step, draws)
 
 
 class DiscreteCell(nn.Module):
@@ -114,18 +117,18 @@ class DiscreteCell(nn.Module):
         self.nodes = [list(node) for node in nodes]
         self.weights = CellWeights(units, len(nodes), noise)
 
-    def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, hidden: Tensor, draws: Chance) -> Tensor:
         """Shapes are those of `CellWeights.unroll`."""
 
-        def step(first: Tensor, mask: Tensor | None) -> Tensor:
+        def step(first: Tensor, over: Tensor | None) -> Tensor:
             states = [first]
             for edges, matrix in zip(self.nodes, self.weights.matrices, strict=True):
                 total = torch.zeros_like(first)
                 for name, source in edges:
                     state = states[source]
-                    c, z = (masked(state, mask) @ matrix).chunk(2, dim=1)
+                    c, z = (masked(state, over) @ matrix).chunk(2, dim=1)
                     total = total + state + c.sigmoid() * (FUNCTIONS[name](z) - state)
                 states.append(total)
             return torch.stack(states[1:]).mean(dim=0)
 
-        return self.weights.unroll(inputs, hidden, step)
+        return self.weights.unroll(inputs, hidden, step, draws)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from poise.spaces.language import Noise, Words
 from poise.spaces.recurrent_cell import DiscreteCell, MixedCell
 from poise.spaces.space import TextShape
+from poise.supernet.draws import Chance, Global
 from poise.supernet.groups import ChoiceGroup, Mixture
 from poise.supernet.inputs import TRAINING, Answer, TextBatch
 
@@ -25,6 +26,7 @@ class RecurrentSupernet(nn.Module):
     """
 
     hidden: Tensor
+    takes_draws = True
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class RecurrentSupernet(nn.Module):
         self.cell = MixedCell(groups[0].rows[0].candidates, units, nodes, noise, normalise)
         self.register_buffer("hidden", torch.zeros(STREAMS, shape.texts, units))
 
-    def forward(self, batch: TextBatch, mixture: Mixture) -> Answer:
+    def forward(self, batch: TextBatch, mixture: Mixture, draws: Chance | None = None) -> Answer:
         """Logits ``[time · texts, vocabulary]``, the regularisers of the training text, the hidden state at the end.
 
         A batch of fewer texts than the supernet's reads on from the first of them.
@@ -50,8 +52,9 @@ class RecurrentSupernet(nn.Module):
         if batch.fresh:
             before = torch.zeros_like(before)
         (group,) = self.groups
-        states = self.cell(self.words.embed(batch.tokens), before, mixture[group.name][0])
-        logits, extra = self.words.decode(states)
+        draws = draws or Global(batch.device)
+        states = self.cell(self.words.embed(batch.tokens, draws), before, mixture[group.name][0], draws)
+        logits, extra = self.words.decode(states, draws)
         return Answer(logits, extra if batch.stream == TRAINING else None, states[-1].detach())
 
     def carry(self, batch: TextBatch, state: Tensor) -> None:
@@ -80,6 +83,8 @@ class RecurrentNetwork(nn.Module):
         noise: dropouts and regularisers.
     """
 
+    takes_draws = True
+
     def __init__(self, nodes: Sequence[Sequence[tuple[str, int]]], vocabulary: int, units: int, noise: Noise) -> None:
         super().__init__()
         self.units = units
@@ -90,9 +95,10 @@ class RecurrentNetwork(nn.Module):
         """The hidden state before the first word: zeros."""
         return self.words.bias.new_zeros(texts, self.units)
 
-    def forward(self, tokens: Tensor, hidden: Tensor | None = None) -> Reading:
-        """``tokens [time, texts]``, the hidden state before them or None for zeros."""
+    def forward(self, tokens: Tensor, hidden: Tensor | None = None, draws: Chance | None = None) -> Reading:
+        """``tokens [time, texts]``, the hidden state before them or None for zeros; what dropout is drawn from."""
+        draws = draws or Global(tokens.device)
         before = self.start(tokens.shape[1]) if hidden is None else hidden
-        states = self.cell(self.words.embed(tokens), before)
-        logits, extra = self.words.decode(states)
+        states = self.cell(self.words.embed(tokens, draws), before, draws)
+        logits, extra = self.words.decode(states, draws)
         return Reading(logits, states[-1], extra)

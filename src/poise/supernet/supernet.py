@@ -24,6 +24,10 @@ class Supernet(Protocol):
 
     One that curricula may search with dropout also takes the keyword ``skip_dropout``, a rate: how likely each entry of
     what a skip connection without parameters puts out is dropped in training mode.
+
+    One that has a true attribute ``takes_draws`` draws random numbers from the keyword ``draws``, a
+    `poise.supernet.draws.Chance`, and from nothing else. For all others torch's own generators are seeded in each call,
+    which a GPU cannot capture.
     """
 
     groups: tuple[ChoiceGroup, ...]
