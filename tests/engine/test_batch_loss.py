@@ -24,8 +24,10 @@ from poise.methods import (
     Unrolled,
 )
 from poise.methods.slots import Descent, Progress
-from poise.spaces import S4
-from poise.supernet.draws import Draws
+from poise.spaces import S4, Darts, Mobile, NasBench1Shot1Space1, NasBench201
+from poise.spaces.execution import use
+from poise.spaces.random_numbers import only_given
+from poise.supernet.draws import Draws, takes_draws
 from poise.supernet.groups import expand
 
 
@@ -69,6 +71,52 @@ def test_called_twice_it_returns_the_same_number(kind: str) -> None:
     images, labels = next(iter(batches().ordered()))
     other = BatchLoss(supernet, images, labels, Draws(6, SINGLE.device), SINGLE)
     assert not torch.equal(other(mixture), first), "another seed draws other numbers"
+
+
+OWN: dict[str, tuple[Any, float]] = {
+    "s4": (S4(2, 3), 0.0),
+    "darts": (Darts(2, 3), 0.3),
+    "nasbench201": (NasBench201(2, 1), 0.3),
+    "1shot1": (NasBench1Shot1Space1(2, 3), 0.0),
+    "mobile": (Mobile(8), 0.0),
+}
+"""Spaces of poise's own, and rates of dropout on skip connections."""
+
+
+@pytest.mark.parametrize("execution", ["normed", "stacked"])
+@pytest.mark.parametrize("kind", OWN)
+def test_poises_own_supernets_draw_from_what_they_are_given(
+    kind: str, execution: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No generator of torch is seeded, nor drawn from; and what was drawn can be drawn anew, in the same memory."""
+    space, rate = OWN[kind]
+    supernet = space.supernet(TASK)
+    use(supernet, execution)
+    SINGLE.put(supernet).train()
+    images, labels = next(iter(batches().ordered()))
+    mixture = mixture_of(supernet)
+    monkeypatch.setattr("poise.engine.streams.seeded", None)
+    draws = Draws(1, SINGLE.device)
+    loss = BatchLoss(supernet, images, labels, draws, SINGLE, rate)
+    state = torch.random.get_rng_state()
+    first = loss(mixture)
+    assert torch.equal(loss(mixture), first)
+    loss.evaluation(mixture)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    draws.refill(2)
+    again = loss(mixture)
+    assert torch.equal(again, BatchLoss(supernet, images, labels, Draws(2, SINGLE.device), SINGLE, rate)(mixture))
+    assert torch.equal(again, first) == (kind in ("1shot1", "mobile"))
+
+
+def test_operations_of_others_draw_from_torchs_generators_which_start_alike() -> None:
+    supernet = Darts(2, 3).supernet(TASK)
+    assert takes_draws(supernet)
+    supernet.cells[0].edges["0->2"]["none"] = nn.Dropout(0.5)
+    assert not only_given(supernet)
+    supernet.takes_draws = False
+    loss, mixture = batch_loss(supernet), mixture_of(supernet)
+    assert torch.equal(loss(mixture), loss(mixture))
 
 
 def test_the_value_is_the_mean_cross_entropy_of_the_network() -> None:

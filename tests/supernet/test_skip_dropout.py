@@ -138,6 +138,6 @@ def test_a_loss_knows_of_it(space: Darts | NasBench201) -> None:
     rates: list[float] = []
     for module in supernet.modules():
         if isinstance(module, (MixedCell, BenchmarkCell)):
-            module.register_forward_pre_hook(lambda _, arguments: rates.append(arguments[-1]))
+            module.register_forward_pre_hook(lambda _, arguments: rates.append(arguments[-2]))
     dropped(mixture)
     assert rates == [RATE] * 3

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from poise.supernet.draws import Draws, takes_draws
+from poise.supernet.draws import Draws, draws_nothing, takes_draws
 
 
 def seed_of(seed: int, *purpose: str | int) -> int:
@@ -33,10 +33,12 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
 
 
 def handed(module: Any, draws: Draws, device: torch.device) -> tuple[AbstractContextManager[None], dict[str, Any]]:
-    """How a module gets its random numbers: the context and the options of a call. One that takes no ``draws`` draws
-    from torch's own generators, which then start from the draws' seed."""
+    """How a module gets its random numbers: the context and the options of a call. One that says neither that it takes
+    ``draws`` nor that it draws nothing draws from torch's own generators, which then start from the draws' seed."""
     if takes_draws(module):
         return nullcontext(), {"draws": draws.again()}
+    if draws_nothing(module):
+        return nullcontext(), {}
     return seeded(draws.seed, device), {}
 
 

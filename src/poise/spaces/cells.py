@@ -17,7 +17,9 @@ from poise.spaces.heads import head
 from poise.spaces.normed import preprocess
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, ReluConvNorm
 from poise.spaces.partial import MixedEdges, edge_groups
+from poise.spaces.random_numbers import only_given
 from poise.spaces.space import ImageShape
+from poise.supernet.draws import Chance
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights
 
 NODES = 4
@@ -83,13 +85,14 @@ class MixedCell(MixedEdges):
         mixture: Tensor,
         weights: Tensor | None = None,
         skip_dropout: float = 0.0,
+        chance: Chance | None = None,
     ) -> Tensor:
-        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
-        the rate of `Source`."""
+        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` and
+        ``chance`` are those of `Source`."""
         bodies = ((self.first, first), (self.second, second))
         stacks = self.stacks(second, mixture, skip_dropout)
         inputs = [body(x) if stacks else preprocess(body, x) for body, x in bodies]
-        return torch.cat(self.nodes(inputs, self.stride, mixture, weights, skip_dropout)[2:], dim=1)
+        return torch.cat(self.nodes(inputs, self.stride, mixture, weights, skip_dropout, chance)[2:], dim=1)
 
 
 class CellSupernet(nn.Module):
@@ -123,15 +126,18 @@ class CellSupernet(nn.Module):
             if index in self.ends:
                 widths.append(cell.channels_out)
         self.classifier = head(widths, shape.outputs, shape.dense)
+        self.takes_draws = only_given(self)
 
-    def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
+    def forward(
+        self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0, draws: Chance | None = None
+    ) -> Tensor:
         first = second = self.stem(images)
         weights = {group.name: row_weights(group, self.groups, mixture) for group in self.groups[:2]}
         maps = []
         for index, (cell, (group, layer)) in enumerate(zip(self.cells, self.layers, strict=True)):
             scale = weights[group]
             own = None if scale is None else scale[layer]
-            first, second = second, cell(first, second, mixture[group][layer], own, skip_dropout)
+            first, second = second, cell(first, second, mixture[group][layer], own, skip_dropout, draws)
             if index in self.ends:
                 maps.append(second)
         logits: Tensor = self.classifier(maps, images.shape[2:])

@@ -77,6 +77,8 @@ class MobileSupernet(nn.Module):
     """Every layer computes ``Σ_o p[o]·o(x)``; a bottleneck that keeps the shape adds its input itself, so that what is
     left out counts as much as what is there."""
 
+    draws_nothing = True
+
     def __init__(self, groups: tuple[ChoiceGroup, ...], shape: ImageShape, channels: int) -> None:
         super().__init__()
         self.groups = groups

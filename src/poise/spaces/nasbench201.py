@@ -19,7 +19,9 @@ from poise.spaces.heads import head
 from poise.spaces.nasbench201_network import NasBench201Network, ResidualReduction
 from poise.spaces.operations import NASBENCH201_OPERATIONS
 from poise.spaces.partial import MixedEdges, check_partial, edge_groups
+from poise.spaces.random_numbers import only_given
 from poise.spaces.space import SPACES, ImageShape, check_choices, check_positive
+from poise.supernet.draws import Chance
 from poise.supernet.groups import ChoiceGroup, Mixture, Row, row_weights, searchable
 
 EDGES = tuple((source, target) for target in range(1, 4) for source in range(target))
@@ -80,10 +82,17 @@ class MixedCell(MixedEdges):
             }
         )
 
-    def forward(self, x: Tensor, mixture: Tensor, weights: Tensor | None = None, skip_dropout: float = 0.0) -> Tensor:
-        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` is
-        the rate of `Source`."""
-        return self.nodes([x], 1, mixture, weights, skip_dropout)[-1]
+    def forward(
+        self,
+        x: Tensor,
+        mixture: Tensor,
+        weights: Tensor | None = None,
+        skip_dropout: float = 0.0,
+        chance: Chance | None = None,
+    ) -> Tensor:
+        """``mixture [rows, candidates]`` and the edges' ``weights [rows]`` are this layer's own; ``skip_dropout`` and
+        ``chance`` are those of `Source`."""
+        return self.nodes([x], 1, mixture, weights, skip_dropout, chance)[-1]
 
 
 class NasBench201Supernet(nn.Module):
@@ -107,8 +116,11 @@ class NasBench201Supernet(nn.Module):
             self.cells.extend(MixedCell(group.rows, width, partial) for _ in range(cells))
         self.norm = nn.BatchNorm2d(4 * channels)
         self.classifier = head((channels, 2 * channels, 4 * channels), shape.outputs, shape.dense)
+        self.takes_draws = only_given(self)
 
-    def forward(self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0) -> Tensor:
+    def forward(
+        self, images: Tensor, mixture: Mixture, skip_dropout: float = 0.0, draws: Chance | None = None
+    ) -> Tensor:
         x = self.stem(images)
         group = self.groups[0]
         weights = row_weights(group, self.groups, mixture)
@@ -117,7 +129,7 @@ class NasBench201Supernet(nn.Module):
         for cell in self.cells:
             if isinstance(cell, ResidualReduction):
                 maps.append(x)
-            x = cell(x, *next(layers), skip_dropout) if isinstance(cell, MixedCell) else cell(x)
+            x = cell(x, *next(layers), skip_dropout, draws) if isinstance(cell, MixedCell) else cell(x)
         logits: Tensor = self.classifier([*maps, F.relu(self.norm(x))], images.shape[2:])
         return logits
 

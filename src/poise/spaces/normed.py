@@ -24,9 +24,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Pool, ReluConvNorm, SepConv, Skip, Zero
+from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Noise, Pool, ReluConvNorm, SepConv, Skip, Zero
+from poise.spaces.random_numbers import dropped, noise
 from poise.supernet.choice import draws, shaped
 from poise.supernet.depthwise import depthwise_conv, from_grids, to_grids
+from poise.supernet.draws import Chance, Global
 from poise.supernet.normed_sum import Term, moments, normed_sum
 
 
@@ -34,12 +36,16 @@ class Source:
     """A node's value, and what its outgoing edges of one stride share.
 
     ``skip_dropout``: the rate of dropout on each skip connection without parameters that starts here, in training mode.
+    ``chance``: what dropout and noise are drawn from; None: torch's own generators.
     """
 
-    def __init__(self, x: Tensor, stride: int, training: bool, skip_dropout: float = 0.0) -> None:
+    def __init__(
+        self, x: Tensor, stride: int, training: bool, skip_dropout: float = 0.0, chance: Chance | None = None
+    ) -> None:
         self.x = x
         self.stride = stride
         self.skip_dropout = skip_dropout if training else 0.0
+        self.chance = chance or Global(x.device)
         self._training = training
         self._pools: dict[str, Term] = {}
 
@@ -105,6 +111,11 @@ def _(operation: Zero, source: Source) -> Part | None:
 
 
 @take_apart.register
+def _(operation: Noise, source: Source) -> Part | None:
+    return Part(Term(noise(source.x, source.stride, source.chance)))
+
+
+@take_apart.register
 def _(operation: Pool, source: Source) -> Part | None:
     norm = operation.norm if isinstance(operation.norm, nn.BatchNorm2d) else None
     return Part(replace(source.pool(operation.kind, normed=norm is not None), norm=norm))
@@ -118,7 +129,7 @@ def _(operation: nn.AvgPool2d, source: Source) -> Part | None:
 @take_apart.register
 def _(operation: Skip, source: Source) -> Part | None:
     if isinstance(operation.reduce, nn.Identity):
-        return Part(Term(F.dropout(source.x, source.skip_dropout) if source.skip_dropout else source.x))
+        return Part(Term(dropped(source.x, source.skip_dropout, source.chance)))
     reduce = operation.reduce
     weight = halves_weight(reduce.even.weight, reduce.odd.weight)
     return Part(replace(source.halves, weight=weight, norm=reduce.norm))
@@ -195,22 +206,29 @@ class Normed:
         edges: in the nodes' order, each a module that holds candidates.
         mixture: ``[edges, candidates]``.
         stride: of the edges that leave the cell's inputs.
-        skip_dropout: the rate of `Source`.
+        skip_dropout, chance: of `Source`.
     """
 
     def __init__(
-        self, edges: Sequence[nn.Module], mixture: Tensor, stride: int, training: bool, skip_dropout: float
+        self,
+        edges: Sequence[nn.Module],
+        mixture: Tensor,
+        stride: int,
+        training: bool,
+        skip_dropout: float,
+        chance: Chance | None,
     ) -> None:
         self._edges = edges
         self._mixture = mixture
         self._stride = stride
         self._training = training
         self._skip_dropout = skip_dropout
+        self._chance = chance
         self._sources: list[Source] = []
         self._done = 0
 
     def enter(self, values: Sequence[Tensor]) -> None:
-        self._sources += [Source(x, self._stride, self._training, self._skip_dropout) for x in values]
+        self._sources += [Source(x, self._stride, self._training, self._skip_dropout, self._chance) for x in values]
         self._stride = 1  # of all edges but those that leave the cell's inputs, which enter first
 
     def node(self) -> Tensor:

@@ -25,6 +25,7 @@ from poise.spaces.execution import Execution, Pass, chosen
 from poise.spaces.normed import Normed
 from poise.spaces.stacked import Plan, Stacked, layout_of
 from poise.supernet.choice import draws
+from poise.supernet.draws import Chance
 from poise.supernet.groups import ChoiceGroup, Row
 
 
@@ -105,7 +106,13 @@ class MixedEdges(nn.Module):
         return chosen(self.execution, mixture, size, skipping=not random) == "stacked"
 
     def nodes(
-        self, inputs: Sequence[Tensor], stride: int, mixture: Tensor, weights: Tensor | None, skip_dropout: float
+        self,
+        inputs: Sequence[Tensor],
+        stride: int,
+        mixture: Tensor,
+        weights: Tensor | None,
+        skip_dropout: float,
+        chance: Chance | None,
     ) -> list[Tensor]:
         """The inputs and, after them, the cell's own nodes.
 
@@ -113,7 +120,7 @@ class MixedEdges(nn.Module):
             inputs: the cell's, from which edges have this ``stride``.
             mixture: ``p``, ``[edges, candidates]``.
             weights: ``β``, ``[edges]``; None only where ``partial`` is 1: then a node is the mixtures' sum alone.
-            skip_dropout: the rate of `Source`.
+            skip_dropout, chance: of `Source`.
         """
         nodes = list(inputs)
         edges = list(self.edges.children())
@@ -122,9 +129,9 @@ class MixedEdges(nn.Module):
         if self.stacks(nodes[0], mixture, skip_dropout):
             if self._plan is None or not self._plan.fits(edges):
                 self._plan = Plan(edges, len(nodes), stride)
-            passing = Stacked(self._plan, shares, self.training, skip_dropout)
+            passing = Stacked(self._plan, shares, self.training, skip_dropout, chance)
         else:
-            passing = Normed(edges, shares, stride, self.training, skip_dropout)
+            passing = Normed(edges, shares, stride, self.training, skip_dropout, chance)
         passing.enter([seen(x, self.mixed) for x in nodes])
         first = 0
         while first < len(edges):

@@ -25,9 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Pool, SepConv, Skip, Zero
+from poise.spaces.operations import Conv, DilConv, FactorizedReduce, Noise, Pool, SepConv, Skip, Zero
+from poise.spaces.random_numbers import dropped, noise
 from poise.supernet.choice import shaped
 from poise.supernet.depthwise import depthwise_conv
+from poise.supernet.draws import Chance, Global
 
 
 class Member(NamedTuple):
@@ -117,7 +119,9 @@ class Leaving:
         by_source = [[m for m in members if m.source == source] for source in range(self.sources)]
         return by_source if members else []
 
-    def __call__(self, x: Tensor, weights: Iterator[Tensor], norms: Norms, skip_dropout: float) -> list[Tensor]:
+    def __call__(
+        self, x: Tensor, weights: Iterator[Tensor], norms: Norms, skip_dropout: float, chance: Chance
+    ) -> list[Tensor]:
         """The pieces, side by side along the channels of one or several tensors.
 
         Args:
@@ -125,6 +129,7 @@ class Leaving:
             weights: those of `weights`, each as one tensor.
             norms: the pass's.
             skip_dropout: the rate of dropout on each skip connection without parameters.
+            chance: what dropout and noise are drawn from.
         """
         relu = F.relu(x)
         found = self._separable(relu, weights, norms)
@@ -143,12 +148,13 @@ class Leaving:
                 norms(_reduced(value, next(weights), next(weights)), [m.operation.reduce.norm for m in members])
             )
         if self.skips and skip_dropout:
-            found.append(F.dropout(_spread(x, self.sources, self.skips), skip_dropout))
+            found.append(dropped(_spread(x, self.sources, self.skips), skip_dropout, chance))
         elif self.skips:
             found.append(x)
         for m in self.others:
             value = x.narrow(1, m.source * per_source, per_source)
-            found.append(shaped(m.operation, value, self.stride))
+            drawn = isinstance(m.operation, Noise)
+            found.append(noise(value, self.stride, chance) if drawn else shaped(m.operation, value, self.stride))
         return found
 
     def _separable(self, relu: Tensor, weights: Iterator[Tensor], norms: Norms) -> list[Tensor]:
@@ -313,9 +319,17 @@ class Plan:
 
 
 class Stacked:
-    """One pass through a cell. Satisfies `poise.spaces.execution.Pass`; ``mixture`` is ``[edges, candidates]``."""
+    """One pass through a cell. Satisfies `poise.spaces.execution.Pass`.
 
-    def __init__(self, plan: Plan, mixture: Tensor, training: bool, skip_dropout: float) -> None:
+    Args:
+        plan: the cell's.
+        mixture: ``[edges, candidates]``.
+        training: whether batch statistics are used.
+        skip_dropout, chance: as of `Source` of the other execution.
+    """
+
+    def __init__(self, plan: Plan, mixture: Tensor, training: bool, skip_dropout: float, chance: Chance | None) -> None:
+        self._chance = chance or Global(mixture.device)
         self._skip_dropout = skip_dropout if training else 0.0
         self._norms = Norms(training)
         self._mixture = mixture
@@ -331,7 +345,7 @@ class Stacked:
         leaving, coefficients = next(self._leaving), next(self._coefficients)
         self._nothing = values[0][:, :, :: leaving.stride, :: leaving.stride]
         if leaving.targets:
-            pieces = leaving(_joined(values), self._weights, self._norms, self._skip_dropout)
+            pieces = leaving(_joined(values), self._weights, self._norms, self._skip_dropout, self._chance)
             for target, value in zip(leaving.targets, _weighted(_joined(pieces), coefficients), strict=True):
                 self._sums.setdefault(target, []).append(value)
         self._left -= 1

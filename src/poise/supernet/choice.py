@@ -90,9 +90,15 @@ def described(value: Any) -> str:
     return "None" if value is None else f"a {type(value).__name__}"
 
 
+def stochastic(part: nn.Module) -> bool:
+    """Whether a module itself, the modules in it aside, draws random numbers: dropout of any kind, or one that says so
+    by ``stochastic = True``."""
+    return bool(getattr(part, "stochastic", isinstance(part, DROPOUTS)))
+
+
 def draws(module: nn.Module) -> bool:
-    """Whether a module draws random numbers: dropout of any kind, or one that says so by ``stochastic = True``."""
-    return any(getattr(part, "stochastic", isinstance(part, DROPOUTS)) for part in module.modules())
+    """Whether a module draws random numbers."""
+    return any(map(stochastic, module.modules()))
 
 
 class Choice(nn.Module):

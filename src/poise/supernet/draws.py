@@ -126,3 +126,8 @@ class Draws:
 def takes_draws(supernet: Any) -> bool:
     """Whether a supernet takes the keyword ``draws``, a `Chance`, and draws from nothing else."""
     return bool(getattr(supernet, "takes_draws", False))
+
+
+def draws_nothing(supernet: Any) -> bool:
+    """Whether a supernet says that it draws no random numbers at all."""
+    return bool(getattr(supernet, "draws_nothing", False))

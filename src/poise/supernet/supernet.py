@@ -26,8 +26,8 @@ class Supernet(Protocol):
     what a skip connection without parameters puts out is dropped in training mode.
 
     One that has a true attribute ``takes_draws`` draws random numbers from the keyword ``draws``, a
-    `poise.supernet.draws.Chance`, and from nothing else. For all others torch's own generators are seeded in each call,
-    which a GPU cannot capture.
+    `poise.supernet.draws.Chance`, and from nothing else; one that has a true ``draws_nothing`` draws none. For all
+    others torch's own generators are seeded in each call, which a GPU cannot capture.
     """
 
     groups: tuple[ChoiceGroup, ...]
