@@ -4,7 +4,7 @@ BIN := .venv/bin
 POISE := $(BIN)/poise
 DEMO := runs/demo
 
-.PHONY: demo test test-faults lint types imports unit setup clean
+.PHONY: demo test test-faults gpu lint types imports unit setup clean
 
 setup: .venv/.installed
 
@@ -42,5 +42,10 @@ unit: setup
 test-faults: setup
 	OMP_NUM_THREADS=1 POISE_FAULTS=full $(BIN)/python -m pytest tests/faults -n auto --dist worksteal
 
+# On a machine with a CUDA device: its tests, how fast it is, and a search, in ten minutes. It needs no `setup`; what it
+# is told by ARGS, tools/gpu_check.py says.
+gpu:
+	$(PYTHON) tools/gpu_check.py $(ARGS)
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-gpu runs

@@ -1,5 +1,8 @@
 """How long a search step takes and what it launches, against the textbook and against plain DARTS, in one process.
 
+Passes and steps of plain DARTS are measured as the textbook runs them and by both executions of poise. ``poise`` is the
+execution that its rule picks, by which all else is measured.
+
 Every figure is a median over rounds in which all candidates take turns, so that what else the machine does hits all
 alike; trust the ratios, not the seconds. Kernels are counted in a call of its own, see `poise.bench.launches`.
 """
@@ -29,7 +32,7 @@ from poise.spaces.space import ImageShape, Space, check_positive, shape_kind
 DECISION_BATCHES = 2
 """Batches that a decision of DARTS-PT is measured on."""
 
-VARIANTS = ("textbook", "poise")
+VARIANTS = ("textbook", "normed", "stacked")
 """Ways to run a supernet."""
 
 WARM_UP = 3
@@ -103,6 +106,7 @@ def speed(
     device: str = "auto",
     precision: str = "32",
     methods: tuple[str, ...] = (),
+    memory: bool = True,
     tell: Callable[[str], None] = lambda text: None,
 ) -> SpeedReport:
     """Measure a space: textbook and poise, passes and whole steps, and every method's step.
@@ -113,6 +117,7 @@ def speed(
         rounds: how often each thing is timed, after calls that warm up.
         device, precision: where and how.
         methods: names; empty: all.
+        memory: whether peak memory is measured too; on a CPU that takes processes of its own.
         tell: hears what is going on.
     """
     check_positive(batch_size=batch_size, image_size=image_size, rounds=rounds)
@@ -129,14 +134,14 @@ def speed(
         for name, (work, _) in jobs.items():
             times[name].append(seconds_of(work, place.device))
     medians = {name: statistics.median(values) for name, values in times.items()}
-    memory: dict[str, float | None] = {}
-    for variant in VARIANTS:
+    peaks: dict[str, float | None] = {}
+    for variant in VARIANTS if memory else ():
         name = f"darts step, {variant}"
         tell(f"memory of the {name}")
         prepare = partial(darts_step, space, batch_size, image_size, device, precision, variant)
-        memory[name] = peak_megabytes(prepare, place)
+        peaks[name] = peak_megabytes(prepare, place)
     timings = tuple(
-        Timing(name, medians[name], reference, medians[name] / medians[reference], *kernels[name], memory.get(name))
+        Timing(name, medians[name], reference, medians[name] / medians[reference], *kernels[name], peaks.get(name))
         for name, (_, reference) in jobs.items()
     )
     about = {"name": space.name} | {k: getattr(space, k) for k in ("channels", "cells") if hasattr(space, k)}
@@ -152,11 +157,13 @@ def _darts_jobs(space: Space, batch_size: int, image_size: int, place: Place) ->
         title = f"darts {what}" if what == "step" else what.replace("_", " ")
         for variant, stepper in steppers.items():
             jobs[f"{title}, {variant}"] = (getattr(stepper, what), f"{title}, textbook")
-    jobs["two batches of data"] = (steppers["poise"].fetch, "darts step, poise")
+    poise = Stepper(space, darts, images, place)
+    jobs["darts step, poise"] = (poise.step, "darts step, textbook")
+    jobs["two batches of data"] = (poise.fetch, "darts step, poise")
     voters = random_images(DECISION_BATCHES * batch_size, image_size)
     plainly, swiftly = (
         Decision(Stepper(space, darts, images, place, variant), space, darts, voters)
-        for variant in ("textbook", "poise")
+        for variant in ("textbook", "auto")
     )
     jobs["darts-pt decision, textbook"] = (plainly.in_full, "darts-pt decision, textbook")
     jobs["darts-pt decision, poise"] = (swiftly.by_rule, "darts-pt decision, textbook")

@@ -42,21 +42,22 @@ class Stepper:
         space, method: what is searched, and how.
         images: one batch.
         place: where and how.
-        variant: ``textbook``: run the supernet as the released implementations do, channels first.
+        variant: how the supernet is run: by an execution of poise (``auto``: as its rule says), or as the ``textbook``
+            does, the released implementations, channels first.
     """
 
-    def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: str = "poise") -> None:
+    def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: str = "auto") -> None:
         self._batch_size = len(images)
-        plain = variant == "textbook"
-        self._place = place = replace(place, channels_last=not plain)
+        self._place = place = replace(place, channels_last=variant != "textbook")
         space = method.connections(space)
         groups = without(space.groups, method.without)
         with seeded(0, place.device):
             supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES), groups)
-        if plain:
+        if variant == "textbook":
             supernet = Textbook(supernet)
         self.batches = batches = self.batches_of(images)
-        settings = SearchSettings(epochs=50, batch_size=self._batch_size)
+        execution: Any = "auto" if variant == "textbook" else variant
+        settings = SearchSettings(epochs=50, batch_size=self._batch_size, execution=execution)
         self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
         self._trainer = SearchTrainer(self.searcher, lambda number: HALFWAY)
         self._trainer.begin(HALFWAY.progress.epoch, 0)

@@ -45,11 +45,12 @@ def speed(
     image_size: Annotated[int, typer.Option(metavar="PIXELS", help="Height and width of the random images.")] = 32,
     methods: Annotated[str, typer.Option(metavar="NAMES", help="With commas between; default: all.")] = "",
     rounds: Annotated[int, typer.Option(metavar="NUMBER", help="How often each thing is timed.")] = 5,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory, too.")] = True,
     device: SomeDevice = "auto",
     precision: SomePrecision = "32",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON to this file.")] = None,
 ) -> None:
-    """Time a search step: the textbook's, poise's, and every method's."""
+    """Time a search step and count its kernels: the textbook's, poise's, and every method's."""
     import json
 
     from poise.bench.speed import speed as work
@@ -60,7 +61,8 @@ def speed(
     sizes = {name: value for name, value in (("channels", channels), ("cells", cells)) if value is not None}
     report = work(
         build(SPACES[space], sizes, "space"), batch_size=batch_size, image_size=image_size, rounds=rounds,
-        device=device, precision=precision, methods=tuple(name for name in methods.split(",") if name), tell=say,
+        device=device, precision=precision, methods=tuple(name for name in methods.split(",") if name), memory=memory,
+        tell=say,
     )  # fmt: skip
     console.print(speed_table(report.to_dict()))
     if out is not None:
