@@ -115,7 +115,12 @@ def test_perturbations_and_penalties_see_operations_only() -> None:
     found = searcher(Method(perturbation=Watching(seen)), supernet=space.supernet(TASK), count=6, size=6)
     mixtures: list[Any] = []
     forward = found.supernet.forward
-    found.supernet.forward = lambda images, mixture: (mixtures.append(mixture), forward(images, mixture))[1]  # type: ignore[method-assign]
+
+    def watched(images: Tensor, mixture: Any, **more: Any) -> Any:
+        mixtures.append(mixture)
+        return forward(images, mixture, **more)
+
+    found.supernet.forward = watched  # type: ignore[method-assign]
     search(found)
     assert seen
     assert all(names == {"cell"} for names, _, _ in seen)

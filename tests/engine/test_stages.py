@@ -170,7 +170,7 @@ class Noting:
             self.histories.append([record["epoch"] for record in given[0]])
             return Verdict(len(given[0]) - 1)
         self.progress.append(given[3])
-        self.seeds.append(given[4].initial_seed())
+        self.seeds.append(given[4].seed)
         return given[0]
 
 

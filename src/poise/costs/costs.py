@@ -11,7 +11,7 @@ costs, and no expectation exceeds what can be kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from poise.costs.target import METRICS, CostTarget, readable
 from poise.errors import Refused
+from poise.supernet.constants import constant
 from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
 
@@ -56,12 +57,18 @@ class Costs:
     def expected(self, probabilities: Mapping[str, Tensor]) -> Tensor:
         """``E[cost]`` of relaxed alphas, group -> ``[rows, candidates]``; see the top of this file."""
         first = next(iter(probabilities.values()))
-        total = first.new_tensor(self.fixed)
+        total = first.new_full((), self.fixed)
         for group in self.groups:
             values = probabilities[group.name]
             costs = self.candidates[group.name].to(values)
             total = total + (shares(group, values) * costs).sum()
         return total
+
+    def on(self, device: torch.device) -> Costs:
+        """The same on a device, to which each step of a search would else copy them; one without float64 is left."""
+        if device.type == "mps":
+            return self
+        return replace(self, candidates={name: values.to(device) for name, values in self.candidates.items()})
 
     def of(self, kept: Kept) -> float:
         """What the network that keeps these candidates costs."""
@@ -101,15 +108,16 @@ def shares(group: ChoiceGroup, values: Tensor) -> Tensor:
     """``q [rows, candidates]``, how much of each candidate will be kept; see the top of this file."""
     if group.inputs is None:
         return values / _or_one(values.sum(dim=1, keepdim=True))
-    mask = torch.zeros_like(values)
-    for row in range(len(group.rows)):
-        mask[row, eligible(group, row)] = 1
-    values = values * mask
-    scale = torch.ones_like(values[:, 0])
-    for node, count in decisions(group):
-        rows = torch.tensor(node, device=values.device)
-        share = (count / _or_one(values[rows].sum())).clamp(max=1)
-        scale = scale.index_copy(0, rows, share.expand(len(node)))
+    rows, columns = (range(size) for size in group.shape)
+    nodes = decisions(group)
+
+    def table(numbers: Iterable[Any]) -> Tensor:
+        return constant(tuple(numbers), values.dtype, values.device)
+
+    values = values * table(tuple(float(column in eligible(group, row)) for column in columns) for row in rows)
+    enters = table(tuple(float(row in node) for row in rows) for node, _ in nodes)
+    share = (table(count for _, count in nodes) / _or_one(enters @ values.sum(dim=1))).clamp(max=1)
+    scale = share @ enters + (1 - enters.sum(dim=0))
     return values * scale[:, None]
 
 

@@ -11,6 +11,7 @@ from poise.data.augmentation import Augmentation, Draws
 from poise.data.batched import Passing, Portioned
 from poise.data.images import Images
 from poise.data.normalised import Normalised
+from poise.data.sending import sent
 
 __all__ = ["Augmentation", "Batches"]
 
@@ -83,7 +84,7 @@ class Batches(Portioned):
             chosen = order[number * self.batch_size : (number + 1) * self.batch_size]
             private = torch.Generator(chance).manual_seed(seeds[number])
             drawn = self.augmentation.draw(len(chosen), self._size, private)
-            index, *moved = torch.stack((chosen, *drawn)).to(self._labels.device).unbind()  # one transfer
+            index, *moved = sent(torch.stack((chosen, *drawn)), self._labels.device).unbind()  # one transfer
             draws = Draws(*moved)
             images = self._normalised(self.augmentation.take(self._pixels, index, draws))
             yield self._normalised.finished(self.augmentation.cut_out(images, draws)), self._taken(index, draws)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from poise.data.batched import Passing, Portioned
 from poise.data.samples import Samples, rows
+from poise.data.sending import sent
 from poise.data.standard import Standard
 from poise.supernet.trees import Tree, mapped
 
@@ -56,7 +57,7 @@ class SampleBatches(Portioned):
                 yield self._rows(chosen)
 
     def _rows(self, chosen: Tensor) -> tuple[Tree, Tree]:
-        chosen = chosen.to(self._device)
+        chosen = sent(chosen, self._device)
         return rows(self._inputs, chosen), rows(self._labels, chosen)
 
     def _placed(self, tree: Tree) -> Tree:

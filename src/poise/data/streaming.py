@@ -28,6 +28,7 @@ from poise.data.decode import picture, quiet
 from poise.data.images import Images
 from poise.data.normalised import Normalised
 from poise.data.parts import EncodedPart
+from poise.data.sending import sent
 from poise.errors import Refused
 
 WORKERS = 2
@@ -175,17 +176,17 @@ class StreamedBatches(Portioned):
                     raise Refused(pixels)
                 yield (
                     self._finished(pixels, keys[0][1], cutout),
-                    self._images.part.labels[[row for row, _ in keys]].to(self._device),
+                    sent(self._images.part.labels[[row for row, _ in keys]], self._device),
                 )
         finally:  # not when the last who holds an error lets go of its traceback
             held.clear()
             atexit.unregister(held.clear)
 
     def _finished(self, pixels: NDArray[np.uint8], seed: int = 0, cutout: Augmentation | None = None) -> Tensor:
-        images = self._normalised(torch.from_numpy(pixels).to(self._device))
+        images = self._normalised(sent(torch.from_numpy(pixels), self._device))
         if cutout is not None and cutout.cutout:
             draws = cutout.draw(len(images), (images.shape[1], images.shape[2]), torch.Generator().manual_seed(seed))
-            images = cutout.cut_out(images, type(draws)(*(each.to(self._device) for each in draws)))
+            images = cutout.cut_out(images, type(draws)(*sent(torch.stack(draws), self._device).unbind()))
         return self._normalised.finished(images)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import InitVar, asdict, dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -129,6 +129,8 @@ class Searcher:
             begin = {g.name: initial(g.shape, stream(self.seed, *purpose, g.name)) for g in self.groups}
         self.alphas = {name: nn.Parameter(place.float(value.to(place.device)).clone()) for name, value in begin.items()}
         self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
+        if self.aim is not None:
+            self.aim = replace(self.aim, costs=self.aim.costs.on(place.device))
         self.watch = Watch(place.device)
         self.restart(self.settings.weights.learning_rate)
         self.alpha_optimizer = adam(self.alphas.values(), self.settings.alphas, self.watch.fault)

@@ -73,7 +73,7 @@ class TrainedSupernet:
         if "trainer" in self.saver.start:
             searcher.restart(TUNING_SHARE * searcher.settings.weights.learning_rate)
             take_up(searcher.restore, self.saver.start["trainer"])
-            searcher.edits = self._edits
+            searcher.edits = self._edits and self._edits.on(searcher.place.device)
         return searcher
 
     def _answer(self) -> dict[str, Any] | None:
@@ -161,7 +161,7 @@ class TrainedSupernet:
         start = TUNING_SHARE * settings.weights.learning_rate
         if done == 0 and "epoch" not in self.saver.start:
             searcher.restart(start)
-        searcher.edits = edits
+        searcher.edits = edits.on(searcher.place.device)
         end = min(settings.weights.final_learning_rate, start) if schedule == "cosine" else start
         # The slots' schedules stand at their end: a smoothed supernet stays smoothed while it is tuned.
         progress = Progress(settings.epochs, settings.epochs, searcher.stage)

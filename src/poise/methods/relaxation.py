@@ -40,7 +40,7 @@ class Softmax:
         """Clamp to [0, 1] and divide each row by its sum; a row of zeros becomes one-hot at its former maximum."""
         clamped = values.clamp(0, 1)
         total = clamped.sum(dim=-1, keepdim=True)
-        fallback = torch.nn.functional.one_hot(values.argmax(dim=-1), values.shape[-1]).to(values.dtype)
+        fallback = torch.zeros_like(values).scatter(-1, values.argmax(dim=-1, keepdim=True), 1.0)
         return torch.where(total > 0, clamped / total.where(total > 0, torch.ones_like(total)), fallback)
 
     def project(self, values: Tensor, centre: Tensor, radius: float) -> Tensor:

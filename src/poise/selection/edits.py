@@ -16,7 +16,7 @@ class Edits:
     """``p -> p · scale + shift``, entry by entry; ``scale`` and ``shift`` are 0 or 1, and rows are never renormalised.
 
     Args:
-        scale, shift: group -> ``[rows, candidates]`` on the CPU.
+        scale, shift: group -> ``[rows, candidates]``.
     """
 
     scale: Mapping[str, Tensor]
@@ -51,6 +51,11 @@ class Edits:
         """The whole row becomes 0."""
         zero = torch.zeros_like(self.scale[group][row])
         return self._with(group, row, zero, zero)
+
+    def on(self, device: torch.device) -> Edits:
+        """The same on a device, to which each step would else copy them."""
+        scale, shift = ({name: values.to(device) for name, values in part.items()} for part in (self.scale, self.shift))
+        return Edits(scale, shift)
 
     def apply(self, probabilities: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The edited weights; ``probabilities``: group -> ``[..., rows, candidates]``."""

@@ -186,15 +186,15 @@ def mixed_node(edges: Sequence[tuple[nn.Module, Source]], mixture: Tensor) -> Te
         part = take_apart(operation, source)
         if part is not None:
             parts[part.cut].append((part.term, place))
-    flat = mixture.flatten()
+    flat = mixture.flatten().unbind()  # picked one by one: a list of places would have to be copied to the device
     sums = []
     for cut, found in parts.items():
         if found:
-            total = normed_sum([term for term, _ in found], flat[[place for _, place in found]])
+            total = normed_sum([term for term, _ in found], torch.stack([flat[place] for _, place in found]))
             sums.append(from_grids(total) if cut else total)
     if not sums:
         x, stride = edges[0][1].x, edges[0][1].stride
-        return torch.zeros_like(x[:, :, ::stride, ::stride]) + 0 * flat.sum()
+        return torch.zeros_like(x[:, :, ::stride, ::stride]) + 0 * mixture.sum()
     return sums[0] if len(sums) == 1 else sums[0] + sums[1]
 
 

@@ -81,7 +81,8 @@ class MixedCell(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Tensor, mixture: Tensor, draws: Chance) -> Tensor:
         """``mixture [rows, candidates]``; shapes are those of `CellWeights.unroll`."""
-        shares = mixture[:, list(self.functions), None, None]
+        columns = mixture.unbind(dim=1)
+        shares = torch.stack([columns[index] for index in self.functions], dim=1)[:, :, None, None]
         nodes = [
             (rows.sum(dim=1), rows.unbind(dim=1), matrix)
             for rows, matrix in zip(

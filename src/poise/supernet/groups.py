@@ -95,10 +95,13 @@ def row_weights(group: ChoiceGroup, groups: Sequence[ChoiceGroup], values: Mappi
     scaling = [other for other in groups if other.scales is not None and other.scales[0] == group.name]
     if not scaling:
         return None
-    places = [row for other in scaling if other.scales is not None for row in other.scales[1]]
-    found = torch.cat([values[other.name][..., 0, :] for other in scaling], dim=-1)
-    ones = found.new_ones(*found.shape[:-1], len(group.rows))
-    return ones.index_copy(-1, torch.tensor(places, device=found.device), found)
+    one = torch.ones_like(values[scaling[0].name][..., 0, 0])
+    found = [one] * len(group.rows)
+    for other in scaling:
+        if other.scales is not None:
+            for row, weight in zip(other.scales[1], values[other.name][..., 0, :].unbind(dim=-1), strict=True):
+                found[row] = weight
+    return torch.stack(found, dim=-1)
 
 
 def expand(probabilities: Mapping[str, Tensor], groups: Sequence[ChoiceGroup]) -> dict[str, Tensor]:

@@ -107,7 +107,8 @@ def normed_sum(terms: Sequence[Term], mixture: Tensor | None = None, rectify: bo
     if mixture is None:
         mixture = torch.ones(len(terms), dtype=exact(terms[0].feature).dtype, device=terms[0].feature.device)
     elif order != list(range(len(terms))):
-        mixture = mixture[order]
+        parts = mixture.unbind()
+        mixture = torch.stack([parts[place] for place in order])
     with torch.autocast(mixture.device.type, enabled=False):
         out, *found_statistics = _NormedSum.apply(tuple(stacks), rectify, mixture, *inputs)  # type: ignore[no-untyped-call]
     _track(norms, found_statistics, len(out))

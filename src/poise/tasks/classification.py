@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from poise.engine.objective import ACCURACY, Deciding, HitMeter, Meter, Metric, 
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import class_answers
+from poise.supernet.constants import constant
 from poise.tasks.supervised import Supervised
 from poise.tasks.task import TASKS
 
@@ -59,13 +59,13 @@ class OneClass(Deciding):
         return METRICS
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
-        weights = outputs.new_tensor(self.class_weights) if self.class_weights else None
+        weights = constant(self.class_weights, outputs.dtype, outputs.device) if self.class_weights else None
         return F.cross_entropy(outputs, targets, weights, reduction=reduction, label_smoothing=self.label_smoothing)
 
     def count(self, targets: Tensor) -> Tensor | int:
         if not self.class_weights:
             return len(targets)
-        weights = torch.tensor(self.class_weights, dtype=finest(targets.device), device=targets.device)
+        weights = constant(self.class_weights, finest(targets.device), targets.device)
         return weights[targets].sum()
 
     def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from poise.engine.objective import Meter, Metric, Objective, Reduction
 from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import set_answers
+from poise.supernet.constants import constant
 from poise.tasks.supervised import Supervised
 from poise.tasks.task import TASKS
 
@@ -54,7 +55,7 @@ class BinaryCrossEntropy(Objective):
         return METRICS
 
     def loss(self, outputs: Tensor, targets: Tensor, reduction: Reduction = "mean") -> Tensor:
-        weights = outputs.new_tensor(self.positive_weights) if self.positive_weights else None
+        weights = constant(self.positive_weights, outputs.dtype, outputs.device) if self.positive_weights else None
         smooth = (1 - self.label_smoothing) * targets.to(outputs.dtype) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(outputs, smooth, pos_weight=weights, reduction=reduction)
 

@@ -18,6 +18,7 @@ from poise.engine.predict import Prediction
 from poise.errors import Refused
 from poise.export.answers import number_answers
 from poise.export.own_units import OwnUnits
+from poise.supernet.constants import constant
 from poise.tasks.supervised import Supervised
 from poise.tasks.task import TASKS
 
@@ -103,7 +104,8 @@ class Standardised(Objective):
     def _pair(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Both ``[n, k]``, the targets standardised: in float64, since a mean may be large beside its deviation."""
         targets = precise(targets.reshape(-1, len(self.names)))
-        standard = (targets - targets.new_tensor(self.mean)) / targets.new_tensor(self.std)
+        mean, std = (constant(values, targets.dtype, targets.device) for values in (self.mean, self.std))
+        standard = (targets - mean) / std
         return outputs.reshape(-1, len(self.names)), standard
 
     def _precise_pair(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
