@@ -109,7 +109,7 @@ class Leaving:
     def pieces(self, training: bool, dropping: bool) -> list[list[Member]]:
         """The pieces of `__call__` in their order, each with the members that share it."""
         found = [[m] for kind in (self.separable, self.dilated, self.convolutions) for ms in kind.values() for m in ms]
-        for (_, normed), members in self.pools.items():
+        for (_, normed), members in sorted(self.pools.items(), key=lambda item: not item[0][1]):
             found += self._shared(members) if training or not normed else [[m] for m in members]
         found += [[m] for members in self.reductions.values() for m in members]
         found += [[m] for m in self.skips] if dropping else self._shared(self.skips)
@@ -133,28 +133,28 @@ class Leaving:
         """
         relu = F.relu(x)
         found = self._separable(relu, weights, norms)
-        per_source = x.shape[1] // self.sources
+        apart = [relu] if self.sources == 1 else relu.chunk(self.sources, dim=1)
         if self.convolutions:
-            maps = []
-            for kernel, source in self.convolutions:
-                value = relu.narrow(1, source * per_source, per_source)
-                maps.append(F.conv2d(value, next(weights), None, self.stride, kernel // 2))
+            maps = [
+                F.conv2d(apart[source], next(weights), None, self.stride, kernel // 2)
+                for kernel, source in self.convolutions
+            ]
             members = [m for ms in self.convolutions.values() for m in ms]
             found.append(norms(_joined(maps), [m.operation.body.norm for m in members]))
         found += self._pooled(x, norms)
         for source, members in self.reductions.items():
-            value = relu.narrow(1, source * per_source, per_source)
-            found.append(
-                norms(_reduced(value, next(weights), next(weights)), [m.operation.reduce.norm for m in members])
-            )
+            y = _reduced(apart[source], next(weights), next(weights))
+            found.append(norms(y, [m.operation.reduce.norm for m in members]))
         if self.skips and skip_dropout:
             found.append(dropped(_spread(x, self.sources, self.skips), skip_dropout, chance))
         elif self.skips:
             found.append(x)
-        for m in self.others:
-            value = x.narrow(1, m.source * per_source, per_source)
-            drawn = isinstance(m.operation, Noise)
-            found.append(noise(value, self.stride, chance) if drawn else shaped(m.operation, value, self.stride))
+        if self.others:
+            own = x.chunk(self.sources, dim=1)
+            for operation, source, *_ in self.others:
+                drawn = isinstance(operation, Noise)
+                value = own[source]
+                found.append(noise(value, self.stride, chance) if drawn else shaped(operation, value, self.stride))
         return found
 
     def _separable(self, relu: Tensor, weights: Iterator[Tensor], norms: Norms) -> list[Tensor]:
@@ -209,6 +209,7 @@ class Norms:
 
     def __init__(self, training: bool) -> None:
         self.training = training
+        self._eps = 0.0
         self._seen: list[tuple[list[list[nn.BatchNorm2d]], Tensor, Tensor, int]] = []
 
     def __call__(self, y: Tensor, norms: Sequence[nn.BatchNorm2d]) -> Tensor:
@@ -219,6 +220,7 @@ class Norms:
         """The same, where several modules may see the same channels; in evaluation mode each has channels of its
         own."""
         first = next(norm for norms in owners for norm in norms)
+        self._eps = first.eps
         if not self.training:
             statistics = [_running(norm) for norms in owners for norm in norms]
             means, variances = (torch.cat(values) for values in zip(*statistics, strict=True))
@@ -234,17 +236,19 @@ class Norms:
         running: list[Tensor] = []
         found: list[Tensor] = []
         moved: list[nn.BatchNorm2d] = []
-        for owners, mean, inverse, count in self._seen:
-            own = [norm for norms in owners for norm in norms]
-            variance = (inverse.pow(-2) - own[0].eps) * (count / max(count - 1, 1))
+        if not self._seen:
+            return
+        variances = torch._foreach_pow([inverse for _, _, inverse, _ in self._seen], -2)
+        torch._foreach_sub_(variances, self._eps)
+        torch._foreach_mul_(variances, [count / max(count - 1, 1) for _, _, _, count in self._seen])
+        for (owners, mean, _, _), variance in zip(self._seen, variances, strict=True):
             for norms, *statistics in zip(owners, mean.chunk(len(owners)), variance.chunk(len(owners)), strict=True):
                 for norm in norms:
                     running += _running(norm)
                     found += statistics
-            moved += own
-        if moved:
-            torch._foreach_lerp_(running, found, moved[0].momentum or 0.1)
-            torch._foreach_add_([n.num_batches_tracked for n in moved if n.num_batches_tracked is not None], 1)
+                moved += norms
+        torch._foreach_lerp_(running, found, moved[0].momentum or 0.1)
+        torch._foreach_add_([n.num_batches_tracked for n in moved if n.num_batches_tracked is not None], 1)
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -346,7 +350,7 @@ class Stacked:
         self._nothing = values[0][:, :, :: leaving.stride, :: leaving.stride]
         if leaving.targets:
             pieces = leaving(_joined(values), self._weights, self._norms, self._skip_dropout, self._chance)
-            for target, value in zip(leaving.targets, _weighted(_joined(pieces), coefficients), strict=True):
+            for target, value in zip(leaving.targets, _weighted(pieces, coefficients), strict=True):
                 self._sums.setdefault(target, []).append(value)
         self._left -= 1
         if self._left == 0:
@@ -405,17 +409,23 @@ def _in_groups(x: Tensor, weight: Tensor, groups: int) -> Tensor:
     return y.view(batch, -1, height, width)
 
 
-def _weighted(pieces: Tensor, coefficients: Tensor) -> Sequence[Tensor]:
-    """``A · pieces``, a tensor ``[batch, C, h, w]`` per target, for ``pieces [batch, pieces · C, h, w]``."""
+def _weighted(pieces: Sequence[Tensor], coefficients: Tensor) -> Sequence[Tensor]:
+    """``A · pieces``, a tensor ``[batch, C, h, w]`` per target, for pieces side by side along the channels.
+
+    Channels last it is a pointwise convolution with ``A ⊗ 1``, for every tensor of pieces: side by side in one, their
+    gradients would be parts of another tensor, which batch normalisations take several times as long for.
+    """
     targets, count = coefficients.shape
-    batch, width, height, breadth = pieces.shape
-    if channels_last(pieces):  # then it is a pointwise convolution, with A ⊗ 1
-        ones = torch.eye(width // count, dtype=coefficients.dtype, device=coefficients.device)
-        weight = (coefficients[:, None, :, None] * ones[:, None, :]).reshape(-1, width, 1, 1)
-        return F.conv2d(pieces, weight).chunk(targets, dim=1)
-    flat = pieces.view(batch, count, -1)
-    sums = torch.bmm(coefficients.expand(batch, -1, -1), flat)
-    return sums.view(batch, targets, -1, height, breadth).unbind(dim=1)
+    if not channels_last(pieces[0]):
+        batch, _, height, width = pieces[0].shape
+        sums = torch.bmm(coefficients.expand(batch, -1, -1), _joined(pieces).view(batch, count, -1))
+        return sums.view(batch, targets, -1, height, width).unbind(dim=1)
+    channels = sum(part.shape[1] for part in pieces) // count
+    ones = torch.eye(channels, dtype=coefficients.dtype, device=coefficients.device)
+    weight = (coefficients[:, None, :, None] * ones[:, None, :]).reshape(-1, count * channels, 1, 1)
+    weights = torch.split_with_sizes(weight, [part.shape[1] for part in pieces], 1)
+    terms = [F.conv2d(part, own) for part, own in zip(pieces, weights, strict=True)]
+    return sum(terms[1:], start=terms[0]).chunk(targets, dim=1)
 
 
 def _reduced(x: Tensor, even: Tensor, odd: Tensor) -> Tensor:
