@@ -13,13 +13,13 @@ from poise.engine.settings import AlphaSettings, WeightSettings
 from poise.engine.sgd import (
     adam,
     clipped_step,
-    laid_out,
     learning_rate_of,
     optimizer_state,
     restore_optimizer,
     set_learning_rate,
     sgd,
 )
+from poise.supernet.layout import laid_out
 
 SHAPES = {"full": (4, 3, 3, 3), "pointwise": (4, 5, 1, 1), "depthwise": (4, 1, 3, 3), "bias": (4,), "one": ()}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from poise.errors import Refused
 from poise.methods import Blank, FirstOrder, Method, Unrolled, WarmUp
 from poise.methods.slots import Descent
+from poise.supernet.layout import gradients
 
 
 def leaves_of(mixture: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,3 +125,15 @@ def test_refusals() -> None:
     method = Method(hypergradient=Unrolled(), curriculum=Blank())
     assert "never trains" in (Unrolled().conflict(method, (), 5) or "")
     assert Unrolled().conflict(replace(method, curriculum=WarmUp(0.8)), (), 5) is None
+
+
+def test_gradients_are_laid_out_as_their_weights() -> None:
+    """Else kernels on lists go one tensor at a time, or fused ones read the wrong numbers."""
+    weight = torch.randn(4, 3, 3, 3, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    unused, other = torch.randn(2, requires_grad=True), torch.ones((), dtype=torch.float64, requires_grad=True)
+    value = (weight.contiguous() ** 2).sum() * other
+    found = gradients(value, [weight, unused], [other])
+    assert found[0].stride() == weight.stride()
+    torch.testing.assert_close(found[0], 2 * weight.detach())
+    assert not found[1].any()
+    torch.testing.assert_close(found[2], value.detach())

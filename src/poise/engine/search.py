@@ -25,7 +25,6 @@ from poise.engine.settings import SearchSettings
 from poise.engine.sgd import (
     adam,
     clipped_step,
-    laid_out,
     learning_rate_of,
     optimizer_state,
     restore_optimizer,
@@ -41,6 +40,7 @@ from poise.spaces.execution import use
 from poise.supernet.draws import Draws
 from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.inputs import pace_of
+from poise.supernet.layout import laid_out
 
 
 def _layers(gradients: Mapping[str, Tensor]) -> list[str]:

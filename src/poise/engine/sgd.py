@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from poise.engine.settings import AlphaSettings, WeightSettings
+from poise.supernet.layout import laid_out
 
 Optimizer = TypeVar("Optimizer", bound=torch.optim.Optimizer)
 
@@ -92,16 +93,6 @@ def clipped_step(
     for name, gradient in zip(gradients, torch._foreach_mul(list(gradients.values()), shrink), strict=True):
         weights[name].grad = laid_out(gradient, weights[name])
     optimizer.step()
-
-
-def laid_out(values: Tensor, like: Tensor) -> Tensor:
-    """The same numbers, in memory in the order of ``like``."""
-    if values.stride() == like.stride():
-        return values
-    strides = zip(values.stride(), like.stride(), values.shape, strict=True)
-    if all(own == other or size == 1 for own, other, size in strides):  # no number lies elsewhere
-        return values.as_strided(like.shape, like.stride())
-    return torch.empty_like(like).copy_(values)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> dict[str, dict[str, Any]]:

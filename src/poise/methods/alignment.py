@@ -15,6 +15,7 @@ from torch import Tensor
 from poise.errors import Refused
 from poise.methods.slots import Loss, Progress, WeightGradient, fills
 from poise.supernet.groups import ChoiceGroup, Mixture
+from poise.supernet.layout import all_laid_out, gradients
 
 Form = Literal["corr", "signcorr"]
 
@@ -64,8 +65,7 @@ def weight_and_layer_gradients(
     for name in names:
         leaves[name].requires_grad_()
     value = loss(leaves, track=True)
-    wanted = [*weights.values(), *(leaves[name] for name in names)]
-    found = torch.autograd.grad(value, wanted, allow_unused=True, materialize_grads=True)
+    found = gradients(value, list(weights.values()), [leaves[name] for name in names])
     layers = dict(zip(names, found[len(weights) :], strict=True))
     return WeightGradient(value.detach(), dict(zip(weights, found, strict=False)), layers)
 
@@ -149,35 +149,28 @@ class LayerAlignment:
         found = weight_and_layer_gradients(loss, mixture, weights, groups)
         if strength == 0 or not aligned_groups(groups):
             return found
-        gradients = dict(found.weights)
-        self._correct(gradients, found.layers, loss, mixture, weights, strength)
-        return WeightGradient(found.loss, gradients, found.layers)
+        corrected = self._corrected(found, loss, mixture, weights, strength)
+        return WeightGradient(found.loss, corrected, found.layers)
 
-    def _correct(
-        self,
-        gradients: dict[str, Tensor],
-        layers: Mapping[str, Tensor],
-        loss: Loss,
-        mixture: Mixture,
-        weights: Mapping[str, Tensor],
-        strength: float,
-    ) -> None:
-        """Subtract ``strength·∇_w Λ`` from the gradients."""
-        leaves = {name: values.detach().requires_grad_() for name, values in layers.items()}
+    def _corrected(
+        self, found: WeightGradient, loss: Loss, mixture: Mixture, weights: Mapping[str, Tensor], strength: float
+    ) -> dict[str, Tensor]:
+        """The gradients of the weights, less ``strength·∇_w Λ``."""
+        leaves = {name: values.detach().requires_grad_() for name, values in found.layers.items()}
         agreement = torch.stack([correlation(values, self.form) for values in leaves.values()]).mean()
         directions = dict(zip(leaves, torch.autograd.grad(agreement, list(leaves.values())), strict=True))
         length = torch.stack([direction.norm() for direction in directions.values()]).norm()
         step = self.distance / length.clamp(min=torch.finfo(length.dtype).tiny)
 
-        def weight_gradient(sign: int) -> tuple[Tensor, ...]:
+        def weight_gradient(sign: int) -> list[Tensor]:
             moved = {name: values.detach() for name, values in mixture.items()}
             for name, direction in directions.items():
                 moved[name] = moved[name] + sign * step * direction
-            return torch.autograd.grad(
-                loss(moved, full_precision=True), list(weights.values()), allow_unused=True, materialize_grads=True
-            )
+            return gradients(loss(moved, full_precision=True), list(weights.values()))
 
         scale = torch.where(length > 0, strength / (2 * step), torch.zeros_like(step))
-        difference = torch._foreach_sub(weight_gradient(1), weight_gradient(-1))
-        corrected = torch._foreach_sub(list(gradients.values()), torch._foreach_mul(difference, scale))
-        gradients.update(zip(gradients, corrected, strict=True))
+        plain = list(found.weights.values())
+        difference = all_laid_out(torch._foreach_sub(weight_gradient(1), weight_gradient(-1)), plain)
+        torch._foreach_mul_(difference, scale)
+        corrected = torch._foreach_sub(plain, difference)
+        return dict(zip(weights, corrected, strict=True))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from poise.errors import Refused
 from poise.methods.slots import Descent, Loss, MixtureGradient, fills, never_trained
 from poise.supernet.groups import ChoiceGroup, Mixture
+from poise.supernet.layout import all_laid_out, gradients
 
 
 def _leaves(mixture: Mixture) -> dict[str, Tensor]:
@@ -31,20 +32,20 @@ def _mixture_gradient(
     leaves = _leaves(mixture)
     value = loss(leaves, {name: weight.detach() for name, weight in weights.items()}, full_precision=full_precision)
     # A module may skip a layer by chance, whose mixture then has no influence on this loss.
-    gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return MixtureGradient(value.detach(), dict(zip(leaves, gradients, strict=True)))
+    return MixtureGradient(value.detach(), dict(zip(leaves, gradients(value, (), list(leaves.values())), strict=True)))
 
 
-def _ahead(weights: Mapping[str, Tensor], gradients: Sequence[Tensor], descent: Descent) -> dict[str, Tensor]:
+def _ahead(weights: Mapping[str, Tensor], upstream: Sequence[Tensor], descent: Descent) -> dict[str, Tensor]:
     """The weights after a step of this descent."""
     before = [weight.detach() for weight in weights.values()]
-    direction = torch._foreach_add(list(gradients), before, alpha=descent.weight_decay)
-    moved = direction
+    moved = direction = all_laid_out(torch._foreach_add(list(upstream), before, alpha=descent.weight_decay), before)
     if descent.buffers:
-        moved = torch._foreach_add(direction, [descent.buffers[name] for name in weights], alpha=descent.momentum)
+        buffers = [descent.buffers[name] for name in weights]
+        moved = all_laid_out(torch._foreach_add(direction, buffers, alpha=descent.momentum), before)
     if descent.nesterov:
-        moved = torch._foreach_add(direction, moved, alpha=descent.momentum)
-    after = torch._foreach_sub(before, torch._foreach_mul(moved, descent.learning_rate))
+        moved = all_laid_out(torch._foreach_add(direction, moved, alpha=descent.momentum), before)
+    torch._foreach_mul_(moved, descent.learning_rate)
+    after = all_laid_out(torch._foreach_sub(before, moved), before)
     return {name: weight.requires_grad_() for name, weight in zip(weights, after, strict=True)}
 
 
@@ -91,21 +92,16 @@ class Unrolled:
         self, search: Loss, training: Loss, mixture: Mixture, weights: Mapping[str, Tensor], descent: Descent
     ) -> MixtureGradient:
         clean = {group: values.detach() for group, values in mixture.items()}
-        gradients = torch.autograd.grad(
-            training(clean), list(weights.values()), allow_unused=True, materialize_grads=True
-        )
-        unrolled = _ahead(weights, gradients, descent)
+        unrolled = _ahead(weights, gradients(training(clean), list(weights.values())), descent)
         leaves = _leaves(mixture)
         value = search(leaves, unrolled)
-        found = torch.autograd.grad(
-            value, [*leaves.values(), *unrolled.values()], allow_unused=True, materialize_grads=True
-        )
-        direct, vector = found[: len(leaves)], found[len(leaves) :]
+        found = gradients(value, list(unrolled.values()), list(leaves.values()))
+        vector, direct = found[: len(unrolled)], found[len(unrolled) :]
 
         length = nn.utils.get_total_norm(vector)
         step = self.distance / length.clamp(min=torch.finfo(length.dtype).tiny)
-        offsets = torch._foreach_mul(vector, step)
         here = [weight.detach() for weight in weights.values()]
+        offsets = all_laid_out(torch._foreach_mul(vector, step), here)
         plus, minus = (
             _mixture_gradient(
                 training, clean, dict(zip(weights, side(here, offsets), strict=True)), full_precision=True
