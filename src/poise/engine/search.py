@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from poise.costs.costs import Aim
 from poise.data.batched import Batched, Passing
+from poise.engine.captured import Backend, Captured, backend_of
 from poise.engine.checkpoint import State
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.device import Place
@@ -37,7 +38,7 @@ from poise.methods.method import Method
 from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
 from poise.spaces.execution import use
-from poise.supernet.draws import Draws
+from poise.supernet.draws import Draws, draws_nothing, takes_draws
 from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.inputs import pace_of
 from poise.supernet.layout import laid_out
@@ -83,6 +84,10 @@ class Given:
     key: tuple[str | int, ...]
     skip_dropout: float
     draws: Mapping[str, Draws]
+
+    def on(self, training: tuple[Any, Any], search: tuple[Any, Any]) -> Given:
+        """The same step on other batches."""
+        return replace(self, training=training, search=search)
 
 
 Measured = dict[str, Any]
@@ -132,6 +137,7 @@ class Searcher:
         if self.aim is not None:
             self.aim = replace(self.aim, costs=self.aim.costs.on(place.device))
         self.watch = Watch(place.device)
+        self.backend: Backend | None = backend_of(place.device, self.settings.capture)
         self.restart(self.settings.weights.learning_rate)
         self.alpha_optimizer = adam(self.alphas.values(), self.settings.alphas, self.watch.fault)
 
@@ -171,7 +177,7 @@ class Searcher:
         """One epoch on its own; returns its record. The arguments are `Epoch`'s."""
         epoch = Epoch(progress, learning_rate, purpose)
         course = Course("search", 1, len(self.training))
-        return run(SearchTrainer(self, lambda number: epoch), course, listen, Checkpointer())[0]
+        return run(SearchTrainer(self, lambda number: epoch, listen), course, listen, Checkpointer())[0]
 
     def state(self) -> State:
         """Everything that moves. Raises `Diverged` rather than let anything after a fault be saved."""
@@ -281,13 +287,18 @@ class Searcher:
 class SearchTrainer:
     """Trains a searcher; ``epochs`` says what the epoch of a number goes by. Satisfies `poise.engine.loop.Trainer`."""
 
-    def __init__(self, searcher: Searcher, epochs: Callable[[int], Epoch]) -> None:
+    def __init__(self, searcher: Searcher, epochs: Callable[[int], Epoch], listen: Listener = ignore) -> None:
         self.searcher = searcher
         self.state, self.restore = searcher.state, searcher.restore
         self._epochs = epochs
+        self._captured = Captured(searcher.backend, listen)
+        if not (takes_draws(searcher.supernet) or draws_nothing(searcher.supernet)):
+            self._captured.refuse("random numbers cannot be handed to the supernet")
+        self._draws: dict[str, Draws] = {}
 
     def begin(self, epoch: int, first: int) -> Passing:
         searcher = self.searcher
+        self._captured.forget()
         self._now = now = self._epochs(epoch)
         alphas, curriculum = searcher.settings.alphas, searcher.method.curriculum
         if alphas.final_learning_rate is not None:
@@ -313,7 +324,8 @@ class SearchTrainer:
         given = self._given(number, batch)
         for what in self._moves:
             self.searcher.announce(given, what)
-        self._tell(given, self.move(given), sums)
+        found = self._captured(lambda halves: self.move(given.on(*halves)), (given.training, given.search))
+        self._tell(given, found, sums)
         self.searcher.watch.visit()
 
     def _given(self, number: int, batch: tuple[Any, Tensor]) -> Given:
@@ -321,11 +333,13 @@ class SearchTrainer:
         searcher, now = self.searcher, self._now
         rate, key = now.learning_rate * pace_of(batch[0]), (*now.purpose, number)
         set_learning_rate(searcher.weight_optimizer, rate)
-        draws = {
-            name: Draws(seed_of(searcher.seed, name, *key), searcher.place.device, exact=name == "perturbation")
-            for name in ("training", "search", "perturbation")
-        }
-        return Given(batch, next(self._searching), now.progress, rate, key, self._dropout, draws)
+        for name in ("training", "search", "perturbation"):
+            seed, exact = seed_of(searcher.seed, name, *key), name == "perturbation"
+            if self._captured.capturing and name in self._draws:
+                self._draws[name].refill(seed)
+            else:
+                self._draws[name] = Draws(seed, searcher.place.device, exact=exact)
+        return Given(batch, next(self._searching), now.progress, rate, key, self._dropout, dict(self._draws))
 
     def move(self, given: Given) -> dict[str, Measured]:
         """The device's part of a step: it launches, and waits for nothing. What it leaves, by half."""
@@ -405,7 +419,7 @@ def search(
         stop=lambda: bool(own()) and method.guard(own()).stop,
         measure=lambda: diagnose(searcher),
     )
-    run(SearchTrainer(searcher, epoch), course, hear, saver)
+    run(SearchTrainer(searcher, epoch, hear), course, hear, saver)
     history = own()
     kept = method.guard(history).keep
     if kept != len(history) - 1:

@@ -104,6 +104,8 @@ class SearchSettings(AugmentSettings):
     execution: Literal["auto", "normed", "stacked"] = "auto"
     """How mixed cells are computed, the same numbers but for rounding: by large kernels that need little memory, by few
     kernels, or by whichever suits the device and the size."""
+    capture: Literal["auto", "off"] = "auto"
+    """On a CUDA device steps are captured in a graph and replayed, the same numbers to the last bit; off: never."""
     weights: WeightSettings = WeightSettings()
     alphas: AlphaSettings = AlphaSettings()
     text: TextSettings = TextSettings()
