@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from poise.supernet import depthwise, products
 from poise.supernet.depthwise import depthwise_conv
+from poise.supernet.pooling import average_3x3
 from poise.supernet.products import add_mapped, column_sums, inner, inner_diagonal, mapped, pixels, rows
 
 
@@ -82,6 +83,7 @@ def test_float64_is_never_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     size=SIZES,
     kernel=st.sampled_from([1, 3, 5, 7]),
     stride=st.integers(1, 2),
+    dilation=st.integers(1, 2),
     last=st.booleans(),
     wanted=st.sampled_from(["both", "input", "weight"]),
     seed=st.integers(0, 999),
@@ -94,6 +96,7 @@ def test_depthwise(
     stride: int,
     last: bool,
     wanted: str,
+    dilation: int,
     seed: int,
 ) -> None:
     torch.manual_seed(seed)
@@ -102,8 +105,8 @@ def test_depthwise(
     exact = [x.detach().double().requires_grad_(), weight.detach().double().requires_grad_()]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(depthwise, "WORTH", 0)
-        found = depthwise_conv(x, weight, stride)
-    expected = F.conv2d(*exact, stride=stride, padding=kernel // 2, groups=channels)
+        found = depthwise_conv(x, weight, stride, dilation)
+    expected = F.conv2d(*exact, None, stride, dilation * (kernel // 2), dilation, channels)
     close(found, expected)
     upstream = torch.randn_like(found)
     (found * upstream).sum().backward()
@@ -113,3 +116,22 @@ def test_depthwise(
             close(value.grad, other, scale=1.0)
         else:
             assert value.grad is None
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@settings(max_examples=20, deadline=None)
+@given(batch=st.integers(1, 3), channels=st.integers(1, 5), size=SIZES, last=st.booleans(), seed=st.integers(0, 999))
+def test_average_pooling(stride: int, batch: int, channels: int, size: tuple[int, int], last: bool, seed: int) -> None:
+    """The mean, its gradient, and that of a function of its gradient."""
+    torch.manual_seed(seed)
+    x = draw(batch, channels, size, last).requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    found = average_3x3(x, stride)
+    expected = F.avg_pool2d(exact, 3, stride, padding=1, count_include_pad=False)
+    close(found, expected)
+    upstream, gradients = torch.randn_like(found), []
+    for value, leaf in ((found, x), (expected, exact)):
+        (first,) = torch.autograd.grad((value.pow(3) * upstream.to(leaf)).sum(), leaf, create_graph=True)
+        second = torch.autograd.grad(first.square().sum(), leaf)[0]
+        gradients.append(torch.cat([first, second]).detach())
+    close(*gradients, scale=1.0)

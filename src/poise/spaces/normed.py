@@ -30,6 +30,7 @@ from poise.supernet.choice import draws, shaped
 from poise.supernet.depthwise import depthwise_conv, from_grids, to_grids
 from poise.supernet.draws import Chance, Global
 from poise.supernet.normed_sum import Term, moments, normed_sum
+from poise.supernet.pooling import average_3x3
 
 
 class Source:
@@ -67,7 +68,7 @@ class Source:
             if kind == "max":
                 value = F.max_pool2d(self.x, 3, self.stride, padding=1)
             else:
-                value = F.avg_pool2d(self.x, 3, self.stride, padding=1, count_include_pad=False)
+                value = average_3x3(self.x, self.stride)
             self._pools[kind] = self._shared(value, mapped=False) if normed else Term(value)
         return self._pools[kind]
 

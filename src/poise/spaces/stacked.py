@@ -30,6 +30,7 @@ from poise.spaces.random_numbers import dropped, noise
 from poise.supernet.choice import shaped
 from poise.supernet.depthwise import depthwise_conv
 from poise.supernet.draws import Chance, Global
+from poise.supernet.pooling import average_3x3
 
 
 class Member(NamedTuple):
@@ -187,10 +188,7 @@ class Leaving:
         owners: list[list[nn.BatchNorm2d]] = []
         plain = []
         for (kind, normed), members in self.pools.items():
-            if kind == "max":
-                value = F.max_pool2d(x, 3, self.stride, padding=1)
-            else:
-                value = F.avg_pool2d(x, 3, self.stride, padding=1, count_include_pad=False)
+            value = F.max_pool2d(x, 3, self.stride, padding=1) if kind == "max" else average_3x3(x, self.stride)
             if not normed:
                 plain.append(value)
                 continue
