@@ -122,7 +122,7 @@ def run(command: Sequence[str], log: Path, seconds: float, **more: str) -> int:
 
 
 def check_tests(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]:
-    """The tests of ``tests/gpu`` on the device; TF32 is off."""
+    """The tests of ``tests/gpu`` on the device."""
     command = [
         "-m",
         "pytest",
@@ -132,7 +132,7 @@ def check_tests(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]:
         "tests/gpu",
         *(["-k", "nasbench201 and (pass or [darts-)"] if given.tiny else []),
     ]
-    more = {"POISE_GPU_DEVICE": given.device, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "NVIDIA_TF32_OVERRIDE": "0"}
+    more = {"POISE_GPU_DEVICE": given.device, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
     code = run(command, given.out / "tests.txt", seconds, **more)
     counts = re.findall(r"(\d+) (passed|failed|skipped|error)", (given.out / "tests.txt").read_text(encoding="utf-8"))
     return {"ok": code == 0, **{word: int(number) for number, word in counts}}
@@ -150,7 +150,7 @@ def check_speed(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]:
                 "--precision", precision, "--out", str(file), *sizes,
             ]  # fmt: skip
             file.unlink(missing_ok=True)
-            run(command, given.out / f"{name}.txt", end - time.monotonic(), NVIDIA_TF32_OVERRIDE="0")
+            run(command, given.out / f"{name}.txt", end - time.monotonic())
             if file.is_file():
                 timings = json.loads(file.read_text(encoding="utf-8"))["timings"]
                 found[f"{space} {precision}"] = {timing["name"]: timing for timing in timings}

@@ -25,7 +25,7 @@ OWN = "own"
 BENCH_FILE = "bench.json"
 """What the folder of a bench holds."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32", "64", "bf16-mixed")
+PRECISIONS = ("32", "tf32", "64", "bf16-mixed")
 LARGEST_SIZE = 65_536
 """The most channels, cells, images of a batch, and pixels of an image's side: far more than any machine has room for,
 and few enough that no product of them overflows."""

@@ -32,7 +32,7 @@ OTHERS = {
     "data.source": "What `--data` says.",
     "seed": "Of everything random.",
     "device": "`auto`, `cpu`, `cuda` or `mps`.",
-    "precision": "`32`, `64` or `bf16-mixed`.",
+    "precision": "`32`, `tf32`, `64` or `bf16-mixed`.",
     "task": "The task: a name and its fields.",
     "space": "The space: a name and its fields.",
     "method": "The method: a name and its slots.",

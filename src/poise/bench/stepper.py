@@ -48,7 +48,7 @@ class Stepper:
 
     def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: str = "auto") -> None:
         self._batch_size = len(images)
-        self._place = place = replace(place, channels_last=variant != "textbook")
+        self._place = place = replace(place, channels_last=place.channels_last and variant != "textbook")
         space = method.connections(space)
         groups = without(space.groups, method.without)
         with seeded(0, place.device):

@@ -72,7 +72,7 @@ Device = Annotated[
     str | None, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="auto, cpu, cuda or mps; default: auto.")
 ]
 Precision = Annotated[
-    str | None, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, 64 or bf16-mixed; default: 32.")
+    str | None, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, tf32, 64 or bf16-mixed; default: 32.")
 ]
 Seed = Annotated[
     int | None, typer.Option(metavar="NUMBER", rich_help_panel=SETTINGS, help="Seed of everything random; default: 0.")
@@ -103,4 +103,6 @@ AutoBatch = Annotated[
 ]
 Preset = Annotated[str | None, typer.Option(metavar="NAME", help="demo, small or paper; default: small.")]
 SomeDevice = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="auto, cpu, cuda or mps.")]
-SomePrecision = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, 64 or bf16-mixed.")]
+SomePrecision = Annotated[
+    str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, tf32, 64 or bf16-mixed.")
+]

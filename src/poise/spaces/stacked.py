@@ -225,7 +225,9 @@ class Norms:
             return F.batch_norm(y, means, variances, eps=first.eps)
         out, mean, inverse = torch.native_batch_norm(y, None, None, None, None, True, 0.0, first.eps)
         if first.track_running_stats:
-            self._seen.append((owners, mean.detach(), inverse.detach(), y.numel() // y.shape[1]))
+            # Of bfloat16 a CPU gives statistics that are bfloat16 themselves.
+            mean, inverse = (values.detach().to(_running(first)[0].dtype) for values in (mean, inverse))
+            self._seen.append((owners, mean, inverse, y.numel() // y.shape[1]))
         return out
 
     @torch.no_grad()

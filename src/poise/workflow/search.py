@@ -145,7 +145,7 @@ def search(
         settings: dotted overrides, such as ``{"search.epochs": 10}``.
         seed: of everything random. On a CPU the same seed gives the same result to the last bit.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        precision: ``32``, ``64``, ``bf16-mixed``.
+        precision: ``32``, ``tf32``, ``64``, ``bf16-mixed``.
         out: save the run in this folder.
         overwrite: replace the run that is there.
         resume: go on with the run that is there, started with the same arguments, or begin it if there is none. On a
