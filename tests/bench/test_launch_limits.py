@@ -39,7 +39,7 @@ def kernels(work: Callable[[], None]) -> int:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_pass_of_the_published_size(name: str) -> None:
-    published, small = stepper(name, 16, 64, 32, "meta"), stepper(name, 2, 2, 8, "cpu")
+    published, small = stepper(name, 16, 64, 32, "meta"), stepper(name, 2, 2, 8, "meta")
     for what in ("weights_pass", "alphas_pass"):
         found = kernels(getattr(published, what))
         assert found <= PER_PASS[name]
