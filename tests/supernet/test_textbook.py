@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -145,6 +146,23 @@ def test_without_a_mixture_gradient_the_numbers_are_the_same(case: str) -> None:
             assert not state[name].grad.any(), name
         else:
             close(weight.grad, state[name].grad, name)
+
+
+@pytest.mark.parametrize("execution", ["normed", "stacked"])
+def test_bfloat16_is_near(execution: Execution) -> None:
+    torch.manual_seed(0)
+    exact = Darts(4, 3).supernet(ImageShape(3, (8, 8), 4))
+    images = torch.randn(8, 3, 8, 8)
+    mixture = {g.name: torch.rand(g.layers, *g.shape) for g in exact.groups}
+    fast = copy.deepcopy(exact)
+    use(fast, execution)
+    expected = exact(images, mixture)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = fast(images, mixture)
+    assert float((found.float() - expected).norm()) < 0.05 * float(expected.norm())
+    assert not torch.equal(found.float(), expected)
+    for name, buffer in fast.named_buffers():
+        torch.testing.assert_close(buffer, exact.get_buffer(name), rtol=0.05, atol=0.05, msg=name)
 
 
 def test_layers_have_mixtures_of_their_own() -> None:
