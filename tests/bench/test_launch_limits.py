@@ -1,7 +1,7 @@
 """What a pass and a step may launch at most, where a GPU would run them. A regression turns red.
 
 Passes are counted at the published size, without data (torch's meta device). Steps, engine and optimizers included, are
-counted on a CPU, on a small net of the same depth: launches do not depend on sizes. Channels come first, as on a GPU.
+counted on a CPU, on a small net of the same depth: launches do not depend on sizes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from poise.bench.launches import Launches
-from poise.bench.stepper import Stepper, random_images
-from poise.engine.device import Place
+from poise.bench.stepper import STACKED, Stepper, like_a_gpu, random_images
 from poise.methods import METHODS
 from poise.spaces import SPACES
 
@@ -26,8 +25,8 @@ PER_STEP = {"darts": 8_000, "nasbench201": 3_500}
 
 def stepper(name: str, channels: int, batch_size: int, size: int, device: str) -> Stepper:
     space: Any = SPACES[name](channels=channels, cells=CELLS[name])  # type: ignore[call-arg]
-    place = replace(Place.open("cpu"), device=torch.device(device), channels_last=False)  # as on a GPU
-    return Stepper(space, METHODS["darts"].build(), random_images(batch_size, size), place, "stacked")
+    place = replace(like_a_gpu(), device=torch.device(device))
+    return Stepper(space, METHODS["darts"].build(), random_images(batch_size, size), place, STACKED)
 
 
 def kernels(work: Callable[[], None]) -> int:

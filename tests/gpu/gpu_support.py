@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from poise.bench.stepper import Stepper, random_images
+from poise.bench.stepper import Stepper, Variant, random_images
 from poise.engine.device import Place
 from poise.methods import METHODS
 from poise.spaces import SPACES
@@ -23,7 +23,7 @@ def small(name: str) -> Any:
     return SPACES[name](channels=4, cells=3 if name != "nasbench201" else 1)  # type: ignore[call-arg]
 
 
-def stepper(space: str, method: str, device: str, precision: str, variant: str) -> Stepper:
+def stepper(space: str, method: str, device: str, precision: str, variant: Variant) -> Stepper:
     """A method in the middle of a search of a small space."""
     images = random_images(4, 8)
     return Stepper(small(space), METHODS[method].build(), images, Place.open(device, precision), variant)

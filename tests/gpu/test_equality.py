@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gpu.gpu_support import TESTED, assert_near, small, standing, stepper
+from poise.bench.stepper import NORMED, STACKED, Variant
 from poise.methods import METHODS
 from poise.spaces import ImageShape
 from poise.spaces.execution import use
@@ -57,7 +58,7 @@ def test_a_pass(device: str, space: str, execution: str) -> None:
 
 
 @cache
-def after_two_steps(space: str, method: str, device: str, variant: str) -> dict[str, Tensor]:
+def after_two_steps(space: str, method: str, device: str, variant: Variant) -> dict[str, Tensor]:
     steps = stepper(space, method, device, "64", variant)
     steps.step()
     steps.step()
@@ -69,6 +70,6 @@ def after_two_steps(space: str, method: str, device: str, variant: str) -> dict[
 @pytest.mark.parametrize("method", [name for name in METHODS if METHODS[name].build().trains_alphas(50)])
 def test_steps_of_every_method(device: str, space: str, method: str, execution: str) -> None:
     # On a CPU, and there alone, `normed` leaves out candidates without weight, and with them their running statistics.
-    variant = "stacked" if device == "cpu" else execution
-    expected = after_two_steps(space, method, "cpu", "stacked")
+    variant = NORMED if execution == "normed" and device != "cpu" else STACKED
+    expected = after_two_steps(space, method, "cpu", STACKED)
     assert_near(after_two_steps(space, method, device, variant), expected, 1e-6)  # finite differences lose digits

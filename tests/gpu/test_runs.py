@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import poise
-from gpu.gpu_support import TESTED, standing, stepper
-from poise.bench.stepper import random_images
+from gpu.gpu_support import TESTED, assert_near, standing, stepper
+from poise.bench.stepper import NORMED, POISE, STACKED, Variant, random_images
 from poise.engine.checkpointer import RunControl
 from poise.methods import METHODS
 
@@ -45,20 +47,40 @@ def waiting_is_an_error(device: str) -> Iterator[None]:
 @pytest.mark.parametrize("space", TESTED)
 @pytest.mark.parametrize("method", EVERY_METHOD)
 def test_a_step_waits_for_nothing(device: str, space: str, method: str) -> None:
-    steps = stepper(space, method, device, "32", "auto")
-    for _ in range(3):  # the first also tries layers, and may be captured
+    steps = stepper(space, method, device, "32", POISE)
+    for _ in range(4):  # layers are tried, and the third is captured
         steps.step()
     with waiting_is_an_error(device):
         steps.step()
     assert all(values.isfinite().all() for values in standing(steps).values())
 
 
-@pytest.mark.parametrize("execution", ["normed", "stacked"])
+def after_five_steps(space: str, method: str, device: str, variant: Variant) -> dict[str, Tensor]:
+    steps = stepper(space, method, device, "32", variant)
+    for _ in range(5):
+        steps.step()
+    if variant.capture == "auto" and device == "cuda":
+        assert steps.replays, "no step was a replay"
+    return standing(steps)
+
+
 @pytest.mark.parametrize("space", TESTED)
-def test_steps_in_bf16(device: str, space: str, execution: str) -> None:
-    steps = stepper(space, "darts", device, "bf16-mixed", execution)
+@pytest.mark.parametrize("method", EVERY_METHOD)
+def test_captured_steps_are_the_same_to_the_last_bit(device: str, space: str, method: str) -> None:
+    expected, again = (after_five_steps(space, method, device, replace(POISE, capture="off")) for _ in range(2))
+    captured = after_five_steps(space, method, device, POISE)
+    if all(torch.equal(expected[name], again[name]) for name in expected):
+        assert [name for name in expected if not torch.equal(captured[name], expected[name])] == []
+    else:  # some kernels of this GPU add in any order
+        assert_near(captured, expected, 1e-3)
+
+
+@pytest.mark.parametrize("variant", [NORMED, STACKED, POISE], ids=lambda variant: variant.name)
+@pytest.mark.parametrize("space", TESTED)
+def test_steps_in_bf16(device: str, space: str, variant: Variant) -> None:
+    steps = stepper(space, "darts", device, "bf16-mixed", variant)
     before = standing(steps)
-    for _ in range(3):
+    for _ in range(5):
         steps.step()
     for name, values in standing(steps).items():
         assert values.isfinite().all()

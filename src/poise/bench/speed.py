@@ -4,14 +4,14 @@ Passes and steps of plain DARTS are measured as the textbook runs them and by bo
 execution that its rule picks, by which all else is measured.
 
 Every figure is a median over rounds in which all candidates take turns, so that what else the machine does hits all
-alike; trust the ratios, not the seconds. Kernels are counted in a call of its own, see `poise.bench.launches`.
+alike; trust the ratios, not the seconds. Kernels are those of a GPU, counted on any machine in calls of their own.
 """
 
 from __future__ import annotations
 
 import platform
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +21,18 @@ import torch
 from poise.bench.device_clock import seconds_of
 from poise.bench.launches import Launches
 from poise.bench.peak_memory import peak_megabytes
-from poise.bench.stepper import Decision, Stepper, random_images
+from poise.bench.stepper import (
+    NORMED,
+    POISE,
+    STACKED,
+    TEXTBOOK,
+    Decision,
+    Stepper,
+    Variant,
+    like_a_gpu,
+    random_images,
+    variants,
+)
 from poise.data import Images
 from poise.engine.device import Place
 from poise.errors import Refused
@@ -32,12 +43,13 @@ from poise.spaces.space import ImageShape, Space, check_positive, shape_kind
 DECISION_BATCHES = 2
 """Batches that a decision of DARTS-PT is measured on."""
 
-VARIANTS = ("textbook", "normed", "stacked")
-"""Ways to run a supernet."""
+PASSES = {"weights pass": "weights_pass", "alphas pass": "alphas_pass"}
 
-WARM_UP = 3
-"""Calls before anything is counted or timed: layers are tried, libraries choose their kernels, buffers are made."""
+WARM_UP = 4
+"""Calls before anything is timed: layers are tried, libraries choose their kernels, a GPU captures the third."""
 
+COUNTED = (2, 8)
+"""Images, and their side, that kernels are counted on: launches do not depend on sizes."""
 
 Job = tuple[Callable[[], None], str]
 """What is called, and the name of what it is compared with."""
@@ -47,8 +59,8 @@ Job = tuple[Callable[[], None], str]
 class Timing:
     """Median seconds of one thing, and its ratio to a reference: ``seconds / reference's seconds``.
 
-    ``kernels`` are those that it launches, ``small_kernels`` those of them that read and write less than 64 KB.
-    ``peak_mb`` is the most memory that it takes over what is held before, see `peak_megabytes`.
+    ``kernels`` are those that a GPU launches, or replays, for it, see `poise.bench.launches`. ``peak_mb`` is the most
+    memory that it takes over what is held before, see `peak_megabytes`.
     """
 
     name: str
@@ -56,7 +68,6 @@ class Timing:
     reference: str
     ratio: float
     kernels: int
-    small_kernels: int
     peak_mb: float | None = None
 
 
@@ -90,7 +101,7 @@ def machine(place: Place, precision: str) -> dict[str, Any]:
 
 
 def darts_step(
-    space: Space, batch_size: int, image_size: int, device: str, precision: str, variant: str
+    space: Space, batch_size: int, image_size: int, device: str, precision: str, variant: Variant
 ) -> Callable[[], None]:
     """The step of a stepper that is built in whichever process this is called."""
     images, place = random_images(batch_size, image_size), Place.open(device, precision)
@@ -124,10 +135,16 @@ def speed(
     if shape_kind(space) is not ImageShape:
         raise Refused(f"speed is measured on images; space {space.name!r} is for text")
     place = Place.open(device, precision)
-    jobs = _darts_jobs(space, batch_size, image_size, place)
-    jobs |= _method_jobs(space, methods, random_images(batch_size, image_size), place, tell)
+    compared = variants(place.device)
+    jobs = jobs_of(space, methods, batch_size, image_size, place, compared, tell)
+    tell("counting kernels")
+    ours = replace(STACKED, name=POISE.name)  # what a GPU picks
+    counted = jobs_of(space, methods, *COUNTED, like_a_gpu(), (*compared[:-1], ours))
+    kernels = {name: kernels_of(work) for name, (work, _) in counted.items()}
     tell("warming up")
-    kernels = {name: _warmed_up(work) for name, (work, _) in jobs.items()}
+    for work, _ in jobs.values():
+        for _ in range(WARM_UP):
+            work()
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(1, rounds + 1):
         tell(f"round {turn} of {rounds}")
@@ -135,43 +152,46 @@ def speed(
             times[name].append(seconds_of(work, place.device))
     medians = {name: statistics.median(values) for name, values in times.items()}
     peaks: dict[str, float | None] = {}
-    for variant in VARIANTS if memory else ():
-        name = f"darts step, {variant}"
+    for variant in compared if memory else ():
+        name = f"darts step, {variant.name}"
         tell(f"memory of the {name}")
         prepare = partial(darts_step, space, batch_size, image_size, device, precision, variant)
         peaks[name] = peak_megabytes(prepare, place)
     timings = tuple(
-        Timing(name, medians[name], reference, medians[name] / medians[reference], *kernels[name], peaks.get(name))
+        Timing(name, medians[name], reference, medians[name] / medians[reference], kernels[name], peaks.get(name))
         for name, (_, reference) in jobs.items()
     )
     about = {"name": space.name} | {k: getattr(space, k) for k in ("channels", "cells") if hasattr(space, k)}
     return SpeedReport(about, batch_size, image_size, rounds, machine(place, precision), timings)
 
 
-def _darts_jobs(space: Space, batch_size: int, image_size: int, place: Place) -> dict[str, Job]:
-    """Passes, steps and a decision of plain DARTS in every variant."""
+def jobs_of(
+    space: Space, methods: tuple[str, ...], batch_size: int, image_size: int, place: Place,
+    compared: Sequence[Variant], tell: Callable[[str], None] = lambda text: None,
+) -> dict[str, Job]:  # fmt: skip
+    """Everything that is measured: passes, steps and a decision of plain DARTS, a step of the other methods; what is
+    compared ends with what all but plain DARTS is measured by."""
+    ours = compared[-1]
     images, darts = random_images(batch_size, image_size), METHODS["darts"].build()
-    steppers = {variant: Stepper(space, darts, images, place, variant) for variant in VARIANTS}
+    steppers = {variant: Stepper(space, darts, images, place, variant) for variant in compared}
     jobs: dict[str, Job] = {}
-    for what in ("weights_pass", "alphas_pass", "step"):
-        title = f"darts {what}" if what == "step" else what.replace("_", " ")
-        for variant, stepper in steppers.items():
-            jobs[f"{title}, {variant}"] = (getattr(stepper, what), f"{title}, textbook")
-    poise = Stepper(space, darts, images, place)
-    jobs["darts step, poise"] = (poise.step, "darts step, textbook")
-    jobs["two batches of data"] = (poise.fetch, "darts step, poise")
+    for title, what in PASSES.items():
+        for variant in (TEXTBOOK, NORMED, STACKED):
+            jobs[f"{title}, {variant.name}"] = (getattr(steppers[variant], what), f"{title}, textbook")
+    for variant, stepper in steppers.items():
+        jobs[f"darts step, {variant.name}"] = (stepper.step, "darts step, textbook")
+    jobs["two batches of data"] = (steppers[ours].fetch, "darts step, poise")
     voters = random_images(DECISION_BATCHES * batch_size, image_size)
     plainly, swiftly = (
-        Decision(Stepper(space, darts, images, place, variant), space, darts, voters)
-        for variant in ("textbook", "auto")
+        Decision(Stepper(space, darts, images, place, variant), space, darts, voters) for variant in (TEXTBOOK, ours)
     )
     jobs["darts-pt decision, textbook"] = (plainly.in_full, "darts-pt decision, textbook")
     jobs["darts-pt decision, poise"] = (swiftly.by_rule, "darts-pt decision, textbook")
-    return jobs
+    return jobs | _method_jobs(space, methods, images, place, ours, tell)
 
 
 def _method_jobs(
-    space: Space, names: tuple[str, ...], images: Images, place: Place, tell: Callable[[str], None]
+    space: Space, names: tuple[str, ...], images: Images, place: Place, variant: Variant, tell: Callable[[str], None]
 ) -> dict[str, Job]:
     """A step of every method whose step is not plain DARTS's, or another one's that comes before it."""
     seen, jobs = {step_of(METHODS["darts"].build())}, {}
@@ -181,7 +201,7 @@ def _method_jobs(
             continue
         seen.add(step_of(method))
         try:
-            stepper = Stepper(space, method, images, place)
+            stepper = Stepper(space, method, images, place, variant)
         except Refused as refusal:
             if names:
                 raise
@@ -191,13 +211,12 @@ def _method_jobs(
     return jobs
 
 
-def _warmed_up(work: Callable[[], None]) -> tuple[int, int]:
-    """How many kernels it launches, and how many small ones, once it is warm."""
-    for _ in range(WARM_UP):
-        work()
+def kernels_of(work: Callable[[], None]) -> int:
+    """How many kernels a call launches, after one in which layers are tried."""
+    work()
     with Launches() as found:
         work()
-    return found.kernels, found.small
+    return found.kernels
 
 
 def step_of(method: Method) -> Method:

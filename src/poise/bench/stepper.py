@@ -1,9 +1,9 @@
-"""A supernet under a method, ready to take single steps: what a measurement of speed measures."""
+"""A supernet under a method, ready to take single steps: what a measurement of speed measures, in several variants."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 
@@ -20,12 +20,51 @@ from poise.methods.slots import Progress
 from poise.selection.edits import Edits
 from poise.selection.perturbation import PerturbationRule
 from poise.selection.rule import eligible
+from poise.spaces.execution import Execution
 from poise.spaces.space import ImageShape, Space
 from poise.supernet.narrowing import without
 
 CLASSES = 10
 HALFWAY = Epoch(Progress(25, 50), 0.025, ("bench", 25))
 """The middle of a search, when every slot is at work."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to run a supernet.
+
+    Args:
+        name: what it is called.
+        execution: of poise; None: as the released implementations run theirs (`Textbook`), channels first.
+        capture: whether a GPU captures steps in a graph, ``search.capture``.
+        turned: whether channels lie the other way than they do on this device.
+    """
+
+    name: str
+    execution: Execution | None
+    capture: Literal["auto", "off"] = "off"
+    turned: bool = False
+
+
+TEXTBOOK, NORMED, STACKED = Variant("textbook", None), Variant("normed", "normed"), Variant("stacked", "stacked")
+POISE = Variant("poise", "auto", "auto")
+"""What a search gets where nothing is said of it."""
+
+
+def variants(device: torch.device) -> tuple[Variant, ...]:
+    """What there is to compare on a device: its own choice comes last."""
+    plain = (TEXTBOOK, NORMED, STACKED)
+    if device.type != "cuda":
+        return (*plain, POISE)
+    captured = (replace(each, name=f"{each.name}, captured", capture="auto") for each in plain)
+    turned = Variant("stacked, channels last, captured", "stacked", "auto", turned=True)
+    return (*plain, *captured, turned, POISE)
+
+
+def like_a_gpu() -> Place:
+    """A place on the CPU that runs the kernels that a GPU would run: channels first, and float64, of which CPUs have no
+    ways of their own."""
+    return Place.open("cpu", "64", channels_last=False)
 
 
 def random_images(count: int, size: int) -> Images:
@@ -42,22 +81,23 @@ class Stepper:
         space, method: what is searched, and how.
         images: one batch.
         place: where and how.
-        variant: how the supernet is run: by an execution of poise (``auto``: as its rule says), or as the ``textbook``
-            does, the released implementations, channels first.
+        variant: how the supernet is run.
     """
 
-    def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: str = "auto") -> None:
+    def __init__(self, space: Space, method: Method, images: Images, place: Place, variant: Variant = POISE) -> None:
         self._batch_size = len(images)
-        self._place = place = replace(place, channels_last=place.channels_last and variant != "textbook")
+        layout = variant.execution is not None and place.channels_last != variant.turned
+        self._place = place = replace(place, channels_last=layout)
         space = method.connections(space)
         groups = without(space.groups, method.without)
         with seeded(0, place.device):
             supernet: Any = space.supernet(ImageShape(3, images.size, CLASSES), groups)
-        if variant == "textbook":
+        if variant.execution is None:
             supernet = Textbook(supernet)
         self.batches = batches = self.batches_of(images)
-        execution: Any = "auto" if variant == "textbook" else variant
-        settings = SearchSettings(epochs=50, batch_size=self._batch_size, execution=execution)
+        settings = SearchSettings(
+            epochs=50, batch_size=self._batch_size, execution=variant.execution or "auto", capture=variant.capture
+        )
         self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
         self._trainer = SearchTrainer(self.searcher, lambda number: HALFWAY)
         self._trainer.begin(HALFWAY.progress.epoch, 0)
@@ -81,6 +121,11 @@ class Stepper:
         batch = next(self.batches.epoch(torch.Generator().manual_seed(self._steps)))
         self._trainer.step(self._steps, batch, self._sums)
         self._steps += 1
+
+    @property
+    def replays(self) -> bool:
+        """Whether the next step is a replay of a captured one."""
+        return self._trainer.replays
 
     def fetch(self) -> None:
         """Fetch and augment the two batches of a step."""

@@ -14,7 +14,7 @@ from poise.spaces.cells import EDGES, INCOMING, CellSupernet, MixedCell
 from poise.spaces.nasbench201 import EDGES as BENCH_EDGES
 from poise.spaces.nasbench201 import MixedCell as BenchCell
 from poise.spaces.nasbench201 import NasBench201Supernet
-from poise.supernet.choice import mixed_sum
+from poise.supernet.choice import draws, mixed_sum
 from poise.supernet.groups import Mixture
 
 
@@ -27,6 +27,7 @@ class Textbook(nn.Module):
             raise Refused(f"there is no textbook version of {type(supernet).__name__}")
         self.supernet = supernet
         self.groups = supernet.groups
+        self.draws_nothing = not draws(supernet)
 
     def forward(self, images: Tensor, mixture: Mixture) -> Tensor:
         net = self.supernet

@@ -92,6 +92,11 @@ class Captured:
         """Whether calls may be replays, so that memory that a call read must be where it was."""
         return self._backend is not None
 
+    @property
+    def replays(self) -> bool:
+        """Whether a call has been captured."""
+        return self._graph is not None
+
     def forget(self) -> None:
         """What is called from now on may compute something else."""
         self._form: Form | None = None

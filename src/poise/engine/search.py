@@ -341,6 +341,11 @@ class SearchTrainer:
                 self._draws[name] = Draws(seed, searcher.place.device, exact=exact)
         return Given(batch, next(self._searching), now.progress, rate, key, self._dropout, dict(self._draws))
 
+    @property
+    def replays(self) -> bool:
+        """Whether steps are replays by now."""
+        return self._captured.replays
+
     def move(self, given: Given) -> dict[str, Measured]:
         """The device's part of a step: it launches, and waits for nothing. What it leaves, by half."""
         found: dict[str, Measured] = {}
