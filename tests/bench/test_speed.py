@@ -119,7 +119,15 @@ def test_a_gpu_is_timed_by_its_own_events(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "speed.json"
-    sizes = ["--channels=2", "--cells=1", "--batch-size=4", "--image-size=8", "--rounds=1", "--methods=darts", "--no-memory"]
+    sizes = [
+        "--channels=2",
+        "--cells=1",
+        "--batch-size=4",
+        "--image-size=8",
+        "--rounds=1",
+        "--methods=darts",
+        "--no-memory",
+    ]
     with pytest.raises(SystemExit) as stopped:
         main(["bench", "speed", "--space=nasbench201", *sizes, "--device=cpu", f"--out={file}"])
     assert not stopped.value.code
