@@ -43,7 +43,7 @@ def test_report_holds_ratios_and_kernels(monkeypatch: pytest.MonkeyPatch) -> Non
     heard: list[str] = []
     methods = ("darts", "darts-pt", "sdarts-rs", "lambda-darts")
     report = speed(space, batch_size=4, image_size=8, rounds=2, device="cpu", methods=methods, tell=heard.append)
-    assert heard[:4] == ["counting kernels", "warming up", "round 1 of 2", "round 2 of 2"]
+    assert heard[:4] == ["warming up", "counting a GPU's kernels", "round 1 of 2", "round 2 of 2"]
     timings = {timing.name: timing for timing in report.timings}
     assert {"darts step, normed", "sdarts-rs step, poise", "lambda-darts step, poise"} <= set(timings)
     for timing in timings.values():

@@ -169,7 +169,7 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     shown = {target for page in PAGES for block in blocks(page) if block.language in SHELL
              for target in re.findall(r"^make (\w+)", block.text, re.MULTILINE)}  # fmt: skip
-    assert shown == {"demo", "test"}
+    assert shown == {"demo", "test", "gpu"}
     assert shown <= targets
 
 
