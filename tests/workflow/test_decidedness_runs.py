@@ -100,7 +100,7 @@ def test_of_a_search_in_stages_the_last_one_counts() -> None:
     result, _ = search(space="nasbench201", method="p-darts", settings=settings)
     left = {g.name: {row.name: row.candidates for row in g.rows} for g in result.groups}
     assert result.decidedness.epochs == 4, "of 5 the first two train no alphas: one of them is where they start"
-    assert len(result.decidedness.leads) == 6
+    assert {lead.row for lead in result.decidedness.leads} >= set(result.genotype.choices["cell"])
     assert all({lead.kept, lead.rival} <= set(left["cell"][lead.row]) for lead in result.decidedness.leads)
 
 
