@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import poise
 from poise.config.resolve import resolve
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.spaces.custom import ModuleSpace
 from poise.workflow.prepare import Preparation
 

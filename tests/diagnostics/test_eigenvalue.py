@@ -13,7 +13,7 @@ from poise.diagnostics.diagnostic import BATCHES
 from poise.diagnostics.eigenvalue import dominant_eigenvalue
 from poise.diagnostics.sharpness import spectrum_of, tridiagonal
 from poise.diagnostics.vector import SearchLoss
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 
 
 def exact(found: Searcher, batches: int) -> torch.Tensor:

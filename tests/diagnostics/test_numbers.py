@@ -15,7 +15,7 @@ from poise.diagnostics.diagnostic import DIAGNOSTICS, Subject, all_of
 from poise.diagnostics.discretisation import Discretisation
 from poise.diagnostics.saturation import Saturation
 from poise.diagnostics.skips import Skips
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.errors import Refused
 
 

@@ -13,7 +13,7 @@ from poise.diagnostics.diagnostic import Subject
 from poise.diagnostics.sharpness import spectrum_of
 from poise.diagnostics.spectrum import SpectrumOf
 from poise.diagnostics.vector import SearchLoss
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.spaces import NasBench201
 from textbook.supernets import state_of, textbook
 

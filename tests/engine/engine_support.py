@@ -16,7 +16,7 @@ from poise.engine.checkpoint import Checkpoints, decode, encode
 from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.device import Place
 from poise.engine.objective import NEXT_WORD
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.settings import SearchSettings
 from poise.methods import Method
 from poise.spaces import ImageShape, Recurrent, TextShape

@@ -14,6 +14,8 @@ from engine_support import DOUBLE, batches, searcher
 from torch import Tensor
 
 from poise.engine.events import ignore
+from poise.engine.search import one_epoch
+from poise.engine.searcher import Epoch
 from poise.engine.streams import stream
 from poise.methods import Method, Sum, ZeroOne
 from poise.methods.slots import Progress, Relaxed
@@ -58,7 +60,7 @@ def test_beta_decays_gradient_is_that_of_exact_autograd(epoch: int) -> None:
     loss = loss - 2 * (torch.cat([values.flatten() for values in rows.values()]) - 0.5).square().mean()
     decay = 3 * epoch / 5 * torch.stack([alphas.exp().sum().log() for alphas in leaves.values()]).mean()
 
-    record = found.epoch(Progress(epoch, 5), 0.01, ("search", epoch), ignore)
+    record = one_epoch(found, Epoch(Progress(epoch, 5), 0.01, ("search", epoch)), ignore)
     both, alone = gradient(loss + decay), gradient(loss)
     for name, whole, without in zip(leaves, both, alone, strict=True):
         step = found.alphas[name].grad

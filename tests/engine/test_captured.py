@@ -17,7 +17,8 @@ from poise.engine.captured import Backend, Captured, CudaGraphs, backend_of
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Noted, ignore
 from poise.engine.loop import Sums
-from poise.engine.search import Epoch, Searcher, SearchTrainer, search
+from poise.engine.search import SearchTrainer, search
+from poise.engine.searcher import Epoch, Searcher
 from poise.methods import METHODS, Method, Progressive, RandomSmoothing
 from poise.methods.slots import Progress
 from poise.spaces import SPACES

@@ -15,7 +15,8 @@ from test_search_contract import costs, tiny
 from poise.costs.costs import Aim
 from poise.costs.target import CostTarget
 from poise.engine.device_only import DeviceOnly
-from poise.engine.search import Epoch, Searcher, SearchTrainer
+from poise.engine.search import SearchTrainer
+from poise.engine.searcher import Epoch, Searcher
 from poise.methods import (
     ExactAdversarialSmoothing,
     ExpectedCost,

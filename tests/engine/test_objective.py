@@ -12,7 +12,8 @@ from engine_support import DOUBLE, batches, searcher
 from torch import Tensor, nn
 
 from poise.engine.objective import CrossEntropy, measured
-from poise.engine.search import Searcher, search
+from poise.engine.search import search
+from poise.engine.searcher import Searcher
 from poise.engine.settings import TrainSettings
 from poise.engine.train import evaluate, train
 from poise.workflow.search import clone

@@ -16,7 +16,8 @@ from poise.diagnostics.diagnostic import Subject
 from poise.diagnostics.discretisation import Discretisation
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.loop import Sums
-from poise.engine.search import Epoch, Searcher, SearchTrainer
+from poise.engine.search import SearchTrainer
+from poise.engine.searcher import Epoch, Searcher
 from poise.engine.trained import TrainedSupernet
 from poise.errors import Refused
 from poise.methods.slots import Progress

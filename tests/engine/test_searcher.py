@@ -21,7 +21,8 @@ from poise.engine.divergence import Diverged
 from poise.engine.events import EpochEnded, Started, Stepped, ignore
 from poise.engine.mixture_statistics import mixture_statistics
 from poise.engine.schedule import cosine
-from poise.engine.search import Searcher, search
+from poise.engine.search import one_epoch, search
+from poise.engine.searcher import Epoch, Searcher
 from poise.engine.sgd import optimizer_state
 from poise.engine.streams import stream
 from poise.engine.trained import TrainedSupernet
@@ -139,7 +140,7 @@ def test_the_alphas_learning_rate_follows_a_cosine_if_asked_to() -> None:
     for epoch, share in ((0, 1.0), (1, 0.75), (2, 0.25), (3, 0.0)):
         found = searcher(count=4, alphas={"learning_rate": 0.1, "final_learning_rate": 0.0, "weight_decay": 0.0})
         before = {name: alphas.detach().clone() for name, alphas in found.alphas.items()}
-        found.epoch(Progress(epoch, 3), 0.01, ("search", epoch), ignore)
+        one_epoch(found, Epoch(Progress(epoch, 3), 0.01, ("search", epoch)), ignore)
         for name, alphas in found.alphas.items():
             moved = (alphas.detach() - before[name]).abs()
             torch.testing.assert_close(moved, torch.full_like(moved, 0.1 * share), rtol=1e-3, atol=1e-6)
@@ -154,7 +155,7 @@ def test_three_steps_equal_a_textbook_darts(case: str) -> None:
     }
     found = searcher(method, supernet=copy.deepcopy(supernet), place=DOUBLE, start=alphas, **given)
     assert len(found.training) == 3
-    record = found.epoch(Progress(0, 2), found.settings.weights.learning_rate, ("search", 0), quiet)
+    record = one_epoch(found, Epoch(Progress(0, 2), found.settings.weights.learning_rate, ("search", 0)), quiet)
     penalty = 10.0 if case == "fair" else 0.0
     relax = torch.sigmoid if case == "fair" else lambda value: torch.softmax(value, -1)
     expected = textbook_darts(supernet, alphas, 3, found.settings, penalty, relax, case == "weights first")
@@ -198,7 +199,7 @@ def test_the_searchs_unrolled_step_knows_its_optimizer(nesterov: bool) -> None:
         weights={"nesterov": nesterov, "clip": 1e9},
         alphas={"weight_decay": 0.0},
     )
-    found.epoch(Progress(0, 2), 0.05, ("search", 0), quiet)
+    one_epoch(found, Epoch(Progress(0, 2), 0.05, ("search", 0)), quiet)
     final = {name: weight.detach() for name, weight in found.weights.items()}
     actual = [before for _, before in seen[1:]] + [final]
     for (ahead, _), after in zip(seen, actual, strict=True):
@@ -350,10 +351,10 @@ def test_warm_up_and_blank_leave_the_alphas_bit_identical() -> None:
     warm = searcher(Method(curriculum=WarmUp(0.5)))
     start = {name: value.detach().clone() for name, value in warm.alphas.items()}
     weights = {name: value.detach().clone() for name, value in warm.weights.items()}
-    warm.epoch(Progress(0, 2), 0.1, ("search", 0), quiet)
+    one_epoch(warm, Epoch(Progress(0, 2), 0.1, ("search", 0)), quiet)
     assert all(torch.equal(value, start[name]) for name, value in warm.alphas.items())
     assert not any(torch.equal(value, weights[name]) for name, value in warm.weights.items())
-    warm.epoch(Progress(1, 2), 0.1, ("search", 1), quiet)
+    one_epoch(warm, Epoch(Progress(1, 2), 0.1, ("search", 1)), quiet)
     assert not any(torch.equal(value, start[name]) for name, value in warm.alphas.items())
 
 
@@ -386,7 +387,7 @@ def test_decided_rows_stay_one_hot_in_both_steps(perturbation: Any) -> None:
     method = Method(perturbation=perturbation, alignment=SeenMixtures(in_weights), hypergradient=SeenSearch(in_alphas))
     found = searcher(method, start={"shared": torch.zeros(1, 3), "5": torch.zeros(1, 3)})
     found.edits = Edits.none(found.groups).decide("shared", 0, 1)
-    found.epoch(Progress(1, 2), 0.05, ("tune", 0), quiet)
+    one_epoch(found, Epoch(Progress(1, 2), 0.05, ("tune", 0)), quiet)
     assert len(in_weights) == len(in_alphas) == 3
     for mixture in in_weights + in_alphas:
         assert torch.equal(mixture["shared"], torch.tensor([0.0, 1.0, 0.0]).expand(2, 1, 3))
@@ -414,7 +415,7 @@ def test_an_attack_on_an_edited_supernet_sees_the_edits(edit: str) -> None:
     found = searcher(Method(perturbation=Watched(0.2, 0.3)), supernet=supernet)
     edits = Edits.none(found.groups)
     found.edits = edits.remove("shared", 0) if edit == "remove" else getattr(edits, edit)("shared", 0, 1)
-    found.epoch(Progress(1, 2), 0.05, ("tune", 0), quiet)
+    one_epoch(found, Epoch(Progress(1, 2), 0.05, ("tune", 0)), quiet)
     assert len(seen) == 3 * 9
     for mixture in seen:
         rows = mixture["shared"][:, 0]

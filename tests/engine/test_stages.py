@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from poise.engine.events import EpochEnded, Noted, Started, Stepped
 from poise.engine.schedule import cosine
-from poise.engine.search import Searcher, search
+from poise.engine.search import search
+from poise.engine.searcher import Searcher
 from poise.engine.settings import SearchSettings
 from poise.engine.stages import Searched, Stage, search_in_stages
 from poise.errors import Refused

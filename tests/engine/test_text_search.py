@@ -14,7 +14,8 @@ from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Event, Stepped, ignore
 from poise.engine.loss import BatchLoss
 from poise.engine.objective import CLASSES, HitMeter
-from poise.engine.search import search
+from poise.engine.search import one_epoch, search
+from poise.engine.searcher import Epoch
 from poise.engine.streams import seed_of, stream
 from poise.engine.trained import TrainedSupernet
 from poise.methods import Method, sdarts_adv
@@ -102,7 +103,7 @@ def test_a_search_carries_both_states_from_step_to_step() -> None:
         carry(batch, state)
 
     found.supernet.forward, found.supernet.carry = watched, carried
-    found.epoch(Progress(0, 2), 0.5, ("search", 0), ignore)
+    one_epoch(found, Epoch(Progress(0, 2), 0.5, ("search", 0)), ignore)
     assert len(found.training) == 4
     assert [fresh for which, fresh in starts if which == TRAINING] == [True, False, False, False]
     assert [fresh for which, fresh in starts if which == SEARCH] == [True, False, False, False]
@@ -128,7 +129,7 @@ def test_a_step_is_as_long_as_its_piece() -> None:
             raise Enough
 
     with pytest.raises(Enough):
-        found.epoch(Progress(0, 2), 0.5, ("search", 0), stop)
+        one_epoch(found, Epoch(Progress(0, 2), 0.5, ("search", 0)), stop)
     moved = {name: weight.detach().clone() for name, weight in found.weights.items()}
     fresh = loud(place=DOUBLE, weights=weights)
     with torch.no_grad():
@@ -173,7 +174,7 @@ def test_a_search_goes_on_in_the_middle_of_an_epoch_to_the_last_bit(method: Meth
 
 def test_measuring_leaves_the_states_alone_and_weighs_words() -> None:
     found = loud(place=DOUBLE)
-    found.epoch(Progress(0, 2), 0.5, ("search", 0), ignore)
+    one_epoch(found, Epoch(Progress(0, 2), 0.5, ("search", 0)), ignore)
     before = state_of(found)
     alphas = {name: values.detach() for name, values in found.alphas.items()}
     trained = TrainedSupernet(SPACE, found.groups, alphas, found.method.relaxation, lambda: found, 0)

@@ -11,7 +11,8 @@ from poise.bench.textbook import Textbook
 from poise.data import Augmentation, Batches, Images
 from poise.engine.device import Place
 from poise.engine.loop import Sums
-from poise.engine.search import Epoch, Searcher, SearchTrainer
+from poise.engine.search import SearchTrainer
+from poise.engine.searcher import Epoch, Searcher
 from poise.engine.settings import SearchSettings
 from poise.engine.streams import seeded
 from poise.engine.trained import TrainedSupernet

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from poise import registries
 from poise.diagnostics.sharpness import Spectrum, spectrum_of
 from poise.diagnostics.vector import SearchLoss
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.errors import Refused
 from poise.registry import C, Registry
 from poise.supernet.groups import Kept

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.engine.loss import BatchLoss
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.streams import seed_of
 from poise.errors import Refused
 from poise.supernet.groups import Mixture, expand

@@ -20,7 +20,7 @@ from poise.data.batched import Batched
 from poise.engine.device import Place
 from poise.engine.kept_memory import freed_bytes
 from poise.engine.objective import Objective
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.settings import TrainSettings
 from poise.engine.streams import seeded
 from poise.engine.train import Forward

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Listener, Noted, ignore
-from poise.engine.search import Searcher, search
+from poise.engine.search import search
+from poise.engine.searcher import Searcher
 from poise.errors import Refused
 from poise.methods.method import Method
 from poise.supernet.groups import ChoiceGroup, Narrowing, searchable

@@ -18,7 +18,8 @@ from poise.engine.events import Listener, Noted, ignore
 from poise.engine.loop import Course, run, take_up
 from poise.engine.objective import Meter, Metric, decides, metric_of
 from poise.engine.schedule import cosine
-from poise.engine.search import Epoch, Searcher, SearchTrainer
+from poise.engine.search import SearchTrainer
+from poise.engine.searcher import Epoch, Searcher
 from poise.engine.streams import seed_of, stream
 from poise.errors import Refused
 from poise.methods.slots import Progress, Relaxation

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 from poise.errors import Refused, shown
 from poise.spaces.execution import Execution, Pass, chosen
 from poise.spaces.normed import Normed
-from poise.spaces.stacked import Plan, Stacked, layout_of
+from poise.spaces.stacked import Plan, Stacked
+from poise.spaces.wide import layout_of
 from poise.supernet.choice import draws
 from poise.supernet.draws import Chance
 from poise.supernet.groups import ChoiceGroup, Row

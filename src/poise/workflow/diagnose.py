@@ -16,7 +16,7 @@ from poise.config.settings import RunSettings
 from poise.diagnostics.diagnostic import BATCHES, DIAGNOSTICS, Diagnostic, Finding, Subject
 from poise.engine.events import Listener, Noted, Started, Stepped
 from poise.engine.run import DIAGNOSIS, RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.stages import Stage
 from poise.errors import Refused
 from poise.genotype import Genotype

@@ -13,7 +13,8 @@ import torch
 
 from poise.config.settings import RunSettings
 from poise.engine.events import Event, Stepped
-from poise.engine.search import Searcher
+from poise.engine.search import one_epoch
+from poise.engine.searcher import Epoch, Searcher
 from poise.methods.slots import Progress
 from poise.workflow.prepare import Preparation
 from poise.workflow.stages import rehearsal
@@ -79,6 +80,6 @@ def _seconds_per_step(searcher: Searcher, steps: int) -> float:
     progress = Progress(epochs - 1, epochs, searcher.stage)
     times.append(time.perf_counter())
     with suppress(Enough):
-        searcher.epoch(progress, searcher.settings.weights.learning_rate, ("dry run",), watch)
+        one_epoch(searcher, Epoch(progress, searcher.settings.weights.learning_rate, ("dry run",)), watch)
     measured = times[1:] if len(times) > 2 else times
     return (measured[-1] - measured[0]) / (len(measured) - 1)

@@ -16,7 +16,7 @@ from poise.costs.latency import check_own_form
 from poise.diagnostics.diagnostic import all_of
 from poise.engine.device import Place
 from poise.engine.run import RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.stages import Stage, first_of
 from poise.engine.streams import at_stage, seed_of, seeded
 from poise.errors import Refused

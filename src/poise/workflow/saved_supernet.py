@@ -9,7 +9,7 @@ from torch import Tensor
 
 from poise.engine.checkpoint import join, split
 from poise.engine.run import ADAM, RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.sgd import optimizer_state, restore_optimizer
 from poise.engine.unsaved import Output
 from poise.supernet.groups import ChoiceGroup

@@ -23,7 +23,7 @@ from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.events import Listener, Noted
 from poise.engine.run import RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.sgd import optimizer_state, restore_optimizer
 from poise.engine.stages import Searched, Stage, search_in_stages
 from poise.engine.trained import TrainedSupernet

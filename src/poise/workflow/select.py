@@ -19,7 +19,7 @@ from poise.engine.events import Listener, Noted
 from poise.engine.lock import locked
 from poise.engine.run import SELECTION as REQUEST
 from poise.engine.run import RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.errors import Refused, unknown
 from poise.genotype import Genotype
 from poise.report.progress import progress

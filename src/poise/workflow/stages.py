@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from poise.engine.run import STAGE, RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.stages import Stage
 from poise.engine.unsaved import Output
 from poise.errors import Refused

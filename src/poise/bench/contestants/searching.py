@@ -20,7 +20,7 @@ from poise.engine.checkpointer import RunControl
 from poise.engine.events import Event, Listener, ignore
 from poise.engine.objective import CLASSES
 from poise.engine.run import RunFolder
-from poise.engine.search import Searcher
+from poise.engine.searcher import Searcher
 from poise.engine.streams import seed_of, stream
 from poise.genotype import Genotype
 from poise.named import OWN
