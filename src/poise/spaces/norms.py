@@ -50,24 +50,26 @@ class Norms:
             self._seen.append(_Seen(owners, mean, inverse, y.numel() // y.shape[1]))
         return out
 
-    @torch.no_grad()
     def track(self) -> None:
         """Move the running statistics."""
         if not self._seen:
             return
         moved = [norm for seen in self._seen for norms in seen.owners for norm in norms]
-        variances = torch._foreach_pow([seen.inverse for seen in self._seen], -2)
-        torch._foreach_sub_(variances, moved[0].eps)
-        torch._foreach_mul_(variances, [seen.size / max(seen.size - 1, 1) for seen in self._seen])
         running: list[Tensor] = []
         found: list[Tensor] = []
-        for (owners, mean, *_), variance in zip(self._seen, variances, strict=True):
-            for norms, *statistics in zip(owners, mean.chunk(len(owners)), variance.chunk(len(owners)), strict=True):
-                for norm in norms:
-                    running += _running(norm)
-                    found += statistics
-        torch._foreach_lerp_(running, found, moved[0].momentum or 0.1)
-        torch._foreach_add_([norm.num_batches_tracked for norm in moved if norm.num_batches_tracked is not None], 1)
+        with torch.no_grad():
+            variances = torch._foreach_pow([seen.inverse for seen in self._seen], -2)
+            torch._foreach_sub_(variances, moved[0].eps)
+            torch._foreach_mul_(variances, [seen.size / max(seen.size - 1, 1) for seen in self._seen])
+            for (owners, mean, *_), variance in zip(self._seen, variances, strict=True):
+                for norms, *statistics in zip(
+                    owners, mean.chunk(len(owners)), variance.chunk(len(owners)), strict=True
+                ):
+                    for norm in norms:
+                        running += _running(norm)
+                        found += statistics
+            torch._foreach_lerp_(running, found, moved[0].momentum or 0.1)
+            torch._foreach_add_([norm.num_batches_tracked for norm in moved if norm.num_batches_tracked is not None], 1)
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,7 @@ class Leaving:
     def __init__(self, members: Sequence[Member], sources: int, stride: int) -> None:
         self.sources = sources
         self.stride = stride
-        self._stages = stages(sorted(members, key=lambda m: (m.source, m.place)), sources)
+        self._stages = stages(sorted(members, key=lambda m: m.source), sources)
         self.stacks = [stack for stage in self._stages for stack in stage.stacks]
         self.targets = sorted({m.target for piece in self.pieces(training=False, dropping=True) for m in piece})
 
@@ -75,8 +75,7 @@ class Plan:
             row, target = row + target, target + 1
         self._places = place
         self.leaving = [
-            Leaving(found, 1 if entered else inputs, 1 if entered else stride)
-            for entered, found in sorted(members.items())
+            Leaving(members[entered], 1 if entered else inputs, 1 if entered else stride) for entered in sorted(members)
         ]
         self._stacks = [stack for leaving in self.leaving for stack in leaving.stacks]
         self._sizes = [sum(conv.weight.numel() for conv in stack) for stack in self._stacks]
