@@ -8,6 +8,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from forked import Forked
 
 OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 WORTH = {"none": 0.0, "skip_connect": 1.0, "avg_pool_3x3": 3.0, "nor_conv_1x1": 7.0, "nor_conv_3x3": 9.0}
@@ -79,16 +82,18 @@ def environment(plugin: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
-def start(plugin: Path, *words: str) -> subprocess.Popen[str]:
-    """The command line at work."""
-    return subprocess.Popen(
+def start(plugin: Path, *words: str, program: bool = False) -> subprocess.Popen[str]:
+    """The command line at work: a ``program`` that is started, or a fork of this process."""
+    begin: Any = subprocess.Popen if program else Forked
+    found: subprocess.Popen[str] = begin(
         [sys.executable, "-m", "unrendered", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=environment(plugin), start_new_session=True,
     )  # fmt: skip
+    return found
 
 
-def poise(plugin: Path, *words: str) -> tuple[int, str, str]:
+def poise(plugin: Path, *words: str, program: bool = False) -> tuple[int, str, str]:
     """The command line's exit code and what it said."""
-    process = start(plugin, *words)
+    process = start(plugin, *words, program=program)
     out, err = process.communicate(timeout=1200)
     return process.returncode, out, err

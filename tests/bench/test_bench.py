@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bench_support import BEST, WORST, poise, start, write_plugin, write_table
 
+from forked import Forked
+from poise.bench import runner
 from poise.bench.bench_folder import bench_of, check_bench, missing, open_bench, read_bench, threads_each
 from poise.bench.contestants.searching import MethodContestant
+from poise.bench.job import CONTESTANTS
 from poise.bench.report import report
 from poise.bench.result import Result, compact
 from poise.bench.runner import job_of
@@ -23,8 +30,17 @@ from poise.genotype import Genotype
 
 
 @pytest.fixture(scope="module")
-def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_plugin(tmp_path_factory.mktemp("plugin"))
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the planted contestants, which are known in this process too; its forks start their jobs as
+    forks."""
+    folder = write_plugin(tmp_path_factory.mktemp("plugin"))
+    known = set(CONTESTANTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
+        runpy.run_path(str(folder / "planted.py"))
+        yield folder
+    for name in set(CONTESTANTS) - known:
+        del CONTESTANTS._items[name]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +113,7 @@ def test_killed_and_resumed(plugin: Path, tmp_path: Path) -> None:
 
 def test_stopped_by_a_signal(plugin: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench"
-    process = start(plugin, *running(out, "darts", "--seeds", "0-3"))
+    process = start(plugin, *running(out, "darts", "--seeds", "0-3"), program=True)
     while not any(out.glob("runs/*/*/search/run.json")) and process.poll() is None:
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
@@ -105,6 +121,12 @@ def test_stopped_by_a_signal(plugin: Path, tmp_path: Path) -> None:
     assert process.returncode == 75, err
     assert err.splitlines() == [f"poise: stopped; saved; to go on: poise resume {out}"]
     assert len(results(out)) < 4
+
+
+def test_an_installed_package_adds_contestants(plugin: Path, tmp_path: Path) -> None:
+    code, _, err = poise(plugin, *running(tmp_path / "bench", "optimun"), program=True)
+    assert code == 2
+    assert "did you mean 'optimum'?" in err
 
 
 def test_one_failure_stops_no_other(plugin: Path, table: Path, tmp_path: Path) -> None:

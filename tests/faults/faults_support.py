@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 import poise
+from forked import Forked
 from poise.engine.run import RunFolder
 
 FULL = os.environ.get("POISE_FAULTS") == "full"
@@ -128,10 +129,17 @@ class Ended:
 
 
 class Command:
-    """The command line at work in a process of its own; it does not outlive the ``with`` block."""
+    """The command line at work in a process of its own; it does not outlive the ``with`` block.
 
-    def __init__(self, words: list[str], prepare: Callable[[], None] | None = None) -> None:
-        self.process = subprocess.Popen(
+    Args:
+        words: of the command line.
+        prepare: what the process does first.
+        program: whether Python is started for it; else, of a sample, it is a fork of this process.
+    """
+
+    def __init__(self, words: list[str], prepare: Callable[[], None] | None = None, program: bool = FULL) -> None:
+        begin: Any = subprocess.Popen if program else Forked
+        self.process = begin(
             [*POISE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
             preexec_fn=prepare,
         )  # fmt: skip
@@ -176,9 +184,9 @@ class Command:
         return self.until(lambda: owner(folder) == str(self.process.pid))
 
 
-def run(words: list[str], prepare: Callable[[], None] | None = None) -> Ended:
+def run(words: list[str], prepare: Callable[[], None] | None = None, program: bool = FULL) -> Ended:
     """Run the command line to its end."""
-    with Command(words, prepare) as command:
+    with Command(words, prepare, program) as command:
         return command.ended()
 
 

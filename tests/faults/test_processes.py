@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from faults_support import (
+    FULL,
     LONG,
     TINY,
     Command,
@@ -40,6 +41,7 @@ ROOM = 4096
 """Bytes that a file may have where the disk is full: enough for settings and records, not for a checkpoint."""
 
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # numbers of prctl(2) and capabilities(7)
+CAPABILITY_VERSION = 0x20080522  # of capget(2)
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="capabilities are Linux's")
 
 
@@ -52,7 +54,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_and_resume_ends_it(number: int, expected: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with Command(searching(out, LONG)) as command:
+    with Command(searching(out, LONG), program=FULL or number == signal.SIGTERM) as command:
         assert command.until(lambda: bool(checkpoints(out)))
         assert command.tell(number)
         ended = command.ended()
@@ -115,8 +117,14 @@ def test_a_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
 
 
 def no_exceptions() -> None:
-    """Let permissions hold for root as well: without the capability to pass them by, from the next program on."""
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+    """Let permissions hold for root as well: without the capability to pass them by, from now on and in every program
+    from here."""
+    system = ctypes.CDLL(None)
+    system.prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+    header, sets = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    system.capget(header, sets)
+    sets[0] &= ~(1 << CAP_DAC_OVERRIDE)  # of those in effect
+    system.capset(header, sets)
 
 
 @contextmanager
