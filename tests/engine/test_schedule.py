@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.train import Forward, train
+from poise.supernet.draws import Draws
 
 
 def settings(**given: Any) -> TrainSettings:
@@ -85,13 +86,15 @@ def test_label_smoothing_is_a_share_of_the_target_for_all_classes() -> None:
             super().__init__()
             self.first, self.second = nn.Linear(4, 5), nn.Linear(4, 5)
 
-        def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor]:
+        paths = 0
+
+        def heads(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
             return self.first(images), self.second(images)
 
     torch.manual_seed(0)
     network, images, labels = Two(), torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 4, 0])
     chosen = TrainSettings(label_smoothing=0.1, auxiliary=0.4)
-    logits, loss, total = Forward(network, chosen, SINGLE)(images, labels, 0.0)
+    logits, loss, total = Forward(network, chosen, SINGLE)(images, labels, 0.0, Draws(0, SINGLE.device))
     target = torch.full((6, 5), 0.1 / 5)
     target[torch.arange(6), labels] += 0.9
 

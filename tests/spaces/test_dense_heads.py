@@ -134,7 +134,7 @@ def genotype(name: str) -> Genotype:
 def test_drop_path_works_with_it() -> None:
     network = Darts().network(genotype("darts"), SHAPE, channels=4, cells=3).train()
     images = torch.randn(4, 3, 7, 9)
-    answer, side = network.heads(images, drop=0.5)
+    answer, side = network.heads(images, torch.arange(2.0).repeat(2 * network.paths).view(-1, 4, 1, 1, 1))
     assert answer.shape == (4, 4, 7, 9)
     assert side is None
     assert not torch.equal(answer, network.heads(images)[0])

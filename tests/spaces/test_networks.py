@@ -14,8 +14,10 @@ from torch import nn
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.spaces import Darts, ImageShape, NasBench201
-from poise.spaces.cell_network import AuxiliaryHead, CellNetwork, drop_path
+from poise.spaces.cell_network import AuxiliaryHead, CellNetwork
 from poise.spaces.operations import OPERATIONS, FactorizedReduce, Noise
+from poise.spaces.space import has_heads
+from poise.supernet.draws import Draws
 
 CIFAR10 = ImageShape(3, (32, 32), 10)
 TABLE = Path(__file__).parents[3] / "shared/data/nasbench201/table.csv.gz"
@@ -111,38 +113,48 @@ def rows_of(operation: str) -> dict[str, dict[str, list[str]]]:
     return {"normal": cell, "reduce": cell}
 
 
-def test_drop_path_zeroes_whole_samples_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    x = torch.ones(20_000, 2, 2, 2, dtype=torch.float64)
-    y = drop_path(x, 0.3)
-    values = y.unique().tolist()
-    assert values == [0.0, pytest.approx(1 / 0.7)]
-    per_sample = y.flatten(1)
-    assert torch.equal(per_sample, per_sample[:, :1].expand_as(per_sample))
-    assert float((per_sample[:, 0] == 0).double().mean()) == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 20_000) ** 0.5)
-    assert float(y.mean()) == pytest.approx(1.0, abs=0.02)
+def kept_paths(paths: int, batch: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """A different number for each path of each image, some of them zeros."""
+    numbers = torch.arange(1.0, 1 + paths * batch, dtype=dtype).view(paths, batch, 1, 1, 1)
+    return numbers * (numbers % 3 != 0)
 
 
-def test_drop_path_leaves_identities_alone() -> None:
-    """Only the operation's term is dropped: where it is, node 2 is what the identity alone gives."""
-    cell = CellNetwork(rows_of("sep_conv_3x3"), 3, 4, 4, 3).double().eval().cells[0]
-    first, second = torch.randn(2, 400, 12, 4, 4, dtype=torch.float64)
-    torch.manual_seed(0)
+def test_drop_path_multiplies_all_terms_but_identities() -> None:
+    """Each by a number of its own for each image."""
+    rows = {"0->2": ["sep_conv_3x3"], "1->2": ["skip_connect"], "0->3": ["max_pool_3x3"], "2->3": ["dil_conv_3x3"]}
+    cell = CellNetwork({"normal": rows, "reduce": rows}, 3, 4, 4, 3).double().eval().cells[0]
+    images = torch.randn(2, 5, 12, 4, 4, dtype=torch.float64)
+    assert cell.paths == 3
+    kept = kept_paths(3, 5)
     with torch.no_grad():
-        identity, term = cell.second(second), cell.edges["0->2"]["sep_conv_3x3"](cell.first(first))
-        dropped = cell(first, second, 0.25) - identity
-    gone = dropped.flatten(1).abs().amax(dim=1) < 1e-12
-    assert 0.15 < float(gone.double().mean()) < 0.35
-    torch.testing.assert_close(dropped[~gone], term[~gone] / 0.75)
+        first, second = cell.first(images[0]), cell.second(images[1])
+        two = kept[0] * cell.edges["0->2"]["sep_conv_3x3"](first) + second
+        three = kept[1] * cell.edges["0->3"]["max_pool_3x3"](first) + kept[2] * cell.edges["2->3"]["dil_conv_3x3"](two)
+        torch.testing.assert_close(cell(*images, kept), torch.cat([two, three], dim=1), rtol=1e-12, atol=1e-12)
 
 
 def test_drop_path_drops_strided_skips() -> None:
     """A skip of stride 2 is a convolution, no identity."""
     cell = CellNetwork({k: {"0->2": ["skip_connect"]} for k in ("normal", "reduce")}, 3, 4, 4, 3).eval().cells[1]
-    torch.manual_seed(0)
     with torch.no_grad():
-        out = cell(torch.randn(300, 12, 4, 4), torch.randn(300, 4, 4, 4), 0.5)
-    assert 0.35 < float((out.flatten(1).abs().amax(dim=1) == 0).double().mean()) < 0.65
+        out = cell(torch.randn(2, 12, 4, 4), torch.randn(2, 4, 4, 4), torch.tensor([0.0, 2.0]).view(1, 2, 1, 1, 1))
+    assert [bool(each.any()) for each in out] == [False, True]
+
+
+def test_every_cell_gets_its_part() -> None:
+    """A zero for all images on one path is what leaving that operation out is."""
+    network = CellNetwork(rows_of("sep_conv_3x3"), 3, 4, 4, 3).double().eval()
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    assert network.paths == 1 + 2 + 2, "the skips of the reduction cells have a stride"
+    for path, (cell, row) in enumerate([(0, "0->2"), (1, "0->2"), (1, "1->2"), (2, "0->2"), (2, "1->2")]):
+        kept = torch.ones(5, 2, 1, 1, 1, dtype=torch.float64)
+        kept[path] = 0
+        (operation,) = network.cells[cell].edges[row].children()
+        handle = operation.register_forward_hook(lambda module, given, found: torch.zeros_like(found))
+        expected = network(images)
+        handle.remove()
+        torch.testing.assert_close(network.heads(images, kept)[0], expected, rtol=1e-12, atol=1e-12)
+        assert not torch.allclose(network(images), expected)
 
 
 def test_forward_has_no_drop_path_and_no_side_head() -> None:
@@ -151,7 +163,7 @@ def test_forward_has_no_drop_path_and_no_side_head() -> None:
     logits = network(images)
     assert torch.equal(logits, network(images))
     assert torch.equal(logits, network.heads(images)[0])
-    assert not torch.allclose(logits, network.heads(images, 0.5)[0])
+    assert not torch.allclose(logits, network.heads(images, kept_paths(network.paths, 8, images.dtype))[0])
     side = network.heads(images)[1]
     assert side is not None
     assert side.shape == (8, 4)
@@ -186,12 +198,7 @@ def test_nasbench201_has_neither() -> None:
     genotype = Genotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")
     with pytest.raises(Refused, match="no auxiliary head"):
         space.network(genotype, CIFAR10, auxiliary=True)
-    network = space.network(genotype, CIFAR10, channels=2, cells=1)
-    logits, side = network.heads(torch.randn(2, 3, 8, 8))
-    assert side is None
-    assert logits.shape == (2, 10)
-    with pytest.raises(ValueError, match="no drop-path"):
-        network.heads(torch.randn(2, 3, 8, 8), 0.1)
+    assert not has_heads(space.network(genotype, CIFAR10, channels=2, cells=1))
 
 
 @pytest.mark.parametrize("size", [(7, 9), (8, 5), (1, 1), (2, 3)])
@@ -229,6 +236,17 @@ def test_noise_is_standard_normal_and_new_every_time(stride: int) -> None:
     assert abs(float((first * second).mean())) < 5 / count**0.5
     torch.manual_seed(0)
     assert torch.equal(first, noise(x))
+
+
+def test_noise_is_drawn_from_what_is_handed_in() -> None:
+    """A network with noise says so; its noise is the draws', whatever torch's own generators are at."""
+    network = CellNetwork(rows_of("noise"), 3, 4, 4, 3).eval()
+    assert (network.takes_draws, network.draws_nothing) == (True, False)
+    assert not CellNetwork(rows_of("sep_conv_3x3"), 3, 4, 4, 3).takes_draws
+    images, draws = torch.randn(2, 3, 8, 8), Draws(0, torch.device("cpu"))
+    first = network.heads(images, draws=draws)[0]
+    assert torch.equal(first, network.heads(images, draws=draws.again())[0])
+    assert not torch.equal(first, network.heads(images, draws=draws.refill(1))[0])
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -22,8 +22,8 @@ from poise.engine.kept_memory import freed_bytes
 from poise.engine.objective import Objective
 from poise.engine.searcher import Searcher
 from poise.engine.settings import TrainSettings
-from poise.engine.streams import seeded
 from poise.engine.train import Forward
+from poise.supernet.draws import Draws
 
 HEADROOM = 1.3
 """A step's peak over what its forward pass keeps; 1.1 measured on the DARTS space."""
@@ -88,8 +88,8 @@ def training_step(
         buffers = {name: buffer.clone() for name, buffer in step.named_buffers()}
         step.train()
         try:
-            with seeded(0, place.device):
-                _, _, total = functional_call(step, buffers, (*batches.first(count), settings.drop_path))
+            given = (*batches.first(count), settings.drop_path, Draws(0, place.device))
+            _, _, total = functional_call(step, buffers, given)
         finally:
             for module, mode in modes:
                 module.training = mode

@@ -4,8 +4,8 @@ thousands of kernels at once.
 A replay does again, without Python, what the captured call launched: on the same memory, with the same Python numbers.
 So it computes what the step would have computed, to the last bit, as long as
 
-- batches and random numbers are copied into the memory that was read (`Captured` does that for what it is called with,
-  `poise.supernet.draws.Draws.refill` for what was drawn), learning rates are filled in where they lie;
+- batches and random numbers are copied into the memory that was read (`Captured` does that for what it is called with
+  and for the `Draws` that it hands out), learning rates are filled in where they lie;
 - all that moves, moves in place: weights, alphas, running statistics, what optimizers remember;
 - everything else is constant. What is not, changes between epochs only, and each epoch captures anew.
 
@@ -19,10 +19,12 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 import torch
+from torch import nn
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from poise.engine.device_only import DeviceOnly
 from poise.engine.events import Listener, Noted
+from poise.supernet.draws import Draws, draws_nothing, takes_draws
 from poise.supernet.trees import Tree, mapped, others, tensors
 
 T = TypeVar("T")
@@ -80,10 +82,12 @@ class Captured:
     Args:
         backend: None: every call is a plain one.
         listen: is told once if the function cannot be captured.
+        watch: whether the second call is watched. One that is compiled cannot be; it would show in being captured.
     """
 
-    def __init__(self, backend: Backend | None, listen: Listener) -> None:
+    def __init__(self, backend: Backend | None, listen: Listener, watch: bool = True) -> None:
         self._backend = backend
+        self._watch = watch
         self._listen = listen
         self.forget()
 
@@ -99,9 +103,23 @@ class Captured:
 
     def forget(self) -> None:
         """What is called from now on may compute something else."""
+        self._draws: dict[str, Draws] = {}
         self._form: Form | None = None
         self._calls = 0
         self._graph: _Graph | None = None
+
+    def draws(self, name: str, seed: int, device: torch.device, exact: bool = False) -> Draws:
+        """The random numbers of the next call, by name and seed: where it may be a replay they come into the memory of
+        those before. ``exact`` is as in `Draws`."""
+        if self.capturing and name in self._draws:
+            return self._draws[name].refill(seed)
+        self._draws[name] = Draws(seed, device, exact=exact)
+        return self._draws[name]
+
+    def hand_draws_to(self, module: nn.Module) -> None:
+        """The function calls this module: capture nothing unless its random numbers can be handed to it."""
+        if not (takes_draws(module) or draws_nothing(module)):
+            self.refuse(f"random numbers cannot be handed to a {type(module).__name__}")
 
     def refuse(self, reason: str) -> None:
         """Capture nothing from now on, and say why."""
@@ -122,7 +140,7 @@ class Captured:
             return self._graph(inputs) if form == self._form else backend.aside(lambda: function(inputs))
         self._calls = self._calls + 1 if form == self._form else 1
         self._form = form
-        if self._calls == 1:
+        if self._calls == 1 or (self._calls == 2 and not self._watch):
             return backend.aside(lambda: function(inputs))
         if self._calls == 2:
             with DeviceOnly() as watch:

@@ -38,7 +38,6 @@ from poise.engine.settings import TrainSettings
 from poise.engine.streams import handed
 from poise.engine.train import NetworkDescent
 from poise.supernet.draws import Draws
-from poise.supernet.inputs import TextBatch
 
 Weights = dict[str, Tensor]
 
@@ -50,15 +49,20 @@ class LanguageTrainer:
     Args:
         descent: of a ``network(tokens, hidden) -> Reading``.
         training, valid: the two texts.
+        listen: hears if steps cannot be captured.
     """
 
     descent: NetworkDescent
     training: TextBatches
     valid: TextBatches
+    listen: Listener = ignore
     hidden: Tensor | None = field(default=None, init=False)
     mean: Weights = field(default_factory=dict, init=False)
     averaged: int = field(default=0, init=False)
     best: Weights = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._captured = self.descent.captured(self.listen)
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -66,6 +70,7 @@ class LanguageTrainer:
         return self.descent.weights
 
     def begin(self, epoch: int, first: int) -> Passing:
+        self._captured.forget()
         return self.training.epoch(self.descent.begin(epoch), first)
 
     def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
@@ -73,22 +78,27 @@ class LanguageTrainer:
         piece, labels = batch
         descent, hidden = self.descent, None if piece.fresh else self.hidden
         descent.announce(number, piece.pace)
-        draws = descent.draws(number)
-        loss, total, hidden = _losses(descent.network, piece, labels, hidden, descent.place, draws)
-        gradients = dict(zip(self.weights, torch.autograd.grad(total, list(self.weights.values())), strict=True))
-        descent.move(total, gradients)
-        self.hidden = hidden.detach()
+        draws = descent.draws(number, self._captured)
+        given = (piece.tokens, labels) if hidden is None else (piece.tokens, labels, hidden)
+        loss, self.hidden = self._captured(lambda given: self.move(draws, *given), given)
         sums.add(loss=loss)
         if self.mean:
             self.average()
         descent.watch.visit()
 
+    def move(self, draws: Draws, tokens: Tensor, labels: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The device's part of a step: it launches, and waits for nothing. The loss and the last hidden state."""
+        loss, total, hidden = _losses(self.descent.network, tokens, labels, hidden, self.descent.place, draws)
+        self.descent.move(total)
+        return loss.detach(), hidden.detach()
+
     @torch.no_grad()
     def average(self) -> None:
         """``w̄ ← w̄ + (w − w̄)/k``."""
         self.averaged += 1
-        for name, weight in self.weights.items():
-            self.mean[name] += (weight - self.mean[name]) / self.averaged
+        mean = list(self.mean.values())
+        away = torch._foreach_sub([self.weights[name] for name in self.mean], mean)
+        torch._foreach_add_(mean, torch._foreach_div(away, self.averaged))
 
     def counting(self) -> Weights:
         """Copies of the weights that count: the mean where it has begun, else the last ones."""
@@ -142,7 +152,7 @@ def train_text(
 ) -> list[Record]:
     """Train ``network`` in place, from the saver's start on, and leave it with the weights that were best on the
     validation text; returns one record per epoch. Raises `Refused` if the loss diverged."""
-    trainer = LanguageTrainer(NetworkDescent(network, settings, place, seed, rate), training, valid)
+    trainer = LanguageTrainer(NetworkDescent(network, settings, place, seed, rate), training, valid, listen)
     history = run(trainer, Course("train", settings.epochs, len(training)), listen, saver or Checkpointer())
     with torch.no_grad():
         for name, weight in trainer.weights.items():
@@ -152,12 +162,12 @@ def train_text(
 
 
 def _losses(
-    network: nn.Module, piece: TextBatch, labels: Tensor, hidden: Tensor | None, place: Place, draws: Draws
+    network: nn.Module, tokens: Tensor, labels: Tensor, hidden: Tensor | None, place: Place, draws: Draws
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Of a piece: its loss, the same with the network's regularisers, and its last hidden state."""
     chance, drawn = handed(network, draws, place.device)
     with chance, place.autocast():
-        logits, hidden, extra = network(piece.tokens, hidden, **drawn)
+        logits, hidden, extra = network(tokens, hidden, **drawn)
     loss = NEXT_WORD.loss(place.float(logits), labels)
     return loss, loss if extra is None else loss + place.float(extra), hidden
 
@@ -170,7 +180,8 @@ def text_step(network: nn.Module, settings: TrainSettings, batches: TextBatches,
         mode = network.training
         network.train()
         try:
-            return _losses(network, *batches.first(count), None, place, Draws(0, place.device))[1]
+            piece, labels = batches.first(count)
+            return _losses(network, piece.tokens, labels, None, place, Draws(0, place.device))[1]
         finally:
             network.train(mode)
 

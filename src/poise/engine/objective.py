@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol, TypeGuard
+from typing import Any, Literal, Protocol, TypeGuard, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from poise.engine.meters import precise
 from poise.errors import Refused, unknown
 
 Reduction = Literal["mean", "sum"]
@@ -200,10 +201,11 @@ def perplexity(loss: float) -> float:
 def measured(answers: Iterable[tuple[Any, Any]], objective: Objective = CLASSES) -> dict[str, float]:
     """All metrics and the mean ``loss`` over all predictions of these batches of outputs and targets, the metric that
     counts first."""
-    meter, loss, count = objective.meter(), 0.0, 0.0
-    for outputs, targets in answers:
-        loss += float(objective.loss(outputs, targets, "sum"))
-        count += float(objective.count(targets))
+    meter, loss, count = objective.meter(), cast(Any, 0.0), cast(Any, 0)
+    for outputs, targets in answers:  # what it comes to stays on the device: no batch is waited for
+        loss = loss + precise(objective.loss(outputs, targets, "sum"))
+        counted = objective.count(targets)
+        count = count + (precise(counted) if isinstance(counted, Tensor) else counted)
         meter.update(outputs, targets)
-    mean = loss / count if count else 0.0
+    mean = float(loss) / float(count) if count else 0.0
     return {**objective.derived(mean), **meter.compute(), "loss": mean}

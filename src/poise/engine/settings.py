@@ -150,6 +150,11 @@ class TrainSettings(AugmentSettings):
     """Of streamed images, the least share that a random crop covers. None: 0.08, as published."""
     colour_jitter: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Of streamed images, how much brightness, contrast and saturation vary at random; the hue by half as much."""
+    capture: Literal["auto", "off"] = "auto"
+    """As `search.capture`."""
+    compile: Literal["off", "on"] = "off"
+    """Whether `torch.compile` fuses the network's forward pass: the same numbers but for rounding, after a minute or
+    more at the beginning. Nobody has measured it on a GPU yet."""
     weights: RetrainWeightSettings = RetrainWeightSettings()
     text: TextTrainSettings = TextTrainSettings()
 

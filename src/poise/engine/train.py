@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from poise.data.batched import Batched, Passing
+from poise.engine.captured import Backend, Captured, backend_of
 from poise.engine.checkpoint import State
 from poise.engine.checkpointer import Checkpointer
+from poise.engine.compiled import Compiled
 from poise.engine.device import Place
 from poise.engine.divergence import Look, Watch, norms_of
 from poise.engine.events import Listener, ignore
@@ -21,17 +23,18 @@ from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured, u
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, set_learning_rate, sgd
-from poise.engine.streams import seed_of, seeded, stream
+from poise.engine.streams import handed, seed_of, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
 from poise.supernet.draws import Draws
-from poise.supernet.trees import called, mapped
+from poise.supernet.trees import arguments, called, mapped
 
 
 class Forward(nn.Module):
     """The forward pass of a training step: a network, its auxiliary head if it has one, and their losses.
 
-    ``objective``: None is cross-entropy with the settings' label smoothing.
+    ``objective``: None is cross-entropy with the settings' label smoothing. ``answer`` is what calls the network:
+    ``answer(inputs, ...) -> outputs, the auxiliary head's or None``.
     """
 
     def __init__(
@@ -40,21 +43,28 @@ class Forward(nn.Module):
         super().__init__()
         self.network = network
         self._auxiliary = settings.auxiliary
+        self._drops = settings.drop_path > 0
         self.objective: Objective = objective or CrossEntropy(settings.label_smoothing)
         self._place = place
+        self.answer: Callable[..., tuple[Any, Any]] = network.heads if has_heads(network) else self._outputs
 
-    def forward(self, inputs: Any, targets: Any, drop: float) -> tuple[Any, Tensor, Tensor]:
+    def forward(self, inputs: Any, targets: Any, drop: float, draws: Draws) -> tuple[Any, Tensor, Tensor]:
         """Outputs, their loss, and the loss to descend, with drop-path probability ``drop``."""
-        with self._place.autocast():
-            if has_heads(self.network):
-                found, side = self.network.heads(inputs, drop)
-            else:
-                found, side = called(self.network, inputs), None
+        chance, given = handed(self.network, draws.again(), self._place.device)
+        if has_heads(self.network) and self._drops:  # in every epoch, so that all compute alike
+            kept = draws.kept((self.network.paths, len(inputs), 1, 1, 1), drop)
+            given["kept"] = kept.to(self._place.dtype) / (1 - drop)
+        with chance, self._place.autocast():
+            found, side = self.answer(inputs, **given)
         outputs = self._place.float(found)
         loss = total = self.objective.loss(outputs, targets)
         if side is not None:
             total = loss + self._auxiliary * self.objective.loss(self._place.float(side), targets)
         return outputs, loss, total
+
+    def _outputs(self, inputs: Any, **given: Any) -> tuple[Any, None]:
+        args, options = arguments(inputs)
+        return self.network(*args, **options, **given), None
 
 
 @dataclass(eq=False)
@@ -80,6 +90,7 @@ class NetworkDescent:
     def __post_init__(self) -> None:
         self.place.put(self.network)
         self.weights = dict(self.network.named_parameters())
+        self.backend: Backend | None = backend_of(self.place.device, self.settings.capture)
         self.watch = Watch(self.place.device)
         self.optimizer = sgd(self.weights, self.settings.weights, self.watch.fault)
 
@@ -89,9 +100,15 @@ class NetworkDescent:
         self.network.train()
         return stream(self.seed, "train order", epoch)
 
-    def draws(self, number: int) -> Draws:
+    def captured(self, listen: Listener) -> Captured:
+        """What captures steps, if anything does."""
+        found = Captured(self.backend, listen, watch=self.settings.compile == "off")
+        found.hand_draws_to(self.network)
+        return found
+
+    def draws(self, number: int, captured: Captured) -> Draws:
         """The random numbers of a step."""
-        return Draws(seed_of(self.seed, "train", self.epoch, number), self.place.device)
+        return captured.draws("train", seed_of(self.seed, "train", self.epoch, number), self.place.device)
 
     def announce(self, number: int, pace: float = 1.0) -> None:
         """The host's part before a step: its learning rate, and what is said if it diverges."""
@@ -101,8 +118,13 @@ class NetworkDescent:
         advice = f"try a smaller train.weights.learning_rate (now {rate:.4g}), or --on-nan rollback"
         self.watch.announce(Look("weights", where, advice))
 
-    def move(self, loss: Tensor, gradients: Mapping[str, Tensor]) -> None:
-        """Clip the gradients of this loss, and move the weights. It launches, and waits for nothing."""
+    def move(self, loss: Tensor) -> None:
+        """Descend this loss by clipped gradients; weights that it does not depend on stay where they are. It launches,
+        and waits for nothing."""
+        self.optimizer.zero_grad()
+        trained = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
+        found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        gradients = {name: values for name, values in zip(trained, found, strict=True) if values is not None}
         norm = self.watch.look("weights", loss, list(gradients), norms_of(gradients.values()))
         clipped_step(self.optimizer, self.weights, gradients, norm, self.settings.weights.clip)
 
@@ -120,35 +142,46 @@ class NetworkDescent:
 class NetworkTrainer:
     """Trains a network. Satisfies `poise.engine.loop.Trainer`. ``objective`` is as in `Forward`."""
 
-    def __init__(self, descent: NetworkDescent, batches: Batched, objective: Objective | None = None) -> None:
+    def __init__(
+        self,
+        descent: NetworkDescent,
+        batches: Batched,
+        objective: Objective | None = None,
+        listen: Listener = ignore,
+    ) -> None:
         self._descent = descent
         self._batches = batches
         self._forward = Forward(descent.network, descent.settings, descent.place, objective)
+        if descent.settings.compile == "on":
+            self._forward.answer = Compiled(self._forward.answer, listen)
+        self._captured = descent.captured(listen)
         self._drop = 0.0
         self.state, self.restore = descent.state, descent.restore
 
+    @property
+    def replays(self) -> bool:
+        """Whether steps are replays by now."""
+        return self._captured.replays
+
     def begin(self, epoch: int, first: int) -> Passing:
+        self._captured.forget()
         self._drop = self._descent.settings.drop_path * epoch / self._descent.settings.epochs
         return self._batches.epoch(self._descent.begin(epoch), first)
 
     def step(self, number: int, batch: tuple[Any, Tensor], sums: Sums) -> None:
-        inputs, targets = batch
+        _, targets = batch
         descent, objective = self._descent, self._forward.objective
         descent.announce(number)
-        loss, outputs = self.move(inputs, targets, descent.draws(number))
+        draws = descent.draws(number, self._captured)
+        loss, outputs = self._captured(lambda given: self.move(draws, *given), batch)
         sums.add(loss=loss, loss_weight=uneven(objective, targets))
         sums.meter("train", objective.running).update(outputs, targets)
         descent.watch.visit()
 
-    def move(self, inputs: Any, targets: Any, draws: Draws) -> tuple[Tensor, Any]:
+    def move(self, draws: Draws, inputs: Any, targets: Any) -> tuple[Tensor, Any]:
         """The device's part of a step: it launches, and waits for nothing. The loss and the outputs."""
-        descent = self._descent
-        with seeded(draws.seed, descent.place.device):
-            outputs, loss, total = self._forward(inputs, targets, self._drop)
-        descent.optimizer.zero_grad()
-        cast(Any, total).backward()
-        gradients = {name: weight.grad for name, weight in descent.weights.items() if weight.grad is not None}
-        descent.move(total, gradients)
+        outputs, loss, total = self._forward(inputs, targets, self._drop, draws)
+        self._descent.move(total)
         return loss.detach(), mapped(Tensor.detach, outputs)
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
@@ -186,7 +219,7 @@ def train(
     """
     if not has_heads(network) and (settings.drop_path or settings.auxiliary):
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
-    trainer = NetworkTrainer(NetworkDescent(network, settings, place, seed, rate), batches, objective)
+    trainer = NetworkTrainer(NetworkDescent(network, settings, place, seed, rate), batches, objective, listen)
     history = run(trainer, Course("train", settings.epochs, len(batches)), listen, saver or Checkpointer())
     network.eval()
     return history

@@ -14,6 +14,7 @@ setting.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,14 +46,11 @@ def live_edges(rows: dict[str, list[str]], intermediate: int) -> dict[int, list[
     return {node: edges for node, edges in live.items() if node > 1}
 
 
-def drop_path(x: Tensor, probability: float) -> Tensor:
-    """Zero whole samples with ``probability`` and scale the others, so that the mean stays the same."""
-    keep = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype) >= probability
-    return x * keep / (1 - probability)
-
-
 class Cell(nn.Module):
-    """One cell: every live node is the sum of its operations' outputs; the live nodes are concatenated."""
+    """One cell: every live node is the sum of its operations' outputs; the live nodes are concatenated.
+
+    ``paths`` is the number of operations that drop-path may drop: all but identities.
+    """
 
     def __init__(
         self,
@@ -79,18 +77,26 @@ class Cell(nn.Module):
             for source, row, names in edges:
                 stride = 2 if reduction and source < 2 else 1
                 self.edges[row] = nn.ModuleDict({name: OPERATIONS[name](channels, stride, search) for name in names})
+        self.paths = sum(not is_identity(operation) for edge in self.edges.values() for operation in edge.children())
 
-    def forward(self, first: Tensor, second: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, kept: Tensor | None = None, draws: Any = None) -> Tensor:
+        """``kept`` and ``draws`` as `CellNetwork.heads` has them."""
         states = {0: self.first(first), 1: self.second(second)}
+        scales = [] if kept is None else list(kept.to(states[1].dtype))
         for node, edges in self.live.items():
             terms = []
             for source, row, _ in edges:
                 for operation in self.edges[row].children():
-                    term = operation(states[source])
-                    identity = isinstance(operation, Skip) and isinstance(operation.reduce, nn.Identity)
-                    terms.append(drop_path(term, drop) if drop > 0 and not identity else term)
+                    given = (draws,) if getattr(operation, "stochastic", False) else ()
+                    term = operation(states[source], *given)
+                    terms.append(term * scales.pop(0) if scales and not is_identity(operation) else term)
             states[node] = sum(terms[1:], terms[0])
         return torch.cat([states[node] for node in self.live], dim=1)
+
+
+def is_identity(operation: nn.Module) -> bool:
+    """Whether an operation puts out what it is given."""
+    return isinstance(operation, Skip) and isinstance(operation.reduce, nn.Identity)
 
 
 def cifar_stem(image_channels: int, channels: int) -> tuple[nn.Module, nn.Module, int]:
@@ -164,6 +170,9 @@ class CellNetwork(nn.Module):
         search: the supernet's form of every operation (for weights taken from a supernet), not the one to retrain.
         form: ``cifar`` or ``imagenet``.
         dense: whether it answers for every pixel, see `DenseHead`.
+
+    ``paths`` is the number of operations that drop-path may drop. ``takes_draws`` and ``draws_nothing`` say whether
+    there is noise in it.
     """
 
     def __init__(
@@ -196,6 +205,7 @@ class CellNetwork(nn.Module):
         self.cells = nn.ModuleList()
         self.ends = ends(cells)
         widths = []
+        self.paths_of_cells: list[int] = []
         self.auxiliary_at = 2 * cells // 3 if auxiliary else None
         self.auxiliary: nn.Module | None = None
         for index in range(cells):
@@ -203,20 +213,32 @@ class CellNetwork(nn.Module):
             width = 2 * width if reduction else width
             cell = Cell(cell_rows["reduce" if reduction else "normal"], inputs, width, reduction, halve_first, search)
             self.cells.append(cell)
+            self.paths_of_cells.append(cell.paths)
             inputs, halve_first = (inputs[1], cell.channels_out), reduction
             if index in self.ends:
                 widths.append(cell.channels_out)
             if index == self.auxiliary_at:
                 self.auxiliary = AuxiliaryHead(cell.channels_out, classes, *HEADS[form])
         self.classifier = head(widths, classes, dense)
+        self.paths = sum(self.paths_of_cells)
+        self.takes_draws = any(getattr(part, "stochastic", False) for part in self.modules())
+        self.draws_nothing = not self.takes_draws
 
-    def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
-        """Logits and the auxiliary head's logits (None without one), with drop-path probability ``drop``."""
+    def heads(self, images: Tensor, kept: Tensor | None = None, draws: Any = None) -> tuple[Tensor, Tensor | None]:
+        """Logits and the auxiliary head's logits (None without one), with drop-path.
+
+        Args:
+            images: ``[batch, channels, height, width]``.
+            kept: ``[paths, batch, 1, 1, 1]``, what each path of each image is multiplied by: 0 with probability p,
+                where it is dropped, else 1/(1 − p). None: nothing is dropped.
+            draws: what noise is drawn from; None: torch's own generators.
+        """
         first = self.stem(images)
         second = self.second(first)
         maps, side = [], None
-        for index, cell in enumerate(self.cells):
-            first, second = second, cell(first, second, drop)
+        parts = [None] * len(self.cells) if kept is None else torch.split(kept, self.paths_of_cells)
+        for index, (cell, part) in enumerate(zip(self.cells, parts, strict=True)):
+            first, second = second, cell(first, second, part, draws)
             if index in self.ends:
                 maps.append(second)
             if self.auxiliary is not None and index == self.auxiliary_at:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 STAGES = ((32, 2), (40, 4), (80, 4), (96, 4), (192, 4), (320, 1))
@@ -65,7 +64,7 @@ class ConvNorm(nn.Module):
 class InvertedBottleneck(nn.Module):
     """``mb_conv``: 1×1 convolution to ``expansion`` times the channels, depthwise convolution, 1×1 convolution.
 
-    Where the shape is kept the input is added.
+    Where the shape is kept the input is added (``residual``).
     """
 
     def __init__(
@@ -79,23 +78,23 @@ class InvertedBottleneck(nn.Module):
         self.depthwise = ConvNorm(inner, inner, kernel, stride, inner, affine, False)
         self.project = ConvNorm(inner, channels_out, 1, 1, 1, affine, True)
 
-    def forward(self, x: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """``kept [batch, 1, 1, 1]`` multiplies what is added to the input."""
         y = self.project(self.depthwise(self.expand(x)))
         if not self.residual:
             return y
-        if drop > 0:
-            keep = torch.rand(x.shape[0], 1, 1, 1, device=x.device, dtype=x.dtype) >= drop
-            y = y * keep / (1 - drop)
-        return x + y
+        return x + (y if kept is None else y * kept)
 
 
 class Bypass(nn.Module):
     """``skip_connect``: the layer is left out."""
 
+    residual = False
+
     def __init__(self, channels_in: int, channels_out: int, stride: int, search: bool) -> None:
         super().__init__()
 
-    def forward(self, x: Tensor, drop: float = 0.0) -> Tensor:
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
         return x
 
 
@@ -121,7 +120,11 @@ class MobileNetwork(nn.Module):
         channels: of the stem; all widths go with it. Published: 32.
         size: the shorter side of the images, which decides the strides.
         search: the supernet's form of every operation (for weights taken from a supernet), not the one to retrain.
+
+    ``paths`` is the number of bottlenecks of the layers that drop-path may drop: those that add their input.
     """
+
+    draws_nothing = True
 
     def __init__(
         self,
@@ -151,6 +154,7 @@ class MobileNetwork(nn.Module):
             built = {name: MOBILE_OPERATIONS[name](width, out, stride, search) for name in names}
             self.layers.append(nn.ModuleDict(built))
             width = out
+        self.paths = sum(bool(operation.residual) for layer in self.layers for operation in layer.children())
         self.head = ConvNorm(width, head, 1, 1, 1, True, False)
         self.classifier = nn.Linear(head, classes)
 
@@ -161,11 +165,14 @@ class MobileNetwork(nn.Module):
             x = sum(terms[1:], terms[0])
         return self.classifier(self.head(x).mean(dim=(2, 3)))
 
-    def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
-        """Logits, and None: no auxiliary head. With probability ``drop`` a bottleneck that adds its input is left
-        out."""
+    def heads(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits, and None: no auxiliary head. ``kept [paths, batch, 1, 1, 1]`` is what each path of each image is
+        multiplied by: 0 where it is dropped, with probability p, else 1/(1 − p). None: nothing is dropped."""
         x = self.first(self.stem(images))
+        scales = [] if kept is None else list(kept.to(x.dtype))
         for layer in self.layers:
-            terms = [operation(x, drop) for operation in layer.children()]
+            terms = [
+                operation(x, scales.pop(0) if scales and operation.residual else None) for operation in layer.children()
+            ]
             x = sum(terms[1:], terms[0])
         return self.classifier(self.head(x).mean(dim=(2, 3))), None

@@ -108,6 +108,8 @@ class NasBench101Network(nn.Module):
         cells: of the whole network (9); the size is halved before cell ``cells // 3`` and cell ``2 · cells // 3``.
     """
 
+    draws_nothing = True
+
     def __init__(
         self,
         matrix: list[list[int]],

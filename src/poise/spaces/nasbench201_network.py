@@ -59,6 +59,8 @@ class NasBench201Network(nn.Module):
     ``dense``: whether it answers for every pixel, see `DenseHead`.
     """
 
+    draws_nothing = True
+
     def __init__(
         self,
         cell_rows: dict[str, list[str]],
@@ -99,9 +101,3 @@ class NasBench201Network(nn.Module):
                 maps.append(x)
             x = cell(x)
         return self.classifier([*maps, F.relu(self.norm(x))], images.shape[2:])
-
-    def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
-        """Logits, and None: the benchmark's network has no auxiliary head and no drop-path (``drop`` must be 0)."""
-        if drop:
-            raise ValueError("NAS-Bench-201's networks have no drop-path; set train.drop_path to 0")
-        return self(images), None

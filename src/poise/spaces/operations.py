@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +39,10 @@ class Noise(nn.Module):
         super().__init__()
         self.stride = stride
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.randn_like(x[:, :, :: self.stride, :: self.stride])
+    def forward(self, x: Tensor, draws: Any = None) -> Tensor:
+        """``draws``: what hands out random numbers; None: torch's own generators."""
+        like = x[:, :, :: self.stride, :: self.stride]
+        return torch.randn_like(like) if draws is None else draws.normal(like.shape, like.dtype)
 
 
 class Pool(nn.Module):

@@ -97,10 +97,18 @@ def check_dense(space: Space | type[Space], shape: Shape) -> None:
 
 
 class Heads(Protocol):
-    """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method."""
+    """A discrete network that has drop-path or an auxiliary head for retraining. One without needs no such method.
 
-    def heads(self, images: Tensor, drop: float = 0.0) -> tuple[Tensor, Tensor | None]:
-        """Logits, and an auxiliary head's logits or None, with drop-path probability ``drop``."""
+    ``paths`` is the number of its paths that drop-path may drop. As of supernets, ``takes_draws`` says that it takes
+    the keyword ``draws``, ``draws_nothing`` that it draws no random numbers (those of drop-path are an argument): see
+    `poise.supernet.supernet.Supernet`.
+    """
+
+    paths: int
+
+    def heads(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits, and an auxiliary head's logits or None. ``kept [paths, batch, 1, 1, 1]`` is what each path of each
+        image is multiplied by: 0 where it is dropped, with probability p, else 1/(1 − p). None: nothing is dropped."""
         ...
 
 

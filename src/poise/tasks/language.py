@@ -246,7 +246,7 @@ class Language:
         *(f"{stage}.{name}" for stage in ("search", "train") for name in ("crop_padding", "flip", "cutout")),
         "search.max_size", "search.images_per_half", "train.label_smoothing",
         "search.label_smoothing", "train.form", "train.crop_area",
-        "train.colour_jitter", "train.cells", "data.streaming", "data.workers",
+        "train.colour_jitter", "train.cells", "train.compile", "data.streaming", "data.workers",
     )  # fmt: skip
     example: ClassVar[TextShape] = TextShape(10, 1)
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
