@@ -184,7 +184,7 @@ def test_modules_that_draw_by_themselves_are_trained_as_ever_and_it_is_said_once
     recorder, told = Recorder(), list[Any]()
     plain = trained(own(None))
     assert differing(plain, trained(own(recorder, told.append))) == []
-    reason = "random numbers cannot be handed to a Sequential"
+    reason = "random numbers cannot be handed to the network"
     assert told == [Noted(f"steps are not captured in a graph: {reason}")]
     assert not recorder.recordings
 

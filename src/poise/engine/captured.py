@@ -116,10 +116,10 @@ class Captured:
         self._draws[name] = Draws(seed, device, exact=exact)
         return self._draws[name]
 
-    def hand_draws_to(self, module: nn.Module) -> None:
+    def hand_draws_to(self, module: nn.Module, name: str) -> None:
         """The function calls this module: capture nothing unless its random numbers can be handed to it."""
         if not (takes_draws(module) or draws_nothing(module)):
-            self.refuse(f"random numbers cannot be handed to a {type(module).__name__}")
+            self.refuse(f"random numbers cannot be handed to the {name}")
 
     def refuse(self, reason: str) -> None:
         """Capture nothing from now on, and say why."""

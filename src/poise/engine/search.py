@@ -15,12 +15,9 @@ from poise.engine.loop import Course, Record, Sums, run
 from poise.engine.objective import uneven
 from poise.engine.schedule import cosine
 from poise.engine.searcher import Epoch, Given, Measured, Searcher
-from poise.engine.sgd import (
-    set_learning_rate,
-)
+from poise.engine.sgd import set_learning_rate
 from poise.engine.streams import seed_of, stream
 from poise.methods.slots import Progress
-from poise.supernet.draws import Draws, draws_nothing, takes_draws
 from poise.supernet.inputs import pace_of
 
 
@@ -32,9 +29,7 @@ class SearchTrainer:
         self.state, self.restore = searcher.state, searcher.restore
         self._epochs = epochs
         self._captured = Captured(searcher.backend, listen)
-        if not (takes_draws(searcher.supernet) or draws_nothing(searcher.supernet)):
-            self._captured.refuse("random numbers cannot be handed to the supernet")
-        self._draws: dict[str, Draws] = {}
+        self._captured.hand_draws_to(searcher.supernet, "supernet")
 
     def begin(self, epoch: int, first: int) -> Passing:
         searcher = self.searcher
@@ -73,13 +68,11 @@ class SearchTrainer:
         searcher, now = self.searcher, self._now
         rate, key = now.learning_rate * pace_of(batch[0]), (*now.purpose, number)
         set_learning_rate(searcher.weight_optimizer, rate)
-        for name in ("training", "search", "perturbation"):
-            seed, exact = seed_of(searcher.seed, name, *key), name == "perturbation"
-            if self._captured.capturing and name in self._draws:
-                self._draws[name].refill(seed)
-            else:
-                self._draws[name] = Draws(seed, searcher.place.device, exact=exact)
-        return Given(batch, next(self._searching), now.progress, rate, key, self._dropout, dict(self._draws))
+        draws = {
+            name: self._captured.draws(name, seed_of(searcher.seed, name, *key), searcher.place.device, exact)
+            for name, exact in (("training", False), ("search", False), ("perturbation", True))
+        }
+        return Given(batch, next(self._searching), now.progress, rate, key, self._dropout, draws)
 
     @property
     def replays(self) -> bool:

@@ -103,7 +103,7 @@ class NetworkDescent:
     def captured(self, listen: Listener) -> Captured:
         """What captures steps, if anything does."""
         found = Captured(self.backend, listen, watch=self.settings.compile == "off")
-        found.hand_draws_to(self.network)
+        found.hand_draws_to(self.network, "network")
         return found
 
     def draws(self, number: int, captured: Captured) -> Draws:
