@@ -9,6 +9,8 @@ Parts, each of which runs alone:
 - ``tests``: what is computed on the device is what a CPU computes in float64, and a captured step what an uncaptured
   one computes, to the last bit; nothing waits inside a step (``tests/gpu``);
 - ``speed``: ``poise bench speed`` for the DARTS space and for NAS-Bench-201, in float32 and bf16, beside the aims;
+- ``retrain``: a step of the published retraining of a DARTS network, and what all of it would take, see
+  ``tools/gpu_retrain.py``;
 - ``search``: the published search of NAS-Bench-201 in the time that is left, see ``tools/gpu_search.py``; the same
   command goes on with it.
 
@@ -75,7 +77,7 @@ AIMS: list[tuple[str, str, float, Callable[[Callable[..., float]], float]]] = [
 ]
 """What is aimed at on one H100: what it is, and how it is read from the tables by ``value(table, row, column)``."""
 
-SHARE = {"tests": 0.35, "speed": 0.55}
+SHARE = {"tests": 0.35, "speed": 0.55, "retrain": 0.4}
 """The most of the time that is left that a part may take; the search takes all of it."""
 
 
@@ -153,6 +155,20 @@ def check_speed(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]:
     return {"ok": len(found) == len(SPACES[given.tiny :]) * len(PRECISIONS), "aims": aims(found)}
 
 
+def check_retrain(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]:
+    """Seconds of a retraining's step, and hours of all."""
+    file = given.out / "retrain.json"
+    file.unlink(missing_ok=True)
+    options = [
+        f"--device={given.device}",
+        *(["--tiny"] if given.tiny else []),
+        *(["--compile"] if given.compile else []),
+    ]
+    code = run(["tools/gpu_retrain.py", str(file), *options], given.out / "retrain.txt", seconds)
+    found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return {"ok": code == 0, **found}
+
+
 def check_search(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]:
     """The search, and how far it came."""
     options = [f"--seconds={seconds:.0f}", f"--device={given.device}", *(["--tiny"] if given.tiny else [])]
@@ -167,6 +183,7 @@ def check_search(given: argparse.Namespace, seconds: float) -> Mapping[str, Any]
 PARTS: dict[str, Callable[[argparse.Namespace, float], Mapping[str, Any]]] = {
     "tests": check_tests,
     "speed": check_speed,
+    "retrain": check_retrain,
     "search": check_search,
 }
 
@@ -192,6 +209,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.5, help="for all parts together")
     parser.add_argument("--data", type=Path, help="CIFAR-10, as poise search takes it; without, the search sees noise")
     parser.add_argument("--split", type=Path, help="NAS-Bench-201's halves, as JSON")
+    parser.add_argument("--compile", action="store_true", help="retrain a compiled network, too: it takes minutes")
     parser.add_argument("--tiny", action="store_true", help="so small that only the way is tried")
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):

@@ -34,6 +34,8 @@ def test_all_of_it_on_a_cpu(tmp_path: Path) -> None:
     assert summary["device"] == "cpu"
     assert summary["tests"]["passed"] > 0
     assert [aim["what"] for aim in summary["speed"]["aims"]][-1] == "NAS-Bench-201: minutes of a search"
+    assert summary["retrain"]["bf16-mixed, captured"]["kernels"] > 100
+    assert summary["retrain"]["32, launched"]["hours"] > 0
     assert summary["search"]["epochs"] == 2
     assert 80 < summary["search"]["last"]["CIFAR-10"] < 95, "a cell of the benchmark, and its accuracy there"
     written = {"tests.txt", "speed-nasbench201-32.json", "speed-nasbench201-bf16-mixed.txt", "search.txt"}
