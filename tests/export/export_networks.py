@@ -87,7 +87,7 @@ def card(genotype: Genotype, names: tuple[str, ...] = NASTY, shape: ImageShape =
 def network(genotype: Genotype, auxiliary: bool = False, shape: ImageShape = TASK) -> nn.Module:
     """A normalised network of the genotype in eval mode, every parameter and statistic random."""
     torch.manual_seed(0)
-    cells = {"nasbench201": 1, "mobile": None}.get(genotype.space, 4)
+    cells = {"nasbench201": 1, "mobile": None}.get(genotype.space, 3)
     found = SPACES[genotype.space]().network(genotype, shape, channels=4, cells=cells, auxiliary=auxiliary)
     for layer in found.modules():
         if isinstance(layer, nn.BatchNorm2d):
