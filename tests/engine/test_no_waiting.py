@@ -39,7 +39,7 @@ HALFWAY = Epoch(Progress(1, 2), 0.05, ("search", 1))
 
 def prepared(method: Method, name: str, execution: str) -> Searcher:
     """A search of a tiny space."""
-    space: Any = tiny(name, cells=3)
+    space: Any = tiny(name)
     groups = space.groups
     text = shape_kind(SPACES[name]) is TextShape
     torch.manual_seed(0)

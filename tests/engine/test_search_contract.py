@@ -37,13 +37,12 @@ EPOCHS = 3
 runs all."""
 
 
-def tiny(name: str, cells: int = 4) -> Any:
-    """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them.
-    With 3 cells those that reduce have it alone."""
+def tiny(name: str) -> Any:
+    """The smallest space of that name in which normal cells have company: sizes are shrunk where the space has them."""
     cls = SPACES[name]
     if shape_kind(cls) is TextShape:
         return cls(units=4, nodes=3)
-    sizes = {"channels": 4, "cells": cells} if name != "nasbench201" else {"channels": 4, "cells": 1}
+    sizes = {"channels": 4, "cells": 4} if name != "nasbench201" else {"channels": 4, "cells": 1}
     known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
     return cls(**{key: value for key, value in sizes.items() if key in known})
 
