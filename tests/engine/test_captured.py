@@ -46,7 +46,9 @@ def brief(method: Method) -> Method:
 
 def built(method: Method, name: str, execution: str = "stacked", steps: int = STEPS, more: int = 0) -> Searcher:
     """A search whose epoch has so many steps, and one of a smaller batch if there is ``more``."""
-    space: Any = method.connections(SPACES[name](**SIZES[name]))
+    # With three cells DARTS has a single normal one, which has nothing to be aligned with.
+    more_cells = {"cells": 4} if name == "darts" and method.alignment != Method().alignment else {}
+    space: Any = method.connections(SPACES[name](**SIZES[name] | more_cells))
     groups = without(space.groups, method.without)
     torch.manual_seed(0)
     supernet = space.supernet(TASK, groups)
