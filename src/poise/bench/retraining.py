@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from poise.bench.stepper import CLASSES, random_images
-from poise.data import Augmentation, Batches
+from poise.bench.stepper import CLASSES, batches_of, random_images
 from poise.engine.device import Place
 from poise.engine.loop import Sums
 from poise.engine.settings import TrainSettings
@@ -37,16 +36,8 @@ class Retraining:
                 Genotype.parse(CELL), shape, channels=settings.channels, cells=settings.cells,
                 auxiliary=settings.auxiliary > 0,
             )  # fmt: skip
-        self._batches = Batches(
-            random_images(settings.batch_size, side),
-            settings.batch_size,
-            augmentation=Augmentation(crop_padding=side // 8, flip=True, cutout=side // 2),
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-            device=place.device,
-            dtype=place.dtype,
-            channels_last=place.channels_last,
-        )
+        images = random_images(settings.batch_size, side)
+        self._batches = batches_of(images, settings.batch_size, place, cutout=side // 2)
         self._trainer = NetworkTrainer(NetworkDescent(network, settings, place, 0), self._batches)
         self._trainer.begin(settings.epochs // 2, 0)
         self._sums, self._steps = Sums(), 0

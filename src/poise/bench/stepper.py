@@ -75,6 +75,20 @@ def random_images(count: int, size: int) -> Images:
     return Images(pixels, torch.arange(count) % CLASSES, tuple(map(str, range(CLASSES))))
 
 
+def batches_of(images: Images, batch_size: int, place: Place, cutout: int = 0) -> Batches:
+    """Batches of these images, cropped, flipped and cut out as in training."""
+    return Batches(
+        images,
+        batch_size,
+        augmentation=Augmentation(crop_padding=images.size[0] // 8, flip=True, cutout=cutout),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        device=place.device,
+        dtype=place.dtype,
+        channels_last=place.channels_last,
+    )
+
+
 class Stepper:
     """One supernet under one method, in the middle of an epoch.
 
@@ -106,16 +120,7 @@ class Stepper:
 
     def batches_of(self, images: Images) -> Batches:
         """Batches of the stepper's size."""
-        return Batches(
-            images,
-            self._batch_size,
-            augmentation=Augmentation(crop_padding=images.size[0] // 8, flip=True),
-            mean=(0.5,) * 3,
-            std=(0.25,) * 3,
-            device=self._place.device,
-            dtype=self._place.dtype,
-            channels_last=self._place.channels_last,
-        )
+        return batches_of(images, self._batch_size, self._place)
 
     def step(self) -> None:
         """The next step of the epoch: its data, the alphas, the weights."""
