@@ -13,10 +13,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import lightning_fabric  # noqa: F401
 import matplotlib.backends.backend_svg  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch
+import torch._dynamo
 
 import poise.workflow.resume
 import poise.workflow.search  # noqa: F401
