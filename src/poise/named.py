@@ -24,6 +24,8 @@ OWN = "own"
 """In a bench: the method's own rule."""
 BENCH_FILE = "bench.json"
 """What the folder of a bench holds."""
+PARENT = "POISE_PARENT"
+"""In the environment of a process that another one of poise started: the id of that one, without which it ends."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("32", "tf32", "64", "bf16-mixed")
 LARGEST_SIZE = 65_536

@@ -17,8 +17,7 @@ import pytest
 from bench_support import BEST, WORST, poise, start, write_plugin, write_table
 
 from forked import Forked
-from poise.bench import runner
-from poise.bench.bench_folder import bench_of, check_bench, missing, open_bench, read_bench, threads_each
+from poise.bench.bench_folder import bench_of, check_bench, missing, open_bench, read_bench
 from poise.bench.contestants.searching import MethodContestant
 from poise.bench.job import CONTESTANTS
 from poise.bench.report import report
@@ -27,6 +26,8 @@ from poise.bench.runner import job_of
 from poise.cli.main import app, main
 from poise.errors import Refused
 from poise.genotype import Genotype
+from poise.jobs import process
+from poise.jobs.placing import threads_each
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = write_plugin(tmp_path_factory.mktemp("plugin"))
     known = set(CONTESTANTS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
+        patch.setattr(process, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": Forked}))
         runpy.run_path(str(folder / "planted.py"))
         yield folder
     for name in set(CONTESTANTS) - known:

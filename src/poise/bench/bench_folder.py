@@ -16,8 +16,9 @@ from poise.config.reading import first_problem
 from poise.data import source_name
 from poise.engine.lock import NAME as LOCK
 from poise.engine.run import RunFolder
-from poise.engine.settings import Settings, Size
+from poise.engine.settings import Settings
 from poise.errors import Refused
+from poise.jobs.placing import Placing
 from poise.named import BENCH_FILE, OWN
 from poise.selection.rule import SELECTIONS
 from poise.truth.shipped import shipped_table
@@ -51,7 +52,7 @@ class Request(Settings):
                 SELECTIONS[rule]
 
 
-class Bench(Settings):
+class Bench(Placing):
     """What all commands together asked for, and what is the same for all of it."""
 
     protocol: str
@@ -61,8 +62,6 @@ class Bench(Settings):
     precision: str = "32"
     table: str | None = None
     """Ground truth for the report; no search sees it. None: the table that comes with poise."""
-    at_once: Size = 1
-    """Processes side by side."""
 
     def jobs(self, folder: Path) -> Iterator[Job]:
         """All jobs, each with every selection that was asked of it; seed by seed, so that every contestant has results
@@ -78,12 +77,12 @@ class Bench(Settings):
             yield Job(rules, label, seed, tuple(selections), self.data, self.device, self.precision, work)
 
     def extended(self, more: Bench) -> Bench:
-        """With what ``more`` asks for; the table and the number of processes are its, if it has them. The data stays
-        as it is written, since searches that were begun go on with the same settings only."""
+        """With what ``more`` asks for; the table is its, if it has one, and where it runs. The data stays as it is
+        written, since searches that were begun go on with the same settings only."""
         kept = [request for request in self.requests if not any(map(request.within, more.requests))]
         new = [request for request in more.requests if not any(map(request.within, kept))]
         table = self.table if more.table is None else more.table
-        return self.model_copy(update={"requests": (*kept, *new), "table": table, "at_once": more.at_once})
+        return self.model_copy(update={"requests": (*kept, *new), "table": table, **more.places()})
 
     def check(self, folder: Path) -> None:
         """Raise `Refused` if any of it cannot run. Writes nothing."""
@@ -177,8 +176,3 @@ def missing(job: Job, folder: Path) -> list[str]:
 def results_of(folder: Path) -> list[Result]:
     """Everything that was found so far, in the order of the files' names."""
     return [read_result(path) for path in sorted((folder / "results").glob("*.json"))]
-
-
-def threads_each(jobs: int, cores: int) -> int:
-    """Threads for each of ``jobs`` processes: together no more than the cores, since more makes all of them slow."""
-    return max(1, cores // jobs)

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from poise.cli.console import console, say
-from poise.cli.options import HELP_NAMES, SomeDevice, SomePrecision, examples, show_help_if_bare
+from poise.cli.options import (
+    HELP_NAMES,
+    Cpus,
+    Jobs,
+    Memory,
+    On,
+    SomeDevice,
+    SomePrecision,
+    examples,
+    names_in,
+    seeds_in,
+    show_help_if_bare,
+)
 from poise.cli.signals import asked_to_stop
 from poise.engine.lock import locked
-from poise.errors import Refused, shown
+from poise.errors import Refused
 
 if TYPE_CHECKING:
     from poise.bench.bench_folder import Bench
 
-MOST_SEEDS = 1000
 PATIENCE = 120.0
 """Seconds that a job waits for a process that an earlier runner left behind."""
 
@@ -102,24 +112,28 @@ def run(
             show_default="NAS-Bench-201's, which comes with poise",
         ),
     ] = None,
-    jobs: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, help="Processes side by side; they share the cores.")
-    ] = 1,
+    on: On = "local",
+    jobs: Jobs = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
     device: SomeDevice = "auto",
     precision: SomePrecision = "32",
 ) -> None:
     """Compare methods: contestants x seeds, every selection on the supernet of its search. What is there is kept."""
     from poise.bench.protocol import check_names
+    from poise.jobs.executor import check_executor
     from poise.named import check_place
 
-    seeds_, contestants, rules = _seeds(seeds), _names(methods), _names(selections)
+    seeds_, contestants, rules = seeds_in(seeds), names_in(methods), names_in(selections)
     check_place(device, precision)
+    check_executor(on)
     check_names(protocol, contestants, rules, data)
     from poise.bench.bench_folder import bench_of, truth_of
+    from poise.config.quantities import parse_memory
 
     given = bench_of(
         protocol=protocol, contestants=contestants, selections=rules, seeds=seeds_, data=data,
-        device=device, precision=precision, table=table, at_once=jobs,
+        device=device, precision=precision, table=table, on=on, at_once=jobs, cpus=cpus, memory=parse_memory(memory),
     )  # fmt: skip
     if given.table is not None:  # only to see that the report can be made
         truth_of(given)
@@ -136,7 +150,7 @@ def run_and_show(given: Bench, folder: Path) -> None:
         states = run_bench(given, folder, board, asked)
     failed = [state for state in states if state.state == "failed"]
     for state in failed:
-        say(f"failed: {state.job.contestant}, seed {state.job.seed}: {state.message}")
+        say(f"failed: {state.command.name}: {state.message}")
     say(f"{len(states) - len(failed)} of {len(states)} runs are done; next: poise bench report {folder}")
     if failed:
         raise Refused(f"{len(failed)} runs failed, see {folder / 'logs'}; the same command tries them again")
@@ -222,28 +236,7 @@ def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typ
     from poise.engine.checkpointer import RunControl
     from poise.report.progress import Reporter
 
-    runner, given = os.getppid(), job_of(folder, contestant, seed, _names(selections))
+    given = job_of(folder, contestant, seed, names_in(selections))
     with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
-        # A runner that was killed cannot tell its processes to stop: they see that it has gone.
-        control = RunControl(asked=lambda: asked() or os.getppid() != runner)
-        for file in perform(given, folder / "results", listen, control):
+        for file in perform(given, folder / "results", listen, RunControl(asked=asked)):
             say(f"wrote {file}")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """The parts of a text apart by commas; those inside brackets belong to a value, such as ``[0, 6, 12]``."""
-    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip())
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    """``0-2`` -> 0, 1, 2; ``0,3,5`` -> 0, 3, 5."""
-    seeds: list[int] = []
-    for part in _names(text):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise Refused(f"seeds are numbers, such as 0-2 or 0,3,5; got {shown(text)}")
-        span = range(int(first), int(last or first) + 1)
-        if not 0 < len(span) <= MOST_SEEDS:
-            raise Refused(f"seeds {part} are {len(span)}, expected 1 to {MOST_SEEDS}")
-        seeds += span
-    return tuple(seeds)

@@ -1,4 +1,4 @@
-"""A bench on the terminal: a live table of what runs, or a line for everything that ends."""
+"""Many runs on the terminal: a live table of what runs, or a line for everything that ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from poise.bench.runner import State
+from poise.jobs.scheduler import Standing
 from poise.report.readable_numbers import duration
 
 
@@ -22,6 +22,7 @@ class Board:
         self._console = console
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
         self._ended: set[str] = set()
+        self._again: set[tuple[str, int]] = set()
 
     def __enter__(self) -> Self:
         if self._live:
@@ -32,35 +33,55 @@ class Board:
         if self._live:
             self._live.stop()
 
-    def __call__(self, states: Sequence[State]) -> None:
-        for state in states:
-            name = f"{state.job.contestant}, seed {state.job.seed}"
-            if state.state in ("done", "failed") and state.seconds and name not in self._ended:
-                self._ended.add(name)
-                about = f": {state.message}" if state.message else ""
-                text = f"{state.state} after {duration(state.seconds)}: {name}{about}"
-                self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def __call__(self, standings: Sequence[Standing]) -> None:
+        for each in standings:
+            if each.message and each.state == "waiting" and (each.command.name, each.attempts) not in self._again:
+                self._again.add((each.command.name, each.attempts))
+                self._print(f"tried again after {duration(each.seconds)}: {each.command.name}: {each.message}")
+            if each.state in ("done", "failed") and each.attempts and each.command.name not in self._ended:
+                self._ended.add(each.command.name)
+                about = f": {each.message}" if each.message else ""
+                self._print(f"{each.state} after {duration(each.seconds)}: {each.command.name}{about}")
         if self._live:
-            self._live.update(table(states))
+            self._live.update(table(standings))
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def table(states: Sequence[State]) -> Table:
-    """Contestants by seeds."""
-    seeds = sorted({state.job.seed for state in states})
+def table(standings: Sequence[Standing]) -> Table:
+    """Contestants by seeds, and about how long the rest takes."""
+    seeds = sorted({each.command.seed for each in standings})
     found = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     found.add_column("contestant", style="bold")
     for seed in seeds:
         found.add_column(f"seed {seed}")
-    rows: dict[str, dict[int, State]] = {}
-    for state in states:
-        rows.setdefault(state.job.contestant, {})[state.job.seed] = state
+    rows: dict[str, dict[int, Standing]] = {}
+    for each in standings:
+        rows.setdefault(each.command.label, {})[each.command.seed] = each
     for name, by_seed in rows.items():
-        found.add_row(Text(name), *(Text(cell(by_seed[seed])) for seed in seeds))
+        found.add_row(Text(name), *(Text(cell(by_seed[seed]) if seed in by_seed else "") for seed in seeds))
+    seconds = left(standings)
+    if seconds is not None:
+        found.caption = Text(f"about {duration(seconds)} left")
     return found
 
 
-def cell(state: State) -> str:
+def cell(standing: Standing) -> str:
     """Where one job stands, in a few words."""
-    if state.state == "running":
-        return f"{state.epochs} epochs, {duration(state.seconds)}"
-    return state.state
+    if standing.state == "running":
+        return f"{standing.command.epochs()} epochs, {duration(standing.seconds)}"
+    return standing.state
+
+
+def left(standings: Sequence[Standing]) -> float | None:
+    """Seconds until all is done, if the rest takes as long as what is done did on average, as many at a time as now;
+    None as long as nobody knows."""
+    took = [each.seconds for each in standings if each.state == "done" and each.attempts]
+    at_work = [each.seconds for each in standings if each.state == "running"]
+    if not took or not at_work:
+        return None
+    mean = sum(took) / len(took)
+    waiting = sum(each.state in ("waiting", "queued") for each in standings)
+    rest = waiting * mean + sum(max(0.0, mean - seconds) for seconds in at_work)
+    return rest / len(at_work)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from poise.errors import unknown
+from poise.errors import Refused, shown, unknown
 
 SETTINGS = "Settings"
 RUNS = "Runs"
 COST = "Cost target"
 CHECKS = "Check first"
+MACHINES = "Many runs"
 """Panels of options in the help."""
+
+MOST_SEEDS = 1000
 
 HELP_NAMES = {"help_option_names": ["-h", "--help"]}
 
@@ -46,6 +50,25 @@ def rollbacks(on_nan: str) -> int:
     if on_nan not in choices:
         raise unknown("value of --on-nan", on_nan, choices)
     return choices[on_nan]
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """The parts of a text apart by commas; those inside brackets belong to a value, such as ``[0, 6, 12]``."""
+    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text) if name.strip())
+
+
+def seeds_in(text: str) -> tuple[int, ...]:
+    """``0-2`` -> 0, 1, 2; ``0,3,5`` -> 0, 3, 5."""
+    seeds: list[int] = []
+    for part in names_in(text):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise Refused(f"seeds are numbers, such as 0-2 or 0,3,5; got {shown(text)}")
+        span = range(int(first), int(last or first) + 1)
+        if not 0 < len(span) <= MOST_SEEDS:
+            raise Refused(f"seeds {part} are {len(span)}, expected 1 to {MOST_SEEDS}")
+        seeds += span
+    return tuple(seeds)
 
 
 Data = Annotated[
@@ -105,4 +128,36 @@ Preset = Annotated[str | None, typer.Option(metavar="NAME", help="demo, small or
 SomeDevice = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="auto, cpu, cuda or mps.")]
 SomePrecision = Annotated[
     str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="32, tf32, 64 or bf16-mixed.")
+]
+On = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=MACHINES,
+        help="Where runs go: local, ray (a Ray that is there, or a new one), ray://HOST:PORT, slurm.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=1,
+        rich_help_panel=MACHINES,
+        help="Runs side by side.",
+        show_default="1; elsewhere than local as many as there is room for",
+    ),
+]
+Cpus = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=1,
+        rich_help_panel=MACHINES,
+        help="Cores of each run.",
+        show_default="local: this machine's, divided; else 1",
+    ),
+]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", rich_help_panel=MACHINES, help="Memory of each run, as 8G; not for local."),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from poise.costs.target import CostTarget
@@ -21,6 +22,15 @@ def parse_amount(metric: str, text: str) -> float:
     what, units, form = f"--target-{metric}", _COUNTS, "a number with k, M or G, such as 300M"
     if metric == "latency":
         units, form = _TIMES, "a number with s, ms or us, such as 8ms"
+    return _amount(text, what, units, form)
+
+
+def parse_memory(text: str | None) -> int:
+    """``8G`` -> 8e9 bytes; None, which is not said, -> 0. Raises `Refused` for anything else."""
+    return 0 if text is None else round(_amount(text, "--memory", _COUNTS, "bytes with k, M or G, such as 8G"))
+
+
+def _amount(text: str, what: str, units: Mapping[str, float], form: str) -> float:
     found = _FORM.fullmatch(text)
     if found is None or found[2] not in units:
         raise Refused(f"{what} takes {form}; got {shown(text)}")
