@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from unrendered import FIGURE, TEXT, Rough, blank
+from unrendered import STANDINS
 
 
 def pytest_collection() -> None:
@@ -25,6 +25,6 @@ def pytest_collection_finish() -> None:
 def unrendered() -> Iterator[None]:
     """Every figure is an empty picture. A folder or a module that needs the real ones overrides this fixture."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FIGURE, blank)
-        patch.setattr(TEXT, Rough)
+        for name, standin in STANDINS.items():
+            patch.setattr(name, standin)
         yield

@@ -7,7 +7,6 @@ import json
 import math
 import resource
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -230,9 +229,7 @@ def test_the_real_table_holds_what_is_known_of_it() -> None:
 
 @needs_table
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ru_maxrss has other units elsewhere")
-def test_the_real_table_opens_quickly_and_takes_little() -> None:
+def test_the_real_table_takes_little() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.process_time()
     open_table(TABLE)
-    assert time.process_time() - start < 2
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 300
