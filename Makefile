@@ -38,9 +38,10 @@ imports: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-# Everything under tests/faults in full: every kill, every damaged byte, every example.
+# What `make test` takes a sample of, in full: every kill, every damaged byte, every example, every combination.
 test-faults: setup
-	OMP_NUM_THREADS=1 POISE_FAULTS=full $(BIN)/python -m pytest tests/faults -n auto --dist worksteal
+	OMP_NUM_THREADS=1 POISE_FAULTS=full $(BIN)/python -m pytest tests/faults $$(grep -lr '^from full import' tests) \
+		-n auto --dist worksteal
 
 # On a machine with a CUDA device: its tests, how fast it is, and a search, in ten minutes. It needs no `setup`; what it
 # is told by ARGS, tools/gpu_check.py says.

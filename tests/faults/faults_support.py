@@ -17,16 +17,14 @@ from safetensors.torch import load_file
 
 import poise
 from forked import Forked
+from full import FULL
 from poise.engine.run import RunFolder
-
-FULL = os.environ.get("POISE_FAULTS") == "full"
-"""Whether everything is tried, or a sample."""
 
 TINY: dict[str, Any] = {
     "space.channels": 2,
     "space.cells": 1,
     "search.epochs": 2,
-    "search.images_per_half": 80,
+    "search.images_per_half": 40,
     "search.batch_size": 20,
     "train.epochs": 2,
     "train.channels": 2,
@@ -34,7 +32,7 @@ TINY: dict[str, Any] = {
     "train.batch_size": 400,
 }
 PROJECTED = TINY | {"selection": "perturbation", "selection.tune_epochs": 1, "search.epochs": 1}
-LONG = TINY | {"search.epochs": 5}
+LONG = TINY | {"search.epochs": 6}
 """A search of some seconds: time to be stopped in."""
 
 TESTS = Path(__file__).parents[1]

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from faults_support import FULL
 from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from full import FULL
 from poise.engine import checkpoint
 from poise.engine.checkpoint import KEPT, MAGIC, Checkpoints, State, decode, encode, join
 from poise.engine.checkpointer import SHARE, Checkpointer, RunControl

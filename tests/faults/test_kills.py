@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from faults_support import (
-    FULL,
     LONG,
     PROJECTED,
     TINY,
@@ -31,13 +30,14 @@ from faults_support import (
 )  # fmt: skip
 
 import poise
+from full import FULL
 
-KILLS = {"search": 8, "projection": 8, "training": 8} if FULL else {"search": 1, "projection": 2, "training": 1}
+KILLS = dict.fromkeys(("search", "projection", "training"), 8 if FULL else 1)
 IN_A_ROW = 5
 """Kills of one run, before it is left to end."""
 
-SHARED = {"train.epochs": 12, "train.batch_size": 100}
-GENTLE = PROJECTED | {"search.images_per_half": 160 if FULL else 80}
+SHARED = {"train.epochs": 12 if FULL else 5, "train.batch_size": 100 if FULL else 200}
+GENTLE = PROJECTED | {"search.images_per_half": 160 if FULL else 40}
 
 
 @dataclass(frozen=True)

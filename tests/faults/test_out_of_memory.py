@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from faults_support import ENVIRONMENT, FULL, PATIENCE, Ended, resuming, run
+from faults_support import ENVIRONMENT, PATIENCE, Ended, resuming, run
+
+from full import FULL, full_only
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the address space is read from /proc")
 
@@ -90,6 +92,7 @@ def test_the_batch_that_fits_is_named_and_fits(kind: str, room: int, batch: int,
     assert (tmp_path / "run" / finished).is_file()
 
 
+@full_only  # test_memory_limits.py raises the errors of those libraries
 def test_hardly_any_memory_is_one_line_too(tmp_path: Path) -> None:
     """Not even measuring what fits has room, and what fails first is a convolution. With less room still, the library
     that computes it may crash rather than say so."""

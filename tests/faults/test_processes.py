@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 from faults_support import (
-    FULL,
     LONG,
     TINY,
     Command,
@@ -34,6 +33,7 @@ from faults_support import (
 )
 from PIL import Image
 
+from full import FULL
 from poise.cli.main import main
 from poise.engine.checkpoint import Checkpoints
 

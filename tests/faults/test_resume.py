@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from faults_support import PROJECTED, TINY, outcome, same, search
 
 import poise
+from full import FULL
 from poise.data import source_name
 from poise.engine.checkpoint import Checkpoints
 from poise.engine.checkpointer import RunControl
@@ -56,8 +58,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return searched
 
 
-@pytest.mark.parametrize("visits", [1, 3, 7])
-@pytest.mark.parametrize("method", ["lambda-darts", "sdarts-adv", "darts-2nd"])
+METHODS = ("lambda-darts", "sdarts-adv", "darts-2nd")
+
+
+@pytest.mark.parametrize(
+    ("method", "visits"), [*product(METHODS, (1, 3, 5))] if FULL else [*zip(METHODS, (3, 1, 5), strict=True)]
+)
 def test_search(method: str, visits: int, whole: Whole, tmp_path: Path) -> None:
     _, stops = until_done(
         lambda control: search(tmp_path / "stopped", TINY, method, resume=True, control=control), visits=visits
@@ -67,7 +73,7 @@ def test_search(method: str, visits: int, whole: Whole, tmp_path: Path) -> None:
     assert not (tmp_path / "stopped" / "checkpoints").exists(), "a finished run needs none"
 
 
-@pytest.mark.parametrize("visits", [2, 5, 17])
+@pytest.mark.parametrize("visits", [2, 5, 17] if FULL else [5])
 def test_projection(visits: int, whole: Whole, tmp_path: Path) -> None:
     _, stops = until_done(lambda control: search(tmp_path / "stopped", PROJECTED, resume=True, control=control), visits)
     assert stops >= 3
@@ -86,7 +92,7 @@ def test_projection_where_rows_keep_several(tmp_path: Path) -> None:
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("visits", [1, 4])
+@pytest.mark.parametrize("visits", [1, 4] if FULL else [1])
 def test_training(visits: int, whole: Whole, tmp_path: Path) -> None:
     poise.train(whole("tiny"), out=tmp_path / "whole")
     _, stops = until_done(
@@ -96,7 +102,7 @@ def test_training(visits: int, whole: Whole, tmp_path: Path) -> None:
     same(outcome(tmp_path / "stopped"), outcome(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("visits", [1, 4, 9])
+@pytest.mark.parametrize("visits", [1, 4, 9] if FULL else [4])
 def test_selection_of_a_finished_run(visits: int, whole: Whole, tmp_path: Path) -> None:
     chosen = {"selection.tune_epochs": 1}
     for folder in ("whole", "stopped"):
@@ -225,7 +231,7 @@ def test_resume_needs_the_folder_alone(whole: Whole, tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_passed_over(whole: Whole, tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped):
-        search(tmp_path / "stopped", TINY, control=RunControl(every=0, asked=StopAfter(6)))
+        search(tmp_path / "stopped", TINY, control=RunControl(every=0, asked=StopAfter(5)))
     newest = sorted((tmp_path / "stopped" / "checkpoints").iterdir())[-1]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
@@ -249,7 +255,7 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     with pytest.raises(poise.Stopped):
-        search(tmp_path / "run", TINY, control=RunControl(every=0, asked=StopAfter(7)))
+        search(tmp_path / "run", TINY, control=RunControl(every=0, asked=StopAfter(5)))
     found = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert 1 <= len(found) <= 2
     assert Checkpoints(tmp_path / "run" / "checkpoints").load(pytest.fail) is not None
