@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from poise.errors import Refused as Refused
     from poise.errors import Stopped as Stopped
     from poise.genotype import Genotype as Genotype
+    from poise.jobs.seeds import search_seeds as search_seeds
     from poise.methods import Method as Method
     from poise.supernet.choice import Choice as Choice
     from poise.tasks.trained import TrainedNetwork as TrainedNetwork
@@ -57,6 +58,7 @@ _HOMES = {
     "predict": "poise.workflow.predict",
     "resume": "poise.workflow.resume",
     "search": "poise.workflow.search",
+    "search_seeds": "poise.jobs.seeds",
     "select": "poise.workflow.select",
     "train": "poise.workflow.retrain",
 }

@@ -10,10 +10,12 @@ EXTRAS = {
     "hub": ("datasets",),
     "onnx": ("onnx", "onnxscript"),
     "predict": ("onnxruntime",),
+    "ray": ("ray",),
+    "slurm": ("submitit",),
     "tensorboard": ("tensorboard",),
 }
-"""Extra -> the packages without which what needs it cannot run. An export or a data source that needs more than every
-installation has bears the name of its extra."""
+"""Extra -> the packages without which what needs it cannot run. An export, a data source or an executor that needs more
+than every installation has bears the name of its extra."""
 
 
 def missing(extra: str) -> list[str]:

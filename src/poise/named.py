@@ -24,6 +24,8 @@ OWN = "own"
 """In a bench: the method's own rule."""
 BENCH_FILE = "bench.json"
 """What the folder of a bench holds."""
+SEEDS_FILE = "seeds.json"
+"""What the folder of a search with many seeds holds."""
 PARENT = "POISE_PARENT"
 """In the environment of a process that another one of poise started: the id of that one, without which it ends."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -35,7 +37,7 @@ LARGEST_COUNT = 10**9
 """The most epochs, and images of a half."""
 
 
-def default_folder(data: str, space: str, method: str, seed: int) -> Path:
+def default_folder(data: str, space: str, method: str, seed: int | str) -> Path:
     """Where a search is saved if nobody says where."""
     return Path("runs") / f"{Path(data).stem}-{space}-{method}-{seed}"
 

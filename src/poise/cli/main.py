@@ -18,11 +18,16 @@ from poise.cli.options import (
     CHECKS,
     COST,
     HELP_NAMES,
+    MACHINES,
     SETTINGS,
     AutoBatch,
+    Cpus,
     Data,
     Device,
     Every,
+    Jobs,
+    Memory,
+    On,
     OnNan,
     Out,
     Overwrite,
@@ -37,6 +42,7 @@ from poise.cli.options import (
     show_help_if_bare,
     tidied,
 )
+from poise.cli.seeds import Place, run_and_show_seeds, wait_for
 from poise.cli.signals import STOPPED, asked_to_stop
 from poise.errors import Refused, Stopped, printable
 
@@ -106,6 +112,17 @@ def search(
     latency_table: Annotated[
         Path | None, typer.Option(metavar="FILE", rich_help_panel=COST, help="What poise measure-latency wrote.")
     ] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBERS", rich_help_panel=MACHINES, help="Search once with each, such as 0-9 or 0,3, and compare."
+        ),
+    ] = None,
+    on: On = "local",
+    jobs: Jobs = None,
+    cpus: Cpus = None,
+    memory: Memory = None,
+    patience: Annotated[float, typer.Option(hidden=True)] = 0.0,
     print_config: Annotated[
         bool, typer.Option("--print-config", rich_help_panel=CHECKS, help="Show what would run, and stop.")
     ] = False,
@@ -129,7 +146,11 @@ def search(
         data=None if print_config else data,  # which may be prepared elsewhere
     )  # fmt: skip
     saved = not (print_config or dry_run)
-    if saved and (out is not None or (config is None and data is None)):
+    place = Place(on, jobs, cpus, memory)
+    place.check(seeds, {"--seed": seed is not None, "--overwrite": overwrite, "--auto-batch": auto_batch})
+    if patience and out is not None:
+        wait_for(out, patience)
+    if saved and seeds is None and (out is not None or (config is None and data is None)):
         names = space or DEFAULT_SPACE, method or DEFAULT_METHOD, seed or 0
         RunContext(out or default_folder("digits", *names), overwrite, resume, auto_batch).settled()
     from poise.config.quantities import parse_target
@@ -155,6 +176,10 @@ def search(
         _show_plan(plan.dry_run(settings))
         return
     source, names = settings.data.source, (settings.space.name, settings.method_name, settings.seed)
+    if seeds is not None:
+        given = place.seeds(seeds, checkpoint_every=checkpoint_every, on_nan=on_nan)
+        run_and_show_seeds(given, settings, out or default_folder(source, *names[:2], "seeds"))
+        return
     folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
     with Reporter(console, opening) as listen, asked_to_stop() as asked:
@@ -247,7 +272,7 @@ def resume(
     check_folder(run)
     from poise.bench.bench_folder import read_bench
     from poise.engine.checkpointer import RunControl
-    from poise.named import BENCH_FILE
+    from poise.named import BENCH_FILE, SEEDS_FILE
     from poise.report.progress import Reporter
     from poise.workflow.resume import resume as work
     from poise.workflow.search import SearchResult
@@ -255,6 +280,11 @@ def resume(
 
     if (run / BENCH_FILE).is_file():
         run_and_show(read_bench(run), run)
+        return
+    if (run / SEEDS_FILE).is_file():
+        from poise.jobs.seeds import read_seeds
+
+        run_and_show_seeds(*read_seeds(run), run)
         return
     with Reporter(console) as listen, asked_to_stop() as asked:
         result = work(run, data=data, listen=listen, control=RunControl(checkpoint_every, asked, rollbacks(on_nan)))

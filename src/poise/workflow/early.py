@@ -11,7 +11,7 @@ from poise.engine.run import RunFolder, read_genotype
 from poise.errors import Refused, unknown
 from poise.extras import check_extra
 from poise.image_files import check_image_files
-from poise.named import BENCH_FILE, DEFAULT_SPACE, LARGEST_SIZE, check_data, check_method, check_preset
+from poise.named import BENCH_FILE, DEFAULT_SPACE, LARGEST_SIZE, SEEDS_FILE, check_data, check_method, check_preset
 from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES, TASKS
 
 ENDINGS = (".csv", ".json", ".jsonl")
@@ -146,6 +146,6 @@ def check_bench(folder: Path) -> None:
 
 
 def check_folder(run: Path) -> None:
-    """The folder of a run or a bench."""
-    if RunFolder.kind_of(run) is None and not (run / BENCH_FILE).is_file():
+    """The folder of a run, a bench, or a search with many seeds."""
+    if RunFolder.kind_of(run) is None and not any((run / name).is_file() for name in (BENCH_FILE, SEEDS_FILE)):
         raise Refused(f"there is no run at {run}")
