@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import ray
 
 from forked import Forked
+from full import FULL
 from poise.bench.bench_folder import bench_of
 from poise.bench.runner import commands, run_bench
 from poise.cli.signals import STOPPED
@@ -25,7 +25,6 @@ from poise.jobs.executor import open_executor
 from poise.jobs.mirror import Changes, Mirror
 from poise.jobs.scheduler import Standing
 
-FULL = os.environ.get("POISE_FAULTS") == "full"
 EPOCHS, SEEDS = (12, (0, 1, 2)) if FULL else (8, (0,))
 CONTESTANT = f"darts:search.epochs={EPOCHS}:search.diagnostics=[]"
 
