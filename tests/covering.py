@@ -1,4 +1,4 @@
-"""Every two choices together at least once, in few rows: a pairwise covering array.
+"""Every two choices together at least once, in few rows: a pairwise covering array; and everything at least once.
 
 It stands for a product of all choices where running that would take long: most faults of a combination need two of its
 choices only.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 Choice = tuple[str, Any]
@@ -53,6 +53,20 @@ def covering(
         if best:
             rows.append({name: best[name] for name in factors})
     return rows
+
+
+def few_of_all(kinds: Mapping[str, Collection[Any]]) -> list[str]:
+    """Few names that have together whatever any of them has. Greedy, and the same in every process.
+
+    Args:
+        kinds: name -> what it has.
+    """
+    missing, found = dict.fromkeys(kind for held in kinds.values() for kind in held), list[str]()
+    while missing:
+        found.append(max(kinds, key=lambda name: sum(kind in missing for kind in {*kinds[name]})))
+        for kind in kinds[found[-1]]:
+            missing.pop(kind, None)
+    return found
 
 
 def _row(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from covering import Choice, covering, pairs_of
+from covering import Choice, covering, few_of_all, pairs_of
 
 
 def every_pair(factors: dict[str, Any]) -> set[Any]:
@@ -60,3 +60,9 @@ def test_a_pair_that_no_third_choice_joins_is_left_out() -> None:
     assert all(agree(*sorted(pair)) for row in rows for pair in pairs_of(row))
     assert not any((row["a"], row["b"]) == (0, 0) for row in rows)
     assert any((row["a"], row["b"]) == (0, 1) for row in rows)
+
+
+def test_few_names_have_whatever_any_has() -> None:
+    kinds = {"none": (), "ab": "ab", "bc": "bc", "abd": "abd", "c": "c"}
+    assert few_of_all(kinds) == ["abd", "bc"]
+    assert few_of_all({"none": ()}) == []

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ import torch
 from engine_support import TASK, States, searcher, text_searcher
 from torch import Tensor
 
+from covering import few_of_all
+from full import FULL
 from poise.engine.captured import Backend, Captured, CudaGraphs, backend_of
 from poise.engine.checkpointer import Checkpointer
 from poise.engine.events import Noted, ignore
@@ -32,10 +35,26 @@ HALFWAY = Epoch(Progress(1, 2), 0.05, ("search", 1))
 STEPS = 5
 """Of an epoch: two as they come, a captured one, two more replays."""
 
-SIZES = {"darts": {"channels": 4, "cells": 3}, "nasbench201": {"channels": 4, "cells": 1}, "s4": {"channels": 2}}
+SIZES = {
+    "darts": {"channels": 4, "cells": 3},
+    "s3": {"channels": 4, "cells": 3},
+    "nasbench201": {"channels": 4, "cells": 1},
+    "s4": {"channels": 2, "cells": 3},
+}
 
 STEPPING = [name for name in METHODS if name != "darts-pt"]
 """Methods that differ in their steps."""
+
+STEP = ("relaxation", "perturbation", "alignment", "penalty", "hypergradient", "curriculum", "connections")
+KINDS = few_of_all({name: [(slot, type(getattr(METHODS[name].build(), slot))) for slot in STEP] for name in STEPPING})
+"""Methods that have whatever a step can have."""
+
+CASES = (
+    [*product(STEPPING, ("darts", "nasbench201"))]
+    if FULL
+    else [*product(KINDS, ("nasbench201",)), *product(("poise", "p-darts", "pc-darts"), ("s3",))]
+)
+"""Of a sample, S3 stands for DARTS: three candidates to an edge instead of eight."""
 
 
 def brief(method: Method) -> Method:
@@ -46,8 +65,8 @@ def brief(method: Method) -> Method:
 
 def built(method: Method, name: str, execution: str = "stacked", steps: int = STEPS, more: int = 0) -> Searcher:
     """A search whose epoch has so many steps, and one of a smaller batch if there is ``more``."""
-    # With three cells DARTS has a single normal one, which has nothing to be aligned with.
-    more_cells = {"cells": 4} if name == "darts" and method.alignment != Method().alignment else {}
+    # With three cells there is a single normal one, which has nothing to be aligned with.
+    more_cells = {"cells": 4} if name in ("darts", "s3") and method.alignment != Method().alignment else {}
     space: Any = method.connections(SPACES[name](**SIZES[name] | more_cells))
     groups = without(space.groups, method.without)
     torch.manual_seed(0)
@@ -80,8 +99,7 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     return [name for name, value in one.items() if not torch.equal(value, other[name])]
 
 
-@pytest.mark.parametrize("space", ["darts", "nasbench201"])
-@pytest.mark.parametrize("method", STEPPING)
+@pytest.mark.parametrize(("method", "space"), CASES)
 def test_a_captured_search_is_the_search_bit_for_bit(method: str, space: str) -> None:
     """On NAS-Bench-201 the two executions take turns."""
     value, recorder, told = brief(METHODS[method].build()), Recorder(), list[Any]()

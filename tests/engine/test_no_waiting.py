@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 from engine_support import TASK, TEXT_TASK, searcher, text_searcher
-from test_search_contract import costs, tiny
+from test_search_contract import FAMILIES, costs, tiny
 
+from full import FULL
 from poise.costs.costs import Aim
 from poise.costs.target import CostTarget
 from poise.engine.device_only import DeviceOnly
@@ -74,8 +75,17 @@ LITTLE = Method(perturbation=RandomSmoothing(), curriculum=Progressive(skip_rate
 """Softmax, first order, noise and dropout."""
 
 
-@pytest.mark.parametrize("method", [EVERYTHING, LITTLE], ids=["everything", "little"])
-@pytest.mark.parametrize("space", list(SPACES))
+CASES = [
+    pytest.param(space, method, id=f"{space}-{name}")
+    for family in FAMILIES
+    for place, (name, method) in ((0, ("everything", EVERYTHING)), (-1, ("little", LITTLE)))
+    for space in ([*SPACES] if FULL else [[name for name in SPACES if issubclass(SPACES[name], family)][place]])
+    if issubclass(SPACES[space], family)
+]
+"""Of a sample, everything in the first space of each family, and little in the last."""
+
+
+@pytest.mark.parametrize(("space", "method"), CASES)
 def test_no_step_leaves_the_device(space: str, method: Method) -> None:
     """The two executions take turns."""
     turn = list(SPACES).index(space) + (method is LITTLE)
