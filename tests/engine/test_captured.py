@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 import torch
 from engine_support import TASK, States, searcher, text_searcher
+from test_search_contract import brief
 from torch import Tensor
 
 from covering import few_of_all
@@ -55,12 +55,6 @@ CASES = (
     else [*product(KINDS, ("nasbench201",)), *product(("poise", "p-darts", "pc-darts"), ("s3",))]
 )
 """Of a sample, S3 stands for DARTS: three candidates to an edge instead of eight."""
-
-
-def brief(method: Method) -> Method:
-    """With an attack of 2 steps."""
-    attacks = hasattr(method.perturbation, "steps")
-    return replace(method, perturbation=replace(method.perturbation, steps=2)) if attacks else method  # type: ignore[type-var]
 
 
 def built(method: Method, name: str, execution: str = "stacked", steps: int = STEPS, more: int = 0) -> Searcher:
