@@ -80,8 +80,10 @@ def test_help_is_in_groups(poise: Poise) -> None:
         "Settings",
         "Runs",
         "Cost target",
+        "Many runs",
         "Check first",
     ]
+    assert re.findall(r"╭─ ([\w ]+) ─", poise("bench", "run", "-h").out)[1:] == ["Many runs", "Settings"]
 
 
 def test_version(poise: Poise) -> None:

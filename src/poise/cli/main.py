@@ -78,6 +78,7 @@ def poise(
         "poise search --preset demo",
         "poise search --data photos/ --space nasbench201",
         "poise search --data photos/ --target-macs 300M",
+        "poise search --data photos/ --seeds 0-9 --on ray",
     ),
 )
 def search(
@@ -122,7 +123,9 @@ def search(
     jobs: Jobs = None,
     cpus: Cpus = None,
     memory: Memory = None,
-    patience: Annotated[float, typer.Option(hidden=True)] = 0.0,
+    patience: Annotated[
+        float, typer.Option(hidden=True, help="Seconds to wait for a process that works in the folder.")
+    ] = 0.0,
     print_config: Annotated[
         bool, typer.Option("--print-config", rich_help_panel=CHECKS, help="Show what would run, and stop.")
     ] = False,

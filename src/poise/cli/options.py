@@ -144,7 +144,7 @@ Jobs = Annotated[
         min=1,
         rich_help_panel=MACHINES,
         help="Runs side by side.",
-        show_default="1; elsewhere than local as many as there is room for",
+        show_default="local: 1; else as many as fit",
     ),
 ]
 Cpus = Annotated[
@@ -154,7 +154,7 @@ Cpus = Annotated[
         min=1,
         rich_help_panel=MACHINES,
         help="Cores of each run.",
-        show_default="local: this machine's, divided; else 1",
+        show_default="local: a fair share; else 1",
     ),
 ]
 Memory = Annotated[
