@@ -15,7 +15,7 @@ import torch
 
 from poise.bench.device_clock import seconds_of
 from poise.bench.peak_memory import peak_megabytes
-from poise.bench.speed import _method_jobs, darts_step, speed
+from poise.bench.speed import SpeedReport, Timing, _method_jobs, darts_step, machine, speed
 from poise.bench.stepper import NORMED, POISE, TEXTBOOK, Stepper, random_images, variants
 from poise.bench.textbook import Textbook
 from poise.cli.main import main
@@ -117,8 +117,19 @@ def test_a_gpu_is_timed_by_its_own_events(monkeypatch: pytest.MonkeyPatch) -> No
     assert seconds_of(work, torch.device("cuda")) == pytest.approx(0.002)
 
 
-def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = tmp_path / "speed.json"
+def test_command_writes_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured is that of the test above."""
+    file, given = tmp_path / "speed.json", dict[str, Any]()
+
+    def measured(space: Any, **rest: Any) -> SpeedReport:
+        given.update(rest)
+        about = {"name": space.name, "channels": space.channels, "cells": space.cells}
+        timings = (Timing("darts step, poise", 0.5, "darts step, poise", 1.0, 7),)
+        return SpeedReport(about, 4, 8, 1, machine(Place.open(rest["device"]), rest["precision"]), timings)
+
+    monkeypatch.setattr("poise.bench.speed.speed", measured)
     sizes = [
         "--channels=2",
         "--cells=1",
@@ -135,7 +146,26 @@ def test_command_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     report = json.loads(file.read_text())
     assert report["space"] == {"name": "nasbench201", "channels": 2, "cells": 1}
     assert report["machine"]["torch"] == torch.__version__
-    assert len(report["timings"]) == 13
+    assert report["timings"] == [
+        {
+            "name": "darts step, poise",
+            "seconds": 0.5,
+            "reference": "darts step, poise",
+            "ratio": 1.0,
+            "kernels": 7,
+            "peak_mb": None,
+        }
+    ]
+    assert given.pop("tell") is not None
+    assert given == {
+        "batch_size": 4,
+        "image_size": 8,
+        "rounds": 1,
+        "device": "cpu",
+        "precision": "32",
+        "methods": ("darts",),
+        "memory": False,
+    }
 
 
 def test_refusals() -> None:
@@ -161,7 +191,7 @@ def test_peak_memory_is_what_the_step_allocates() -> None:
 def test_a_step_of_poise_takes_less_memory_than_the_textbook_one() -> None:
     peaks = [
         peak_megabytes(
-            partial(darts_step, SPACES["darts"](channels=8, cells=3), 32, 24, "cpu", "32", variant),
+            partial(darts_step, SPACES["darts"](channels=8, cells=3), 32, 16, "cpu", "32", variant),
             Place.open("cpu"),
         )
         for variant in (NORMED, TEXTBOOK)
