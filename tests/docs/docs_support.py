@@ -60,9 +60,10 @@ _EVERY = """
 import json, sys
 from poise.cli.main import main
 if {blank}:
-    from matplotlib.figure import Figure
-    from unrendered import blank
-    Figure.savefig = blank
+    import pytest
+    from unrendered import STANDINS
+    for name, standin in STANDINS.items():
+        pytest.MonkeyPatch().setattr(name, standin)
 for words in json.loads(sys.argv[1]):
     try:
         main(words)

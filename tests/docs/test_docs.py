@@ -18,6 +18,7 @@ from docs_support import PAGES, ROOT, Block, blocks, commands, extension_command
 from docs_tables import TABLES, filled
 from PIL import Image
 
+from full import FULL
 from poise import Genotype, Refused, __version__
 from poise.cli.main import app
 from poise.config.reading import parse_override
@@ -141,6 +142,7 @@ def smaller(words: list[str]) -> list[str]:
 
 
 def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
+    """Of a sample, no figure is rendered; tests/cli/test_cli_commands.py renders those of every command."""
     shown = [smaller(words) for page, words in COMMANDS if page.name == "README.md" and page.parent == ROOT]
     assert {words[0] for words in shown} == {
         "search",
@@ -158,7 +160,7 @@ def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     Image.new("L", (8, 8), 100).save(tmp_path / "new" / "one.jpg")
     shown += [smaller(words) for page, words in COMMANDS if page.name == "genotype.md"]
-    done = poise(shown, tmp_path, rendered=True)
+    done = poise(shown, tmp_path, rendered=FULL)
     assert done.returncode == 0, (done.stdout, done.stderr)
     for file in ("genotype-perturbation.json", "report.html", "figures/cells.svg", "net/result.json", "net/model.onnx"):
         assert (tmp_path / "runs/b" / file).is_file(), file

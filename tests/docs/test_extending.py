@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from docs_support import ROOT, extension_commands, extension_files, poise, python
 
+from full import FULL
+
 FILES = extension_files()
 COMMANDS = extension_commands()
 
@@ -77,20 +79,22 @@ def test_the_import_contracts_hold_for_new_files_too(tmp_path: Path) -> None:
         assert f"{importer} is not allowed to import {imported}:" in done.stdout
 
 
-@pytest.mark.parametrize("path", NAMES)
-def test_a_new_file_is_found_and_works(path: str, tmp_path: Path) -> None:
-    source = copy_with([path], tmp_path)
-    listed, name = NAMES[path]
-    shown = COMMANDS[path]
-    assert shown[0] == ["list", listed]
-    assert any(
-        {name, f"selection={name}", f"guard={name}", f"search.diagnostics=[{name}]"} & set(words)
-        for words in shown
-        if words[0] == "search"
-    )
+@pytest.mark.parametrize("paths", [[path] for path in NAMES] if FULL else [list(NAMES)], ids=len)
+def test_new_files_are_found_and_work(paths: list[str], tmp_path: Path) -> None:
+    """Each alone; of a sample, all together in one process."""
+    source = copy_with(paths, tmp_path)
+    for path in paths:
+        listed, name = NAMES[path]
+        assert COMMANDS[path][0] == ["list", listed]
+        assert any(
+            {name, f"selection={name}", f"guard={name}", f"search.diagnostics=[{name}]"} & set(words)
+            for words in COMMANDS[path]
+            if words[0] == "search"
+        )
+    shown = [words for path in paths for words in COMMANDS[path]]
     done = poise([[*words, *FEW] if words[0] == "search" else words for words in shown], tmp_path, source)
     assert done.returncode == 0, (done.stdout, done.stderr)
-    assert name in done.stdout.split()
+    assert {NAMES[path][1] for path in paths} <= set(done.stdout.split())
     for words in shown:
         if words[0] == "search" and "--out" in words:
             assert (tmp_path / words[words.index("--out") + 1] / "genotype.json").is_file()
