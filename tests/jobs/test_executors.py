@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from bench.bench_support import write_plugin
+from poise.cli.board import Board, left, table
 from poise.cli.signals import asked_to_stop
 from poise.errors import Refused
 from poise.jobs import process
@@ -17,6 +22,7 @@ from poise.jobs.executor import EXECUTORS, Ended, open_executor
 from poise.jobs.local import LocalProcess
 from poise.jobs.placing import Placing
 from poise.jobs.process import start_process
+from poise.jobs.scheduler import Standing
 from poise.named import PARENT
 
 
@@ -108,10 +114,52 @@ def test_placing(monkeypatch: pytest.MonkeyPatch) -> None:
         Placing(memory=5)
 
 
-def test_nothing_of_an_engine_is_imported_unless_it_is_asked_for() -> None:
+def test_a_bench_on_this_machine_imports_no_engine(tmp_path: Path) -> None:
+    """In a process where their import would fail, and with a contestant that takes no time."""
     code = (
-        "import sys; from poise.jobs.executor import EXECUTORS, open_executor; import poise.jobs.scheduler; "
-        "open_executor('local'); assert len(dict(EXECUTORS.items())) == 3; "
-        "assert not {'ray', 'submitit'} & set(sys.modules)"
+        "import sys; sys.modules['ray'] = sys.modules['submitit'] = None; "
+        "from poise.cli.main import main; main(sys.argv[1:])"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    words = ["bench", "run", "--protocol", "smoke", "--data", "digits", "--methods", "optimum", "--seeds", "0"]
+    path = os.pathsep.join((str(write_plugin(tmp_path / "plugin")), os.environ.get("PYTHONPATH", "")))
+    words = [sys.executable, "-c", code, *words, "--out", str(tmp_path / "bench")]
+    said = subprocess.run(
+        words, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+    assert "1 of 1 runs are done" in said
+
+
+def standing(state: str, seconds: float = 0.0, attempts: int = 1, seed: int = 0, message: str = "") -> Standing:
+    return Standing(replace(command(Path()), seed=seed), state, attempts, seconds, message)
+
+
+def test_time_left() -> None:
+    """By what is done on average, as many side by side as now; what is there already says nothing."""
+    assert left([standing("running", 5), standing("waiting")]) is None
+    assert left([standing("done", 0, attempts=0), standing("running", 5)]) is None
+    assert left([standing("done", 10), standing("waiting")]) is None
+    done = [standing("done", 8), standing("done", 12), standing("done", 0, attempts=0), standing("failed", 1)]
+    assert left([*done, standing("running", 4), standing("running", 25), standing("waiting")]) == (6 + 0 + 10) / 2
+    assert left([*done, standing("running", 4), standing("queued"), standing("waiting")]) == 26
+
+
+def test_the_board_shows_what_stands_where_and_says_each_thing_once() -> None:
+    text = io.StringIO()
+    with Board(Console(file=text, width=200)) as board:
+        again = standing("waiting", 180, 1, message="its worker was lost")
+        for seen in ([again], [again], [standing("done", 60, 2)], [standing("done", 60, 2)]):
+            board(seen)
+    assert text.getvalue().splitlines() == [
+        "tried again after 3 min 00 s: darts, seed 0: its worker was lost",
+        "done after 1 min 00 s: darts, seed 0",
+    ]
+    shown = Console(file=(page := io.StringIO()), width=200)
+    states = [
+        standing("done", 60),
+        standing("running", 20, seed=1),
+        standing("queued", seed=2),
+        standing("waiting", seed=4),
+    ]
+    shown.print(table(states))
+    assert page.getvalue().split("\n")[3].split() == ["darts", "done", "0", "epochs,", "20", "s", "queued", "waiting"]
+    assert "about 2 min 40 s left" in page.getvalue()

@@ -87,6 +87,18 @@ def test_what_ends_well_without_its_files_is_not_done() -> None:
     assert (found.state, found.attempts) == ("failed", 3)
 
 
+def test_what_ends_badly_with_its_files_is_not_done_either() -> None:
+    class Early(Planned):
+        def done(self) -> bool:
+            return self.epochs() > 0
+
+    clock = Clock()
+    executor = Simulated(clock, 1, fated((REFUSED, 10)))
+    early = Early("darts", 0, (), Path(), "seed-0", "", "")
+    (found,) = carry_out([early], executor, clock=clock, sleep=clock.sleep)
+    assert (found.state, found.message) == ("failed", "its last words")
+
+
 def test_a_stop_asks_everything_that_runs_to_save_and_starts_nothing() -> None:
     clock = Clock()
     executor = Simulated(clock, 4, lambda command, attempt: (1000.0, FINE, 10))

@@ -41,7 +41,7 @@ def run_bench(
         Stopped: ``asked`` for it; all processes have saved where they were.
     """
     check_bench(folder, bench)
-    with locked(folder), closing(open_executor(bench.on)) as executor:
+    with closing(open_executor(bench.on)) as executor, locked(folder):
         open_bench(folder, bench)
         return carry_out(list(commands(bench, folder)), executor, bench.most, watch, asked)
 

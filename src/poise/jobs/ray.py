@@ -110,7 +110,7 @@ class Ray:
         try:
             ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError, AssertionError) as error:
-            raise Refused(f"cannot reach the Ray at {where or 'this machine'}: {_first_line(error)}") from None
+            raise Refused(f"cannot reach {address or 'a Ray on this machine'}: {_first_line(error)}") from None
 
     def room(self, needs: Needs) -> bool:
         self._waiting = [each for each in self._waiting if not each.begun]

@@ -175,7 +175,7 @@ def run_seeds(
 ) -> list[Standing]:  # fmt: skip
     """Do what is missing of these searches; returns where each of them stands in the end. See `search_seeds`."""
     check_seeds(settings, folder)
-    with locked(folder), closing(open_executor(given.on)) as executor:
+    with closing(open_executor(given.on)) as executor, locked(folder):
         run = RunFolder(folder)
         there = read_seeds(folder)[0].seeds if (folder / SEEDS_FILE).is_file() else ()
         whole = given.model_copy(update={"seeds": tuple(dict.fromkeys((*there, *given.seeds)))})
