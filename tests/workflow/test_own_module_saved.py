@@ -37,9 +37,7 @@ run, images, out = sys.argv[1:]
 net = f"{run}/net"
 loaded = poise.load_network(net, module=Net(seed=1))
 measured = poise.evaluate(net, "digits", module=Net(seed=1))
-files = poise.export(net, "onnx", f"{out}/own", module=Net(seed=1)) + poise.export(
-    net, "safetensors", f"{out}/own", module=Net(seed=1)
-)
+files = poise.export(net, "safetensors", f"{out}/own", module=Net(seed=1))
 selected = poise.select(run, "threshold", module=Net(seed=1))
 numbers = poise.diagnose(run, ["discretisation"], module=Net(seed=1)).numbers
 resumed = poise.resume(run, module=Net(seed=1))
@@ -80,7 +78,7 @@ def test_a_fresh_process_goes_on_with_the_folder_and_the_module(run: Path, tmp_p
     with torch.no_grad():
         assert torch.equal(load_file(tmp_path / "logits.safetensors")["logits"], here.complete(images))
     assert measured["accuracy"] == here.result["test_accuracy"]
-    assert [Path(file).name for file in files] == ["own.onnx", "own.safetensors"]
+    assert [Path(file).name for file in files] == ["own.safetensors"]
     assert poise.Genotype.from_json(selected).choices.keys() == {"first", "activation"}
     assert selected == genotype, "the last selection's is the run's"
     assert numbers
