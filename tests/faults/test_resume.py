@@ -73,7 +73,7 @@ def test_search(method: str, visits: int, whole: Whole, tmp_path: Path) -> None:
     assert not (tmp_path / "stopped" / "checkpoints").exists(), "a finished run needs none"
 
 
-@pytest.mark.parametrize("visits", [2, 5, 17] if FULL else [5])
+@pytest.mark.parametrize("visits", [2, 5, 11] if FULL else [5])
 def test_projection(visits: int, whole: Whole, tmp_path: Path) -> None:
     _, stops = until_done(lambda control: search(tmp_path / "stopped", PROJECTED, resume=True, control=control), visits)
     assert stops >= 3
