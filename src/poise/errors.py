@@ -18,6 +18,14 @@ class Refused(ValueError):
         super().__init__(printable(message))
 
 
+class Echoed(Refused):
+    """What another of the processes that compute together refused; that one says it."""
+
+
+class Lost(Refused):
+    """Another of the processes that compute together has ended, or does not answer."""
+
+
 def printable(message: str) -> str:
     """A message as one line that does nothing to a terminal: white space is one space, and what cannot be printed is
     written as its escape, such as ``\\x1b``."""

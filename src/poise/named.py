@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -35,6 +36,8 @@ LARGEST_SIZE = 65_536
 and few enough that no product of them overflows."""
 LARGEST_COUNT = 10**9
 """The most epochs, and images of a half."""
+TIMEOUT = 600.0
+"""Seconds that processes that compute together wait for each other."""
 
 
 def default_folder(data: str, space: str, method: str, seed: int | str) -> Path:
@@ -112,3 +115,16 @@ def path_of(spec: object) -> Path | None:
         return Path(spec).expanduser()
     except RuntimeError:  # nobody of this name
         return Path(spec)
+
+
+def rank_here() -> int:
+    """Which of the processes that were started together this one is; 0 for one alone."""
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+    ranks = (os.environ.get(name, "") for name in names) if started_together() else ()
+    return next((int(rank) for rank in ranks if rank.isdecimal()), 0)
+
+
+def started_together() -> bool:
+    """Whether whoever started this process says that it is one of several: torchrun, Slurm, MPI or LSF."""
+    counts = (os.environ.get(name, "") for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"))
+    return any(count.isdecimal() and int(count) > 1 for count in counts) or "LSB_DJOB_RANKFILE" in os.environ

@@ -38,7 +38,7 @@ def images(count: int, seed: int, classes: int = 3) -> Images:
 def batches(count: int = 12, size: int = 4, seed: int = 0, place: Place = SINGLE) -> Batches:
     return Batches(
         images(count, seed), size, augmentation=Augmentation(), mean=(0.5,) * 3, std=(0.3,) * 3,
-        device=place.device, dtype=place.dtype,
+        device=place.device, dtype=place.dtype, processes=place.processes,
     )  # fmt: skip
 
 

@@ -133,13 +133,17 @@ class Command:
         words: of the command line.
         prepare: what the process does first.
         program: whether Python is started for it; else, of a sample, it is a fork of this process.
+        more: of its environment.
     """
 
-    def __init__(self, words: list[str], prepare: Callable[[], None] | None = None, program: bool = FULL) -> None:
+    def __init__(
+        self, words: list[str], prepare: Callable[[], None] | None = None, program: bool = FULL,
+        more: Mapping[str, str] = {},
+    ) -> None:  # fmt: skip
         begin: Any = subprocess.Popen if program else Forked
         self.process = begin(
-            [*POISE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-            preexec_fn=prepare,
+            [*POISE, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**ENVIRONMENT, **more}, preexec_fn=prepare,
         )  # fmt: skip
 
     def __enter__(self) -> Command:
@@ -150,9 +154,9 @@ class Command:
             self.process.kill()
         self.process.communicate()
 
-    def ended(self) -> Ended:
+    def ended(self, patience: float = PATIENCE) -> Ended:
         """Wait for its end."""
-        _, err = self.process.communicate(timeout=PATIENCE)
+        _, err = self.process.communicate(timeout=patience)
         return Ended(self.process.returncode, err)
 
     def tell(self, number: int) -> bool:

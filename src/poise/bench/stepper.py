@@ -13,7 +13,7 @@ from poise.engine.device import Place
 from poise.engine.loop import Sums
 from poise.engine.search import SearchTrainer
 from poise.engine.searcher import Epoch, Searcher
-from poise.engine.settings import SearchSettings
+from poise.engine.settings import Normalisation, SearchSettings
 from poise.engine.streams import seeded
 from poise.engine.trained import TrainedSupernet
 from poise.methods.method import Method
@@ -39,12 +39,14 @@ class Variant:
         execution: of poise; None: as the released implementations run theirs (`Textbook`), channels first.
         capture: whether a GPU captures steps in a graph, ``search.capture``.
         turned: whether channels lie the other way than they do on this device.
+        normalisation: of several processes.
     """
 
     name: str
     execution: Execution | None
     capture: Literal["auto", "off"] = "off"
     turned: bool = False
+    normalisation: Normalisation = "local"
 
 
 TEXTBOOK, NORMED, STACKED = Variant("textbook", None), Variant("normed", "normed"), Variant("stacked", "stacked")
@@ -86,6 +88,7 @@ def batches_of(images: Images, batch_size: int, place: Place, cutout: int = 0) -
         device=place.device,
         dtype=place.dtype,
         channels_last=place.channels_last,
+        processes=place.processes,
     )
 
 
@@ -111,7 +114,11 @@ class Stepper:
             supernet = Textbook(supernet)
         self.batches = batches = self.batches_of(images)
         settings = SearchSettings(
-            epochs=50, batch_size=self._batch_size, execution=variant.execution or "auto", capture=variant.capture
+            epochs=50,
+            batch_size=self._batch_size,
+            execution=variant.execution or "auto",
+            capture=variant.capture,
+            normalisation=variant.normalisation,
         )
         self.searcher = Searcher(supernet, groups, method, settings, batches, batches, place, 0)
         self._trainer = SearchTrainer(self.searcher, lambda number: HALFWAY)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from poise.cli.console import console, say
+from poise.cli.launching import together
 from poise.cli.options import (
     HELP_NAMES,
     Cpus,
+    Devices,
     Jobs,
     Memory,
     On,
@@ -56,11 +58,15 @@ def speed(
     methods: Annotated[str, typer.Option(metavar="NAMES", help="With commas between; default: all.")] = "",
     rounds: Annotated[int, typer.Option(metavar="NUMBER", help="How often each thing is timed.")] = 5,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="Measure peak memory, too.")] = True,
+    devices: Devices = None,
     device: SomeDevice = "auto",
     precision: SomePrecision = "32",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the figures as JSON to this file.")] = None,
 ) -> None:
-    """Time a search step and count its kernels: the textbook's, poise's, and every method's."""
+    """Time a search step and count its kernels: the textbook's, poise's, and every method's.
+
+    With --devices, what it costs to divide every method's step.
+    """
     import json
 
     from poise.bench.speed import speed as work
@@ -69,14 +75,32 @@ def speed(
     from poise.spaces.space import SPACES
 
     sizes = {name: value for name, value in (("channels", channels), ("cells", cells)) if value is not None}
-    report = work(
-        build(SPACES[space], sizes, "space"), batch_size=batch_size, image_size=image_size, rounds=rounds,
-        device=device, precision=precision, methods=tuple(name for name in methods.split(",") if name), memory=memory,
-        tell=say,
-    )  # fmt: skip
+    names, value = tuple(name for name in methods.split(",") if name), build(SPACES[space], sizes, "space")
+    form: Any = {
+        "batch_size": batch_size, "image_size": image_size, "rounds": rounds, "device": device, "precision": precision,
+        "methods": names, "tell": say,
+    }  # fmt: skip
+    if devices is not None:
+        with together(devices) as first:
+            _divided(value, form, out if first else None)
+        return
+    report = work(value, memory=memory, **form)
     console.print(speed_table(report.to_dict()))
     if out is not None:
         out.write_text(json.dumps(report.to_dict(), indent=2), encoding="utf-8")
+        say(f"wrote {out}")
+
+
+def _divided(space: Any, form: Any, out: Path | None) -> None:
+    import json
+
+    from poise.bench.scaling import HEAD, scaling
+    from poise.report.tables import rows_table
+
+    found = scaling(space, **form)
+    console.print(rows_table([HEAD, *(each.row for each in found)], HEAD[:1]))
+    if out is not None:
+        out.write_text(json.dumps([each.to_dict() for each in found], indent=2), encoding="utf-8")
         say(f"wrote {out}")
 
 

@@ -13,6 +13,7 @@ import typer
 from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, say
 from poise.cli.inspect import diagnose, list_, measure_latency, show
+from poise.cli.launching import together, told
 from poise.cli.networks import evaluate, export, predict, show_network, train
 from poise.cli.options import (
     CHECKS,
@@ -24,6 +25,7 @@ from poise.cli.options import (
     Cpus,
     Data,
     Device,
+    Devices,
     Every,
     Jobs,
     Memory,
@@ -37,6 +39,7 @@ from poise.cli.options import (
     Seed,
     Set,
     Task,
+    Timeout,
     examples,
     rollbacks,
     show_help_if_bare,
@@ -44,7 +47,8 @@ from poise.cli.options import (
 )
 from poise.cli.seeds import Place, run_and_show_seeds, wait_for
 from poise.cli.signals import STOPPED, asked_to_stop
-from poise.errors import Refused, Stopped, printable
+from poise.errors import Lost, Refused, Stopped, printable
+from poise.named import TIMEOUT, started_together
 
 SEARCH, NETWORKS, LOOK, COMPARE = "Search", "Networks", "Look", "Measure and compare"
 """Panels of commands in the help."""
@@ -100,6 +104,8 @@ def search(
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
     auto_batch: AutoBatch = False,
+    devices: Devices = None,
+    timeout: Timeout = TIMEOUT,
     target_macs: Annotated[
         str | None,
         typer.Option(metavar="COUNT", rich_help_panel=COST, help="Multiply-adds the network should have, as 300M."),
@@ -150,10 +156,12 @@ def search(
     )  # fmt: skip
     saved = not (print_config or dry_run)
     place = Place(on, jobs, cpus, memory)
-    place.check(seeds, {"--seed": seed is not None, "--overwrite": overwrite, "--auto-batch": auto_batch})
+    one = {"--seed": seed is not None, "--overwrite": overwrite, "--auto-batch": auto_batch, "--devices": devices}
+    place.check(seeds, {name: bool(given) for name, given in one.items()})
     if patience and out is not None:
         wait_for(out, patience)
-    if saved and seeds is None and (out is not None or (config is None and data is None)):
+    free = saved and seeds is None and not started_together()  # where it is one of several, the first one looks
+    if free and (out is not None or (config is None and data is None)):
         names = space or DEFAULT_SPACE, method or DEFAULT_METHOD, seed or 0
         RunContext(out or default_folder("digits", *names), overwrite, resume, auto_batch).settled()
     from poise.config.quantities import parse_target
@@ -185,10 +193,11 @@ def search(
         return
     folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
-    with Reporter(console, opening) as listen, asked_to_stop() as asked:
+    with together(devices, timeout) as first, Reporter(console, opening) as listen, asked_to_stop() as asked:
         control = RunControl(checkpoint_every, asked, rollbacks(on_nan))
         result = work.run(settings, RunContext(folder, overwrite, resume, auto_batch, listen, control))
-    _show_result(result)
+    if first:
+        _show_result(result)
 
 
 def _opening(settings: Any, config: str, preset: str | None, data: str | None, folder: Path) -> str:
@@ -268,6 +277,8 @@ def resume(
     data: Data = None,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
+    devices: Devices = None,
+    timeout: Timeout = TIMEOUT,
 ) -> None:
     """Go on with a run that was stopped, as if nothing had happened."""
     from poise.workflow.early import check_folder
@@ -289,8 +300,10 @@ def resume(
 
         run_and_show_seeds(*read_seeds(run), run)
         return
-    with Reporter(console) as listen, asked_to_stop() as asked:
+    with together(devices, timeout) as first, Reporter(console) as listen, asked_to_stop() as asked:
         result = work(run, data=data, listen=listen, control=RunControl(checkpoint_every, asked, rollbacks(on_nan)))
+    if not first:
+        return
     if isinstance(result, SearchResult):
         _show_result(result)
     elif isinstance(result, Selected):
@@ -357,9 +370,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command = tidied(typer.main.get_command(app))
         code = command(list(arguments) if arguments is not None else None, prog_name="poise", standalone_mode=False)
     except Refused as error:
-        _fail(str(error), 2)
+        code = told(error, STOPPED if isinstance(error, Lost) else 2)
     except Stopped as stopped:
-        _fail(str(stopped), STOPPED)
+        code = told(stopped, STOPPED)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
     except Exception as error:

@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from poise.cli.console import console, say
+from poise.cli.launching import together
 from poise.cli.options import (
     AutoBatch,
     Data,
     Device,
+    Devices,
     Every,
     OnNan,
     Out,
@@ -25,9 +27,11 @@ from poise.cli.options import (
     SomeDevice,
     SomePrecision,
     Task,
+    Timeout,
     rollbacks,
 )
 from poise.cli.signals import asked_to_stop
+from poise.named import TIMEOUT
 
 
 def train(
@@ -57,6 +61,8 @@ def train(
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
     auto_batch: AutoBatch = False,
+    devices: Devices = None,
+    timeout: Timeout = TIMEOUT,
 ) -> None:
     """Retrain a found genotype from scratch, and measure it on the test split."""
     from poise.workflow.early import check_training
@@ -71,13 +77,14 @@ def train(
     overrides = {name: value for name, value in sizes.items() if value is not None}
     overrides |= dict(parse_override(text) for text in set_ or [])
     folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
-    with Reporter(console) as listen, asked_to_stop() as asked:
+    with together(devices, timeout) as first, Reporter(console) as listen, asked_to_stop() as asked:
         work(
             what, data, task=task, preset=preset, settings=overrides, seed=seed, device=device, precision=precision,
             out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
             control=RunControl(checkpoint_every, asked, rollbacks(on_nan)),
         )  # fmt: skip
-    show_network(folder)
+    if first:
+        show_network(folder)
 
 
 def show_network(folder: Path) -> None:

@@ -120,6 +120,18 @@ OnNan = Annotated[
         help="Where numbers are no longer finite: stop, or rollback to a checkpoint (at most 3 times).",
     ),
 ]
+Devices = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        rich_help_panel=RUNS,
+        help="Divide every batch over so many processes on this machine, a device each.",
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(metavar="SECONDS", rich_help_panel=RUNS, help="How long processes wait for each other; then all end."),
+]
 AutoBatch = Annotated[
     bool,
     typer.Option("--auto-batch", rich_help_panel=RUNS, help="Use a smaller batch where the one set would not fit."),

@@ -18,6 +18,10 @@ STOPPED = 75
 """The exit code of a run that was asked to stop, and can go on: "temporary failure, try again" by convention."""
 
 
+ASKING = (signal.SIGTERM, signal.SIGINT)
+"""Signals that ask."""
+
+
 @contextmanager
 def asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Inside, what it gives says whether the process was asked to stop."""
@@ -29,7 +33,7 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, hear) for number in ASKING}
     try:
         yield lambda: bool(asked) or (parent is not None and os.getppid() != int(parent))
     finally:

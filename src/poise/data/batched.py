@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from poise.errors import Refused
+from poise.supernet.processes import ALONE, Processes
 
 Passing = Generator[tuple[Any, Tensor], None, None]
 """Batches ``(inputs, labels)``, one after the other. Close it if it is not passed through to its end."""
@@ -16,6 +17,9 @@ Passing = Generator[tuple[Any, Tensor], None, None]
 
 class Batched(Protocol):
     """Batches ``(inputs, labels)``: inputs as the network takes them, with a ``device``; labels ``[n, ...]``.
+
+    Of several processes each gets its rows of the inputs, and all get all labels. The batch is that of one process:
+    chance is drawn for all of it.
 
     Images in memory (`Batches`), images from a disk (`StreamedBatches`), text (`TextBatches`).
     """
@@ -35,17 +39,18 @@ class Batched(Protocol):
         ...
 
     def first(self, count: int) -> tuple[Any, Tensor]:
-        """A batch of another size, as large as any of its size gets."""
+        """A batch of another size, as large as any of its size gets; all rows, whatever the processes."""
         ...
 
 
 class Portioned:
-    """So many inputs, ``batch_size`` at a time; a last batch that is not full may be left out.
+    """So many inputs, ``batch_size`` at a time, a batch divided over the ``processes``; a last one that is not full may
+    be left out.
 
     Raises `Refused` for none, and for fewer than ``batch_size`` with ``drop_last`` (an epoch would be empty).
     """
 
-    def __init__(self, count: int, batch_size: int, drop_last: bool, unit: str) -> None:
+    def __init__(self, count: int, batch_size: int, drop_last: bool, unit: str, processes: Processes = ALONE) -> None:
         if batch_size < 1:
             raise Refused(f"batch size is {batch_size}, expected at least 1")
         if not count or (drop_last and count < batch_size):
@@ -53,6 +58,7 @@ class Portioned:
         self.batch_size = batch_size
         self._count = count
         self._drop_last = drop_last
+        self._processes = processes
 
     def __len__(self) -> int:
         """Batches in an epoch."""

@@ -12,6 +12,7 @@ from poise.data.batched import Passing, Portioned
 from poise.data.images import Images
 from poise.data.normalised import Normalised
 from poise.data.sending import sent
+from poise.supernet.processes import ALONE, Processes
 
 __all__ = ["Augmentation", "Batches"]
 
@@ -43,8 +44,9 @@ class Batches(Portioned):
         channels_last: bool = True,
         drop_last: bool = True,
         outside: int = 255,
+        processes: Processes = ALONE,
     ) -> None:
-        super().__init__(len(images), batch_size, drop_last, "images")
+        super().__init__(len(images), batch_size, drop_last, "images", processes)
         unit = 255.0 if images.pixels.dtype == torch.uint8 else 1.0
         self._normalised = Normalised(
             images.channels, mean, std, unit, device=device, dtype=dtype, channels_last=channels_last
@@ -73,7 +75,8 @@ class Batches(Portioned):
         for pixels, labels in zip(
             torch.split(self._pixels, self.batch_size), torch.split(self._labels, self.batch_size), strict=True
         ):
-            yield self._normalised.finished(self._normalised(pixels)), self._handed(labels)
+            own = self._processes.part(pixels)
+            yield self._normalised.finished(self._normalised(own)), self._handed(labels)
 
     def first(self, count: int) -> tuple[Tensor, Tensor]:
         """The first images, in order and not augmented, however many a batch has."""
@@ -85,9 +88,10 @@ class Batches(Portioned):
             private = torch.Generator(chance).manual_seed(seeds[number])
             drawn = self.augmentation.draw(len(chosen), self._size, private)
             index, *moved = sent(torch.stack((chosen, *drawn)), self._labels.device).unbind()  # one transfer
-            draws = Draws(*moved)
-            images = self._normalised(self.augmentation.take(self._pixels, index, draws))
-            yield self._normalised.finished(self.augmentation.cut_out(images, draws)), self._taken(index, draws)
+            draws, (own, *own_moved) = Draws(*moved), self._processes.part([index, *moved])
+            own_draws = Draws(*own_moved)
+            images = self._normalised(self.augmentation.take(self._pixels, own, own_draws))
+            yield self._normalised.finished(self.augmentation.cut_out(images, own_draws)), self._taken(index, draws)
 
     def _taken(self, index: Tensor, draws: Draws) -> Tensor:
         if not self._masked:

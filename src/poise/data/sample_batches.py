@@ -9,6 +9,7 @@ from poise.data.batched import Passing, Portioned
 from poise.data.samples import Samples, rows
 from poise.data.sending import sent
 from poise.data.standard import Standard
+from poise.supernet.processes import ALONE, Processes
 from poise.supernet.trees import Tree, mapped
 
 
@@ -31,8 +32,9 @@ class SampleBatches(Portioned):
         device: torch.device | str,
         dtype: torch.dtype = torch.float32,
         drop_last: bool = True,
+        processes: Processes = ALONE,
     ) -> None:
-        super().__init__(len(samples), batch_size, drop_last, "rows")
+        super().__init__(len(samples), batch_size, drop_last, "rows", processes)
         self._device = device
         self._inputs = self._placed(standard(samples.inputs, dtype))
         self._labels = self._placed(mapped(lambda v: v.to(dtype) if v.is_floating_point() else v, samples.labels))
@@ -49,16 +51,16 @@ class SampleBatches(Portioned):
 
     def first(self, count: int) -> tuple[Tree, Tree]:
         """The first rows, in order, however many a batch has."""
-        return self._rows(torch.arange(min(count, self._count)))
+        chosen = torch.arange(min(count, self._count))
+        return self._rows(chosen, chosen)
 
     def _passing(self, order: Tensor) -> Passing:
         for chosen in torch.split(order, self.batch_size):
             if len(chosen):
-                yield self._rows(chosen)
+                yield self._rows(self._processes.part(chosen), chosen)
 
-    def _rows(self, chosen: Tensor) -> tuple[Tree, Tree]:
-        chosen = sent(chosen, self._device)
-        return rows(self._inputs, chosen), rows(self._labels, chosen)
+    def _rows(self, own: Tensor, chosen: Tensor) -> tuple[Tree, Tree]:
+        return rows(self._inputs, sent(own, self._device)), rows(self._labels, sent(chosen, self._device))
 
     def _placed(self, tree: Tree) -> Tree:
         return mapped(lambda values: values.to(self._device).contiguous(), tree)

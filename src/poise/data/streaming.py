@@ -30,6 +30,7 @@ from poise.data.normalised import Normalised
 from poise.data.parts import EncodedPart
 from poise.data.sending import sent
 from poise.errors import Refused
+from poise.supernet.processes import ALONE, Processes
 
 WORKERS = 2
 """Processes that decode, unless asked otherwise."""
@@ -73,6 +74,8 @@ class Streamed:
     def pixels(self, keys: Sequence[tuple[int, int]], use: Cropped) -> NDArray[np.uint8]:
         """The images of ``(row, seed)`` pairs, cropped: ``[n, size, size, channels]``. Raises `Refused`, naming it, for
         an image that cannot be read."""
+        if not keys:
+            return np.empty((0, use.size, use.size, self.channels), np.uint8)
         with quiet():
             items = self.part.fetch([row for row, _ in keys])
             return np.stack(
@@ -114,9 +117,9 @@ class StreamedBatches(Portioned):
     def __init__(
         self, images: Streamed, batch_size: int, *, part: RandomPart, mean: Sequence[float], std: Sequence[float],
         device: torch.device | str, dtype: torch.dtype = torch.float32, channels_last: bool = True, cutout: int = 0,
-        workers: int = WORKERS, drop_last: bool = True,
+        workers: int = WORKERS, drop_last: bool = True, processes: Processes = ALONE,
     ) -> None:  # fmt: skip
-        super().__init__(len(images), batch_size, drop_last, "images")
+        super().__init__(len(images), batch_size, drop_last, "images", processes)
         self._images = images
         self._part, self._middle = part, Middle(part.size)
         self._cutout = Augmentation(cutout=cutout)
@@ -147,14 +150,15 @@ class StreamedBatches(Portioned):
         """The middles of the first images, however many a batch has."""
         rows = list(range(min(count, self._count)))
         pixels = self._images.pixels([(row, 0) for row in rows], self._middle)
-        return self._finished(pixels), self._images.part.labels[rows].to(self._device)
+        return self._finished(pixels, 0, len(rows)), self._images.part.labels[rows].to(self._device)
 
     def _passing(self, order: Tensor, seeds: Tensor, use: Cropped, cutout: Augmentation | None = None) -> Passing:
         """The images at ``order``, each with its own of all ``seeds``."""
 
+        batches = torch.split(order, self.batch_size) if len(order) else ()
+
         def plan() -> Iterator[list[tuple[int, int]]]:
-            for start in range(0, len(order), self.batch_size):
-                rows = order[start : start + self.batch_size]
+            for rows in map(self._processes.part, batches):
                 yield list(zip(rows.tolist(), seeds[rows].tolist(), strict=True))
 
         loader = DataLoader(
@@ -170,23 +174,26 @@ class StreamedBatches(Portioned):
             held = [iter(loader)]
         atexit.register(held.clear)  # or the interpreter would wait for workers that wait for it
         try:
-            for keys in plan():
+            for rows in batches:
                 pixels = next(held[0])
                 if isinstance(pixels, str):
                     raise Refused(pixels)
+                seed = int(seeds[rows[0]])
                 yield (
-                    self._finished(pixels, keys[0][1], cutout),
-                    sent(self._images.part.labels[[row for row, _ in keys]], self._device),
+                    self._finished(pixels, seed, len(rows), cutout),
+                    sent(self._images.part.labels[rows], self._device),
                 )
         finally:  # not when the last who holds an error lets go of its traceback
             held.clear()
             atexit.unregister(held.clear)
 
-    def _finished(self, pixels: NDArray[np.uint8], seed: int = 0, cutout: Augmentation | None = None) -> Tensor:
+    def _finished(self, pixels: NDArray[np.uint8], seed: int, count: int, cutout: Augmentation | None = None) -> Tensor:
+        """Of a batch of ``count``, this process's rows."""
         images = self._normalised(sent(torch.from_numpy(pixels), self._device))
         if cutout is not None and cutout.cutout:
-            draws = cutout.draw(len(images), (images.shape[1], images.shape[2]), torch.Generator().manual_seed(seed))
-            images = cutout.cut_out(images, type(draws)(*sent(torch.stack(draws), self._device).unbind()))
+            draws = cutout.draw(count, (images.shape[1], images.shape[2]), torch.Generator().manual_seed(seed))
+            own = self._processes.part(torch.stack(draws, dim=1)).T.contiguous()
+            images = cutout.cut_out(images, type(draws)(*sent(own, self._device).unbind()))
         return self._normalised.finished(images)
 
 

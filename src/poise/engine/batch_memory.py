@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ from poise.engine.searcher import Searcher
 from poise.engine.settings import TrainSettings
 from poise.engine.train import Forward
 from poise.supernet.draws import Draws
+from poise.supernet.processes import ALONE
 
 HEADROOM = 1.3
 """A step's peak over what its forward pass keeps; 1.1 measured on the DARTS space."""
@@ -70,8 +71,9 @@ def search_step(searcher: Searcher) -> Step:
     """The step of a search."""
 
     def forward(count: int) -> Tensor:
-        return searcher.loss(*searcher.training.first(count), 0)(searcher.mixture())
+        return replace(searcher.loss(*searcher.training.first(count), 0), place=place)(searcher.mixture())
 
+    place = replace(searcher.place, processes=ALONE)  # it is the memory of one process
     weights = list(searcher.supernet.parameters())
     return Step("search.batch_size", searcher.training.batch_size, searcher.place, forward, weights)
 
@@ -81,7 +83,7 @@ def training_step(
 ) -> Step:
     """The step of a retraining, in its last epoch, when drop-path is at its strongest. ``network`` is moved to its
     place."""
-    step = Forward(place.put(network), settings, place, objective)
+    step = Forward(place.put(network), settings, replace(place, processes=ALONE), objective)
 
     def forward(count: int) -> Tensor:
         modes = [(module, module.training) for module in step.modules()]

@@ -12,6 +12,7 @@ from torch import nn
 
 from poise.errors import Refused
 from poise.named import check_place
+from poise.supernet.processes import ALONE, Processes
 from poise.supernet.trees import Tree, mapped
 
 
@@ -28,27 +29,32 @@ class Place:
         channels_last: whether images and weights lie channels last, the layout that convolutions run fastest in on a
             CPU; else they stay as they are made.
         mixed: whether products are of bfloat16, everything else of ``dtype``.
+        processes: those that compute together, each on a device of its own.
     """
 
     device: torch.device
     dtype: torch.dtype
     channels_last: bool = True
     mixed: bool = False
+    processes: Processes = ALONE
 
     @staticmethod
     def open(device: str = "auto", precision: str = "32", channels_last: bool = True) -> Place:
         """A place; on CUDA channels always come first: its depthwise convolutions of float32 know no other layout, and
-        copy what lies otherwise. Raises `Refused` on an unknown name, or a device that this machine does not have."""
+        copy what lies otherwise. Of processes that compute together each takes the CUDA device that is its current one.
+        Raises `Refused` on an unknown name, or a device that this machine does not have."""
         check_place(device, precision)
         there = [name for name in (_DEVICES if device == "auto" else (device,)) if _is_there(name)]
         if not there:
             raise Refused(f"device {device!r} is not available here")
-        chosen = torch.device("cpu") if there[0] == "cpu" else torch.device(there[0], 0)
+        processes = Processes.here()
+        number = torch.cuda.current_device() if there[0] == "cuda" and not processes.alone else 0
+        chosen = torch.device("cpu") if there[0] == "cpu" else torch.device(there[0], number)
         if chosen.type == "cuda":
             torch.cuda.set_device(chosen)
             round_products(precision == "tf32")
         dtype = torch.float64 if precision == "64" else torch.float32
-        return Place(chosen, dtype, channels_last and chosen.type != "cuda", precision == "bf16-mixed")
+        return Place(chosen, dtype, channels_last and chosen.type != "cuda", precision == "bf16-mixed", processes)
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which networks are called: what they make themselves is in this precision too."""

@@ -24,7 +24,9 @@ EVERY = 16
 
 
 class Diverged(Refused):
-    """A loss or a gradient is not finite. The last checkpoint is from before."""
+    """A loss or a gradient is not finite, in all processes alike. The last checkpoint is from before."""
+
+    alike = True
 
 
 class Look(NamedTuple):
@@ -42,17 +44,19 @@ class Watch:
     Args:
         device: where they are.
         every: steps after which the flag is read; None: as the header says.
+        waits: whether it is waited for: several processes have to know at the same step.
 
     ``fault`` is the flag: 0, and 1 from the first fault on.
     """
 
-    def __init__(self, device: torch.device, every: int | None = None) -> None:
+    def __init__(self, device: torch.device, every: int | None = None, waits: bool = False) -> None:
         self.every = every or (EVERY if device.type == "cuda" else 1)
         self.fault = torch.zeros((), device=device)
         self._well = torch.zeros((), dtype=torch.int64, device=device)  # how many looks found nothing
         self._names: dict[str, list[str]] = {}
         self._kept: dict[str, Tensor] = {}  # loss and norms of the last look, or of the one that found the fault
         self._steps = 0
+        self._waits = waits
         self._clear()
 
     def _clear(self) -> None:
@@ -98,9 +102,11 @@ class Watch:
     def visit(self) -> None:
         """After every step. Raises `Diverged` if it is known by now that something was not finite."""
         self._steps += 1
-        if self.every == 1:
+        if self._steps % self.every:
+            return
+        if self.every == 1 or self._waits:
             self.check()
-        elif self._steps % self.every == 0:
+        else:
             answer = self._answer
             if answer is None or answer.known():
                 if answer is not None:

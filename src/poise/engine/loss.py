@@ -11,19 +11,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from poise.engine.device import Place
-from poise.engine.objective import CLASSES, Meter, Objective
+from poise.engine.objective import CLASSES, Meter, Objective, mean_loss
 from poise.engine.streams import handed
 from poise.methods.slots import Loss
 from poise.supernet.draws import Draws
 from poise.supernet.groups import Mixture
 from poise.supernet.inputs import Answer, Carries
-from poise.supernet.trees import mapped
+from poise.supernet.trees import count_of, mapped
 from poise.supernet.untracked import untracked
 
 
 @dataclass(eq=False)
 class BatchLoss:
     """The objective of a supernet on one batch. Satisfies `poise.methods.slots.Loss`.
+
+    Of several processes each has its rows of the ``inputs``, and all have all ``targets``: values and gradients are
+    those of the whole batch, in every one. No slot has to know.
 
     Every call sees the same random numbers (dropout, noise), so the same arguments give the same number: ``draws``, or
     where the supernet does not take them what torch's own generators give from their seed on. Only a call
@@ -63,21 +66,27 @@ class BatchLoss:
         track: bool = False,
         full_precision: bool = False,
     ) -> Tensor:
-        answer = self._answer(mixture, weights or {}, track, full_precision)
+        processes = self.place.processes
+        if not processes.alone:
+            weights = processes.shared({**dict(self.supernet.named_parameters()), **(weights or {})})
+        answer = self._answer(processes.shared(mixture), weights or {}, track, full_precision)
         outputs = self.place.float(answer.outputs)
-        loss = self.objective.loss(outputs, self.targets)
+        loss = mean_loss(self.objective, outputs, self.targets, processes)
         if track or self.outputs is None:
-            self.outputs = mapped(Tensor.detach, outputs)
+            self.outputs = processes.gathered(mapped(Tensor.detach, outputs), count_of(self.targets))
             self.plain = loss.detach()
             self._state = answer.state
-        return loss if answer.extra is None else loss + self.place.float(answer.extra)
+        if answer.extra is None:
+            return loss
+        return loss + processes.whole(self.place.float(answer.extra) / processes.count)
 
     def evaluation(self, mixture: Mixture) -> Tensor:
         self.supernet.eval()
         try:
             constants = {name: weight.detach() for name, weight in self.supernet.named_parameters()}
-            outputs = self._answer(mixture, constants, track=True).outputs
-            return self.objective.loss(self.place.float(outputs), self.targets)
+            processes = self.place.processes
+            outputs = self._answer(processes.shared(mixture), constants, track=True).outputs
+            return mean_loss(self.objective, self.place.float(outputs), self.targets, processes)
         finally:
             self.supernet.train()
 
@@ -86,7 +95,9 @@ class BatchLoss:
     ) -> Answer:
         # A supernet need not know of dropout to be searched without any.
         more = {"skip_dropout": self.skip_dropout} if self.skip_dropout else {}
-        chance, drawn = handed(self.supernet, self.draws, self.place.device)
+        chance, drawn = handed(
+            self.supernet, self.draws, self.place.device, self.place.processes, count_of(self.targets)
+        )
         buffers: AbstractContextManager[dict[str, Tensor]] = nullcontext({}) if track else untracked(self.supernet)
         precision = nullcontext() if full_precision else self.place.autocast()
         with buffers as copies, precision, chance:

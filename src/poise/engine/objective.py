@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from poise.engine.meters import precise
 from poise.errors import Refused, unknown
+from poise.supernet.processes import Processes
 
 Reduction = Literal["mean", "sum"]
 
@@ -110,6 +111,14 @@ def metric_of(objective: Objective, name: str) -> Metric:
         if metric.name in (name, name.partition("/")[0]):
             return replace(metric, name=name)
     raise unknown("metric", name, [metric.name for metric in objective.metrics])
+
+
+def mean_loss(objective: Objective, outputs: Any, targets: Any, processes: Processes) -> Tensor:
+    """The mean loss of a whole batch, the same in every process: ``Σ_r sum_r / count``. ``outputs`` are those of this
+    process's rows, ``targets`` those of all."""
+    if processes.alone:
+        return objective.loss(outputs, targets)
+    return processes.whole(objective.loss(outputs, processes.part(targets), "sum") / objective.count(targets))
 
 
 def uneven(objective: Objective, targets: Any) -> Tensor | None:

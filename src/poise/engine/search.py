@@ -101,6 +101,7 @@ class SearchTrainer:
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         self.searcher.watch.check()
+        self.searcher.check_same(f"after epoch {len(history) + 1}")
         return self.searcher.record(self._now, sums)
 
 

@@ -36,6 +36,7 @@ from poise.methods.slots import Descent, Loss, Progress, Relaxed, Reports
 from poise.selection.edits import Edits
 from poise.spaces.execution import use
 from poise.supernet.draws import Draws
+from poise.supernet.global_norm import average_statistics, globally
 from poise.supernet.groups import ChoiceGroup, Mixture, expand, searchable
 from poise.supernet.layout import laid_out
 
@@ -125,6 +126,8 @@ class Searcher:
     def __post_init__(self, begin: Mapping[str, Tensor] | None) -> None:
         place, initial, purpose = self.place, self.method.relaxation.initial, at_stage("alphas", self.stage)
         self.supernet = place.put(self.supernet).train()
+        if not place.processes.alone and self.settings.normalisation == "global":
+            self.supernet = globally(self.supernet, place.processes)
         use(self.supernet, self.settings.execution)
         if begin is None:
             begin = {g.name: initial(g.shape, stream(self.seed, *purpose, g.name)) for g in self.groups}
@@ -132,8 +135,10 @@ class Searcher:
         self.weights = {name: weight for name, weight in self.supernet.named_parameters() if weight.requires_grad}
         if self.aim is not None:
             self.aim = replace(self.aim, costs=self.aim.costs.on(place.device))
-        self.watch = Watch(place.device)
-        self.backend: Backend | None = backend_of(place.device, self.settings.capture)
+        self.watch = Watch(place.device, waits=not place.processes.alone)
+        self.backend: Backend | None = (
+            backend_of(place.device, self.settings.capture) if place.processes.alone else None
+        )
         self.restart(self.settings.weights.learning_rate)
         self.alpha_optimizer = adam(self.alphas.values(), self.settings.alphas, self.watch.fault)
 
@@ -176,6 +181,10 @@ class Searcher:
             "sgd": optimizer_state(self.weight_optimizer, self.weights),
             "adam": optimizer_state(self.alpha_optimizer, self.alphas),
         }
+
+    def check_same(self, where: str) -> None:
+        """Raise `Refused` unless weights and alphas are the same to the last bit in all processes."""
+        self.place.processes.check_same({**self.weights, **self.alphas}, where)
 
     def restore(self, state: State) -> None:
         """Take up what `state` gave."""
@@ -240,6 +249,7 @@ class Searcher:
         norm = self.watch.look("weights", found.loss, list(found.weights), norms_of(found.weights.values()))
         clipped_step(self.weight_optimizer, self.weights, found.weights, norm, self.settings.weights.clip)
         training.carry()
+        average_statistics(self.supernet, self.place.processes)
         alignment = mean_alignment(found.layers, self.groups)
         return {"train": {"loss": training.plain, "alignment": alignment, "outputs": training.outputs}}
 

@@ -17,6 +17,7 @@ Margin = Annotated[int, Field(ge=0, le=LARGEST_SIZE)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Normalisation = Literal["local", "global"]
 
 
 class Settings(BaseModel):
@@ -106,6 +107,9 @@ class SearchSettings(AugmentSettings):
     kernels, or by whichever suits the device and the size."""
     capture: Literal["auto", "off"] = "auto"
     """On a CUDA device steps are captured in a graph and replayed, the same numbers to the last bit; off: never."""
+    normalisation: Normalisation = "local"
+    """Where a batch is divided over several processes: whether a batch normalisation sees the rows of its process, or
+    those of the whole batch, as on one device."""
     weights: WeightSettings = WeightSettings()
     alphas: AlphaSettings = AlphaSettings()
     text: TextSettings = TextSettings()
@@ -155,6 +159,8 @@ class TrainSettings(AugmentSettings):
     compile: Literal["off", "on"] = "off"
     """Whether `torch.compile` fuses the network's forward pass: the same numbers but for rounding, after a minute or
     more at the beginning. Nobody has measured it on a GPU yet."""
+    normalisation: Normalisation = "local"
+    """As `search.normalisation`."""
     weights: RetrainWeightSettings = RetrainWeightSettings()
     text: TextTrainSettings = TextTrainSettings()
 

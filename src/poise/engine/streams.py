@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from poise.supernet.draws import Draws, draws_nothing, takes_draws
+from poise.supernet.processes import ALONE, Processes, of_rows
 
 
 def seed_of(seed: int, *purpose: str | int) -> int:
@@ -32,14 +33,20 @@ def stream(seed: int, *purpose: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(seed, *purpose))
 
 
-def handed(module: Any, draws: Draws, device: torch.device) -> tuple[AbstractContextManager[None], dict[str, Any]]:
+def handed(
+    module: Any, draws: Draws, device: torch.device, processes: Processes = ALONE, count: int = 0
+) -> tuple[AbstractContextManager[None], dict[str, Any]]:
     """How a module gets its random numbers: the context and the options of a call. One that says neither that it takes
-    ``draws`` nor that it draws nothing draws from torch's own generators, which then start from the draws' seed."""
+    ``draws`` nor that it draws nothing draws from torch's own generators, which then start from the draws' seed.
+
+    Of several ``processes``, each draws its rows of what one draws for a whole batch of ``count``; from torch's own
+    generators, which know of no rows, each draws something else.
+    """
     if takes_draws(module):
-        return nullcontext(), {"draws": draws.again()}
+        return nullcontext(), {"draws": of_rows(draws.again(), processes, count)}
     if draws_nothing(module):
         return nullcontext(), {}
-    return seeded(draws.seed, device), {}
+    return seeded(seed_of(draws.seed, processes.rank) if processes.rank else draws.seed, device), {}
 
 
 @contextmanager

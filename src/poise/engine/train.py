@@ -19,7 +19,7 @@ from poise.engine.device import Place
 from poise.engine.divergence import Look, Watch, norms_of
 from poise.engine.events import Listener, ignore
 from poise.engine.loop import Course, Record, Sums, run
-from poise.engine.objective import CLASSES, CrossEntropy, Objective, measured, uneven
+from poise.engine.objective import CLASSES, CrossEntropy, Objective, mean_loss, measured, uneven
 from poise.engine.schedule import learning_rate
 from poise.engine.settings import TrainSettings
 from poise.engine.sgd import clipped_step, optimizer_state, restore_optimizer, set_learning_rate, sgd
@@ -27,7 +27,8 @@ from poise.engine.streams import handed, seed_of, stream
 from poise.errors import Refused
 from poise.spaces.space import has_heads
 from poise.supernet.draws import Draws
-from poise.supernet.trees import arguments, called, mapped
+from poise.supernet.global_norm import average_statistics, globally, locally
+from poise.supernet.trees import arguments, called, count_of, mapped
 
 
 class Forward(nn.Module):
@@ -49,18 +50,20 @@ class Forward(nn.Module):
         self.answer: Callable[..., tuple[Any, Any]] = network.heads if has_heads(network) else self._outputs
 
     def forward(self, inputs: Any, targets: Any, drop: float, draws: Draws) -> tuple[Any, Tensor, Tensor]:
-        """Outputs, their loss, and the loss to descend, with drop-path probability ``drop``."""
-        chance, given = handed(self.network, draws.again(), self._place.device)
+        """Outputs, their loss, and the loss to descend, with drop-path probability ``drop``. Of several processes each
+        has its rows of the ``inputs``, and all get all outputs."""
+        processes, count = self._place.processes, count_of(targets)
+        chance, given = handed(self.network, draws.again(), self._place.device, processes, count)
         if has_heads(self.network) and self._drops:  # in every epoch, so that all compute alike
-            kept = draws.kept((self.network.paths, len(inputs), 1, 1, 1), drop)
+            kept = draws.kept((self.network.paths, count, 1, 1, 1), drop)[:, processes.rows(count)]
             given["kept"] = kept.to(self._place.dtype) / (1 - drop)
         with chance, self._place.autocast():
             found, side = self.answer(inputs, **given)
         outputs = self._place.float(found)
-        loss = total = self.objective.loss(outputs, targets)
+        loss = total = mean_loss(self.objective, outputs, targets, processes)
         if side is not None:
-            total = loss + self._auxiliary * self.objective.loss(self._place.float(side), targets)
-        return outputs, loss, total
+            total = loss + self._auxiliary * mean_loss(self.objective, self._place.float(side), targets, processes)
+        return processes.gathered(outputs, count) if not processes.alone else outputs, loss, total
 
     def _outputs(self, inputs: Any, **given: Any) -> tuple[Any, None]:
         args, options = arguments(inputs)
@@ -89,9 +92,12 @@ class NetworkDescent:
 
     def __post_init__(self) -> None:
         self.place.put(self.network)
+        if not self.place.processes.alone and self.settings.normalisation == "global":
+            self.network = globally(self.network, self.place.processes)
         self.weights = dict(self.network.named_parameters())
-        self.backend: Backend | None = backend_of(self.place.device, self.settings.capture)
-        self.watch = Watch(self.place.device)
+        alone = self.place.processes.alone
+        self.backend: Backend | None = backend_of(self.place.device, self.settings.capture) if alone else None
+        self.watch = Watch(self.place.device, waits=not self.place.processes.alone)
         self.optimizer = sgd(self.weights, self.settings.weights, self.watch.fault)
 
     def begin(self, epoch: int) -> torch.Generator:
@@ -124,9 +130,16 @@ class NetworkDescent:
         self.optimizer.zero_grad()
         trained = {name: weight for name, weight in self.weights.items() if weight.requires_grad}
         found = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-        gradients = {name: values for name, values in zip(trained, found, strict=True) if values is not None}
+        processes, own = self.place.processes, [values for values in found if values is not None]
+        names = [name for name, values in zip(trained, found, strict=True) if values is not None]
+        gradients = dict(zip(names, processes.summed(own), strict=True))
         norm = self.watch.look("weights", loss, list(gradients), norms_of(gradients.values()))
         clipped_step(self.optimizer, self.weights, gradients, norm, self.settings.weights.clip)
+        average_statistics(self.network, processes)
+
+    def check_same(self) -> None:
+        """Raise `Refused` unless the weights are the same to the last bit in all processes."""
+        self.place.processes.check_same(self.weights, f"after epoch {self.epoch + 1}")
 
     def state(self) -> State:
         """Everything that moves. Raises `Diverged` rather than let anything after a fault be saved."""
@@ -186,6 +199,7 @@ class NetworkTrainer:
 
     def record(self, sums: Sums, history: Sequence[Mapping[str, Any]]) -> Record:
         self._descent.watch.check()
+        self._descent.check_same()
         loss, objective = float(sums.mean("loss") or 0.0), self._forward.objective
         return {
             "train_loss": loss,
@@ -221,7 +235,7 @@ def train(
         raise Refused(f"{type(network).__name__} has no drop-path and no auxiliary head; set both to 0")
     trainer = NetworkTrainer(NetworkDescent(network, settings, place, seed, rate), batches, objective, listen)
     history = run(trainer, Course("train", settings.epochs, len(batches)), listen, saver or Checkpointer())
-    network.eval()
+    locally(network).eval()
     return history
 
 
@@ -234,7 +248,7 @@ def evaluate(network: nn.Module, batches: Batched, place: Place, objective: Obje
         for inputs, targets in passing:
             with place.autocast():
                 outputs = called(network, inputs)
-            yield place.float(outputs), targets
+            yield place.processes.gathered(place.float(outputs), count_of(targets)), targets
 
     with closing(batches.ordered()) as passing:
         return measured(answers(passing), objective)

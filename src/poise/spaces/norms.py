@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from poise.supernet.global_norm import normalised, processes_of, unbiasing
+
 
 class _Seen(NamedTuple):
     """Statistics of a batch, ``[n · C]`` each, of ``size`` numbers per channel, and whose they are."""
@@ -21,7 +23,7 @@ class _Seen(NamedTuple):
     owners: Sequence[Sequence[nn.BatchNorm2d]]
     mean: Tensor
     inverse: Tensor
-    size: int
+    size: int | Tensor
 
 
 class Norms:
@@ -43,11 +45,16 @@ class Norms:
         if not self.training:
             means, variances = (torch.cat(values) for values in zip(*map(_running, modules), strict=True))
             return F.batch_norm(y, means, variances, eps=first.eps)
-        out, mean, inverse = torch.native_batch_norm(y, None, None, None, None, True, 0.0, first.eps)
+        size: int | Tensor = y.numel() // y.shape[1]
+        if (processes := processes_of(first)).alone:
+            out, mean, inverse = torch.native_batch_norm(y, None, None, None, None, True, 0.0, first.eps)
+        else:
+            out, mean, variance, size = normalised(y, first.eps, processes)
+            inverse = torch.rsqrt(variance + first.eps)
         if first.track_running_stats:
             # Of bfloat16 a CPU gives statistics that are bfloat16 themselves.
             mean, inverse = (values.detach().to(_running(first)[0].dtype) for values in (mean, inverse))
-            self._seen.append(_Seen(owners, mean, inverse, y.numel() // y.shape[1]))
+            self._seen.append(_Seen(owners, mean, inverse, size))
         return out
 
     def track(self) -> None:
@@ -60,7 +67,8 @@ class Norms:
         with torch.no_grad():
             variances = torch._foreach_pow([seen.inverse for seen in self._seen], -2)
             torch._foreach_sub_(variances, moved[0].eps)
-            torch._foreach_mul_(variances, [seen.size / max(seen.size - 1, 1) for seen in self._seen])
+            for seen, variance in zip(self._seen, variances, strict=True):
+                variance.mul_(unbiasing(seen.size))
             for (owners, mean, *_), variance in zip(self._seen, variances, strict=True):
                 for norms, *statistics in zip(
                     owners, mean.chunk(len(owners)), variance.chunk(len(owners)), strict=True

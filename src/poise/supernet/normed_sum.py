@@ -32,6 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from poise.supernet.double_backward import differentiable_gradient
+from poise.supernet.global_norm import normalised, processes_of, unbiasing
+from poise.supernet.processes import ALONE, Processes
 from poise.supernet.products import add_mapped, column_sums, inner, inner_diagonal, mapped, pixels, rows
 
 
@@ -70,8 +72,15 @@ def moments(feature: Tensor, mapped: bool) -> tuple[Tensor, Tensor]:
     """``s = 1ᵀf / M`` and ``G = fᵀf / M`` of a feature's pixels; of G the diagonal alone for a term without a map."""
     with torch.autocast(feature.device.type, enabled=False):
         f = exact(feature)
-        count = f.numel() // f.shape[1]
+        count = max(f.numel() // f.shape[1], 1)
         return column_sums(rows(f)) / count, (inner(f, f) if mapped else inner_diagonal(f, f)) / count
+
+
+class Whole(NamedTuple):
+    """The rows that statistics are of: those of all ``processes``, so many."""
+
+    processes: Processes
+    size: int | Tensor
 
 
 def normed_sum(terms: Sequence[Term], mixture: Tensor | None = None, rectify: bool = False) -> Tensor:
@@ -89,6 +98,7 @@ def normed_sum(terms: Sequence[Term], mixture: Tensor | None = None, rectify: bo
     stacks = []
     inputs: list[Tensor | None] = []
     norms: list[nn.BatchNorm2d] = []
+    trained: list[int] = []  # where among the inputs the batch's statistics are
     for kind, members in groupby(order, key=lambda index: _kind(terms[index])):
         found = [terms[index] for index in members]
         stack = Stack(len(found), *kind)
@@ -101,18 +111,34 @@ def normed_sum(terms: Sequence[Term], mixture: Tensor | None = None, rectify: bo
             pairs = [term.moments or moments(term.feature, stack.mapped) for term in found]
             statistics = [torch.stack(part) for part in zip(*pairs, strict=True)]
             norms += [term.norm for term in found if term.norm is not None]
+            trained += [len(inputs) + len(found) + 1, len(inputs) + len(found) + 2]
         elif stack.normed:
             statistics = [torch.stack(part) for part in _running([t.norm for t in found if t.norm is not None])]
         inputs += [*(exact(term.feature) for term in found), weight, *statistics]
+    whole = _gather_statistics(inputs, trained, terms[0].feature, processes_of(norms[0]) if norms else ALONE)
     if mixture is None:
         mixture = torch.ones(len(terms), dtype=exact(terms[0].feature).dtype, device=terms[0].feature.device)
     elif order != list(range(len(terms))):
         parts = mixture.unbind()
         mixture = torch.stack([parts[place] for place in order])
     with torch.autocast(mixture.device.type, enabled=False):
-        out, *found_statistics = _NormedSum.apply(tuple(stacks), rectify, mixture, *inputs)  # type: ignore[no-untyped-call]
-    _track(norms, found_statistics, len(out))
+        out, *found_statistics = _NormedSum.apply(tuple(stacks), rectify, whole, mixture, *inputs)  # type: ignore[no-untyped-call]
+    _track(norms, found_statistics, whole.size)
     return pixels(out, terms[0].feature)
+
+
+def _gather_statistics(
+    inputs: list[Tensor | None], places: Sequence[int], feature: Tensor, processes: Processes
+) -> Whole:
+    """Put the moments of all processes' rows in the places of this one's, in one message."""
+    count = feature.numel() // feature.shape[1]
+    if processes.alone:
+        return Whole(processes, count)
+    own = [value * count for place in places if (value := inputs[place]) is not None]
+    *sums, total = processes.summed([*own, own[0].new_full((), count)])
+    for place, value in zip(places, sums, strict=True):
+        inputs[place] = value / total
+    return Whole(processes, total)
 
 
 def _kind(term: Term) -> tuple[int, bool, bool, bool, float]:
@@ -127,13 +153,13 @@ def _matrix(weight: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _track(norms: Sequence[nn.BatchNorm2d], found: Sequence[Tensor], count: int) -> None:
+def _track(norms: Sequence[nn.BatchNorm2d], found: Sequence[Tensor], count: int | Tensor) -> None:
     """Move running statistics that are tracked towards the batch's mean and unbiased variance, all in a few calls."""
     tracking = [norm.track_running_stats for norm in norms]
     if not any(tracking):
         return
     means = list(compress((mean for stack in found[0::2] for mean in stack), tracking))
-    unbiased = (variance for stack in found[1::2] for variance in stack * (count / max(count - 1, 1)))
+    unbiased = (variance for stack in found[1::2] for variance in stack * unbiasing(count))
     variances = list(compress(unbiased, tracking))
     norms = list(compress(norms, tracking))
     running_means, running_variances = _running(norms)
@@ -156,7 +182,9 @@ class _NormedSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, stacks: tuple[Stack, ...], rectify: bool, mixture: Tensor, *inputs: Tensor | None) -> Any:
+    def forward(
+        ctx: Any, stacks: tuple[Stack, ...], rectify: bool, whole: Whole, mixture: Tensor, *inputs: Tensor | None
+    ) -> Any:
         saved: list[Tensor | None] = [mixture]
         products: list[tuple[Tensor, Tensor]] = []
         bias: Tensor | None = None
@@ -183,7 +211,7 @@ class _NormedSum(torch.autograd.Function):
         if rectify:
             out.relu_()
         ctx.save_for_backward(out if rectify else None, *saved)
-        ctx.stacks = stacks
+        ctx.stacks, ctx.whole = stacks, whole
         ctx.mark_non_differentiable(*found)
         return (out, *found)
 
@@ -194,36 +222,41 @@ class _NormedSum(torch.autograd.Function):
             inputs = [mixture]
             for _stack, _weights, features, others in _unpack(ctx.stacks, mixture, saved, others=5):
                 inputs += [*features, *others[:3]]
-            needed = ctx.needs_input_grad[2:]
-            plain = partial(plain_sum, ctx.stacks, out is not None)
-            return (None, None, *differentiable_gradient(plain, inputs, needed, gradient))
-        needed = iter(ctx.needs_input_grad[3:])
+            needed = ctx.needs_input_grad[3:]
+            plain = partial(plain_sum, ctx.stacks, out is not None, ctx.whole)
+            return (None, None, None, *differentiable_gradient(plain, inputs, needed, gradient))
+        needed = iter(ctx.needs_input_grad[4:])
         gradient = (
             gradient.contiguous() if out is None else torch.ops.aten.threshold_backward(gradient.contiguous(), out, 0)
         )
         upstream = pixels(gradient, saved[0])
-        count = len(gradient)
         total = column_sums(gradient)
-        mixture_gradients = []
+        products: list[Tensor | None] = []
+        aligned: list[Tensor] = []  # h of a stack that is normalised
+        for stack, _, features, (weight, _, _, mean, inverse) in _unpack(ctx.stacks, mixture, saved, others=5):
+            if weight is None:
+                products.append(None)
+                aligned.append(torch.stack([inner_diagonal(f, upstream) for f in features]))
+            else:
+                products.append(torch.stack([inner(f, upstream) for f in features]))
+                aligned.append((weight * products[-1]).sum(dim=1))
+            if stack.normed:
+                aligned[-1] = inverse * (aligned[-1] - mean * total)
+        # What features get by way of the statistics comes from the rows of all processes.
+        count, (whole_total, *whole_aligned) = ctx.whole.size, ctx.whole.processes.summed([total, *aligned])
+        mixture_gradients = [values.sum(dim=1) for values in aligned]
         results: list[Tensor | None] = []
-        for stack, weights, features, (weight, s, g, mean, inverse) in _unpack(ctx.stacks, mixture, saved, others=5):
+        parts = zip(_unpack(ctx.stacks, mixture, saved, others=5), products, aligned, whole_aligned, strict=True)
+        for (stack, weights, features, (weight, s, g, mean, inverse)), product, h, whole_h in parts:
             needs_features, needs_weight = [next(needed) for _ in features], next(needed)
             next(needed), next(needed)  # statistics: their part is in the features' gradients
             scale = weights[:, None]
-            if weight is None:
-                aligned = torch.stack([inner_diagonal(f, upstream) for f in features])
-            else:
-                product = torch.stack([inner(f, upstream) for f in features])
-                aligned = (weight * product).sum(dim=1)
             bend = constant = None
             if stack.normed:
-                h = inverse * (aligned - mean * total)
                 scale = scale * inverse
                 if stack.trains:
-                    bend = scale * inverse * h / count
-                    constant = bend * mean - scale * total / count
-                aligned = h
-            mixture_gradients.append(aligned.sum(dim=1))
+                    bend = scale * inverse * whole_h / count
+                    constant = bend * mean - scale * whole_total / count
             gradient_w = None
             if weight is not None and needs_weight:
                 if stack.normed and stack.trains:
@@ -232,10 +265,10 @@ class _NormedSum(torch.autograd.Function):
                 gradient_w = product * scale[:, None, :]
             results += _feature_gradients(features, needs_features, upstream, weight, scale, bend, constant)
             results += [gradient_w, None, None]
-        return (None, None, torch.cat(mixture_gradients), *results)
+        return (None, None, None, torch.cat(mixture_gradients), *results)
 
 
-def plain_sum(stacks: Sequence[Stack], rectify: bool, inputs: Sequence[Tensor | None]) -> Tensor:
+def plain_sum(stacks: Sequence[Stack], rectify: bool, whole: Whole, inputs: Sequence[Tensor | None]) -> Tensor:
     """What `_NormedSum` computes of ``mixture, *inputs``, term by term, by operations that can be differentiated often.
 
     Statistics of the batch come from the features: ``s`` and ``G`` are not read.
@@ -246,7 +279,9 @@ def plain_sum(stacks: Sequence[Stack], rectify: bool, inputs: Sequence[Tensor | 
     for stack, weights, features, (weight, s, g) in _unpack(stacks, mixture, values, others=3):
         for index, f in enumerate(features):
             y = rows(f) if weight is None else rows(f) @ weight[index]
-            if stack.normed and stack.trains:
+            if stack.normed and stack.trains and not whole.processes.alone:
+                y = normalised(y, stack.eps, whole.processes).values
+            elif stack.normed and stack.trains:
                 y = (y - y.mean(dim=0)) * torch.rsqrt(y.var(dim=0, correction=0) + stack.eps)
             elif stack.normed:
                 y = (y - s[index]) * torch.rsqrt(g[index] + stack.eps)

@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from poise.supernet.global_norm import GlobalNorm
+
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+TELLING = (_BatchNorm.forward, GlobalNorm.forward)
+"""Forward passes that go by ``track_running_stats``."""
 
 
 @contextmanager
@@ -23,7 +27,7 @@ def untracked(module: nn.Module) -> Iterator[dict[str, Tensor]]:
     copies: dict[str, Tensor] = {}
     tracking = []
     for path, part in module.named_modules():
-        tells = isinstance(part, _BatchNorm) and type(part).forward is _BatchNorm.forward
+        tells = isinstance(part, _BatchNorm) and type(part).forward in TELLING
         if tells and part.training and part.track_running_stats:
             tracking.append(part)
         for name, buffer in part.named_buffers(recurse=False):

@@ -108,7 +108,7 @@ class ImageInputs:
         """Of batches: how they are normalised, and where and how they lie."""
         return {
             "mean": self.pixels.mean, "std": self.pixels.std, "device": place.device, "dtype": place.dtype,
-            "channels_last": place.channels_last,
+            "channels_last": place.channels_last, "processes": place.processes,
         }  # fmt: skip
 
     @property

@@ -234,6 +234,12 @@ def _measured(text: Text, split: str, sequence: int, place: Place) -> TextBatche
     return TextBatches(text, columns, sequence=sequence, vary=False, device=place.device)
 
 
+def check_alone(place: Place) -> None:
+    """Raise `Refused` where several processes are to read a text: a hidden state goes from piece to piece."""
+    if not place.processes.alone:
+        raise Refused(f"a text is read by one process, got {place.processes.count}; run it on one device")
+
+
 @TASKS.add("language")
 @dataclass(frozen=True)
 class Language:
@@ -260,9 +266,11 @@ class Language:
                 raise Refused(f"a recurrent network has no {name.replace('_', '-')}; set train.{name} to 0")
 
     def material(self, settings: RunSettings, spec: Any, place: Place) -> TextMaterial:
+        check_alone(place)
         return TextMaterial(settings, open_text(spec, settings.space.name), place)
 
     def supply(self, settings: RunSettings, spec: Any, place: Place, listen: Listener) -> TextSupply:
+        check_alone(place)
         source = open_text(spec, settings.space.name)
         training, valid = beginning(source.load("train"), settings.train.text.words), source.load("valid")
         test = source.load("test") if source.has("test") else None

@@ -83,8 +83,8 @@ class SampleInputs:
 
     def batches(self, samples: Samples, count: int, place: Place, *, drop_last: bool = True) -> SampleBatches:
         """Batches of them, standardised."""
-        form: dict[str, Any] = {"device": place.device, "dtype": place.dtype, "drop_last": drop_last}
-        return SampleBatches(samples, count, standard=self.standard, **form)
+        form: dict[str, Any] = {"device": place.device, "dtype": place.dtype, "processes": place.processes}
+        return SampleBatches(samples, count, standard=self.standard, drop_last=drop_last, **form)
 
     @property
     def intake(self) -> SampleIntake:

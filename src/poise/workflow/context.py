@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from poise.config.settings import RunSettings
+    from poise.supernet.processes import Processes
 
 T = TypeVar("T")
 
@@ -38,6 +39,7 @@ class RunContext:
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
         listen: is told every event.
         control: how often the run is saved, whether it was asked to stop, and what is done when it diverges.
+        processes: those that compute the run together, the first of which saves it and tells of it; None: this one.
     """
 
     out: Path | None = None
@@ -46,6 +48,7 @@ class RunContext:
     auto_batch: bool = False
     listen: Listener = ignore
     control: RunControl = RunControl()
+    processes: Processes | None = None
 
     def note(self, message: str) -> None:
         """Tell something that the person who waits should know."""
@@ -68,6 +71,23 @@ class RunContext:
             check_free(self.out, self.overwrite)
         return found
 
+    def among(self, processes: Processes) -> RunContext:
+        """Settled, as it is in each of these processes: only the first has a folder and is listened to, and each stops
+        if one of them is asked to."""
+        if processes.alone:
+            return self.settled()
+        resume = processes.led(lambda: self.settled().resume)
+        control = replace(self.control, asked=lambda: processes.any(self.control.asked()))
+        found = replace(self, resume=resume, control=control, processes=processes)
+        return found if processes.first else replace(found, out=None, overwrite=False, resume=False, listen=ignore)
+
+    def start(self, output: Output) -> State:
+        """Where the run stands, see `RunFolder.start`."""
+        return self._led(lambda: output.start(self.note))
+
+    def _led(self, work: Callable[[], T]) -> T:
+        return work() if self.processes is None else self.processes.led(work)
+
     @property
     def begun(self) -> RunFolder | None:
         """Of a settled context, the run that is gone on with."""
@@ -77,7 +97,8 @@ class RunContext:
     def opened(
         self, kind: str, settings: RunSettings, data: Callable[[], str], given: Mapping[str, str]
     ) -> Iterator[Output]:
-        """Of a settled context, the run's folder, which nobody else can open meanwhile; or `Unsaved`.
+        """Of a settled context, the run's folder, which nobody else can open meanwhile; or `Unsaved`, as in all but the
+        first process.
 
         Args:
             kind: ``search`` or ``train``.
@@ -88,6 +109,16 @@ class RunContext:
         Raises:
             Refused: another process works on it, or it is of other settings, data or genotype.
         """
+        found: list[Output] = []
+        with ExitStack() as stack:
+            opened = self._opened(kind, settings, data, given)
+            self._led(lambda: found.append(stack.enter_context(opened)))
+            yield found[0] if found else Unsaved()
+
+    @contextmanager
+    def _opened(
+        self, kind: str, settings: RunSettings, data: Callable[[], str], given: Mapping[str, str]
+    ) -> Iterator[Output]:
         from poise.config.resolve import dump
 
         if self.out is None:
@@ -173,4 +204,4 @@ class RunContext:
                 if back >= self.control.rollbacks:
                     raise
                 self.note(f"{error}. Going back to the last checkpoint, with half the learning rate")
-                start, back = output.start(self.note), back + 1
+                start, back = self.start(output), back + 1

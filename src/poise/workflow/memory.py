@@ -37,7 +37,8 @@ def fitting(settings: RunSettings, step: Step, listen: Listener) -> RunSettings:
     free = available_bytes(step.place)
     if free is None:
         raise Refused(f"how much memory is free cannot be known on this machine; set {step.setting} yourself")
-    largest = measure(step).largest(int(USED * free))
+    processes = step.place.processes  # each has its part of a batch, and its own memory
+    largest = processes.least(measure(step).largest(int(USED * free))) * processes.count
     if largest >= step.batch_size:
         return settings
     if largest < 2:
@@ -73,7 +74,7 @@ def _advice(step: Step) -> str:
     """What to do, with the largest batch that fits where that can be measured."""
     free = available_bytes(step.place)
     largest = 0
-    if free is not None:
+    if free is not None and step.place.processes.alone:  # others may wait elsewhere, and not measure with this one
         try:
             largest = measure(step).largest(int(USED * free))
         except (MemoryError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from torch import nn
 
 from poise.engine.checkpointer import RunControl
 from poise.engine.events import Listener
+from poise.engine.joining import joined
 from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.progress import progress
@@ -56,9 +57,11 @@ def resume(
     settings = with_own(folder, settings, module, task, "resume")
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
-    with progress(listen) as hear:
+    with progress(listen) as hear, joined() as processes:
         context = RunContext(path, resume=True, listen=hear, control=control)
         if kind == "search" and pending(folder) is not None:
+            if not processes.alone:
+                raise Refused(f"the selection in {path} goes on in one process, got {processes.count}")
             return resume_selection(folder, data, module, task, hear, control)
         if kind == "search":
             return run_search(settings, context, data=data)

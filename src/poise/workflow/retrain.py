@@ -18,6 +18,7 @@ from poise.data.batched import Batched
 from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
+from poise.engine.joining import joined
 from poise.engine.run import RunFolder, read_genotype
 from poise.engine.streams import seed_of, seeded
 from poise.engine.unsaved import Output
@@ -28,6 +29,7 @@ from poise.named import FROM_PYTHON
 from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Shape, Space, channels_last
+from poise.supernet.processes import Processes
 from poise.tasks.task import Supply, Task, Trained, check_task
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
@@ -104,14 +106,15 @@ def train(
         )  # fmt: skip
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
-    with progress(listen) as hear:
+    with progress(listen) as hear, joined():
         context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, control)
         return train_as(genotype, base, data, context)
 
 
 def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: RunContext = RunContext()) -> Trained:
     """`train` with its settings complete; ``data`` where it is not, or no longer, what these say."""
-    context = context.settled()
+    processes = Processes.here()
+    context = context.among(processes)
     if data is None:
         if base.data.source == FROM_PYTHON:
             raise Refused("the search had its data from Python; pass it again: poise.train(result, data)")
@@ -131,7 +134,7 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         )  # fmt: skip
 
     check_batch(form.batch_size, "train.batch_size", task.example, fresh)
-    supply = task.supply(base, data, place, context.listen)
+    supply = processes.together(lambda: task.supply(base, data, place, context.listen))
     batches = supply.batches(form.batch_size)
     with seeded(seed_of(base.seed, "network"), place.device):
         network = fresh(supply.shape)
@@ -142,9 +145,9 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         batches = supply.batches(base.train.batch_size)
     trained: Any = supply.trained(network, genotype, base, context.out)
     with context.opened("train", base, supply.fingerprint, {"genotype.json": genotype.to_json()}) as output:
-        if folder := output.holding("result.json"):
-            folder.clear()  # it was finished before, and perhaps killed after that
-            return task.load(folder, space)
+        folder = output.holding("result.json")
+        if processes.same(folder is not None):
+            return _finished(folder, trained, task, space, processes)
         history = _train(network, base, supply, batches, output, context)
         save_network(output, trained, base)  # before anything else can go wrong
         result = {"parameters": trained.parameters, **macs, **supply.measured(network, base)}
@@ -152,6 +155,20 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         output.clear()
     found: Trained = replace(trained, history=history, result=result)
     return found
+
+
+def _finished(folder: RunFolder | None, trained: Any, task: Task, space: Space, processes: Processes) -> Trained:
+    """What was finished before, in the first process's ``folder``, and perhaps killed after that."""
+    found: Any = None if folder is None else task.load(folder, space)
+    if folder is not None:
+        folder.clear()
+    if not processes.alone:
+        facts: Any = (found.history, found.result, found.network.state_dict()) if found else None
+        history, result, state = processes.same(facts)
+        trained.network.load_state_dict(state)
+        found = found or replace(trained, history=history, result=result)
+    done: Trained = found
+    return done
 
 
 def _train(
@@ -164,7 +181,7 @@ def _train(
         return supply.train(network, base, batches, listen, saver, rate)
 
     with memory_explained(supply.step(network, base, batches)):
-        return context.with_rollbacks(work, output, "train", output.start(context.note))
+        return context.with_rollbacks(work, output, "train", context.start(output))
 
 
 def source_of(run: str | Path) -> str:

@@ -22,6 +22,7 @@ from poise.engine.batch_memory import search_step
 from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.events import Listener, Noted
+from poise.engine.joining import joined
 from poise.engine.run import RunFolder
 from poise.engine.searcher import Searcher
 from poise.engine.sgd import optimizer_state, restore_optimizer
@@ -36,7 +37,9 @@ from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
+from poise.supernet.global_norm import locally
 from poise.supernet.groups import ChoiceGroup
+from poise.supernet.processes import Processes
 from poise.supernet.supernet import ModuleSupernet
 from poise.tasks.task import Task
 from poise.workflow.context import RunContext
@@ -174,36 +177,38 @@ def search(
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
         precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip
-    with progress(listen) as hear:
+    with progress(listen) as hear, joined():
         context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, control)
         return run(resolved, context, data=data)
 
 
 def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any = None) -> SearchResult:
     """Search as the settings say. ``data`` stands in for what the settings name."""
-    context = context.settled()
+    processes = Processes.here()
+    context = context.among(processes)
     if context.auto_batch:
         settings = _fitting_all_stages(settings, data, context.listen)
-    prepared = Preparation.of(settings, data, context.begun)
-    searcher = prepared.searcher()
+    prepared = processes.together(lambda: Preparation.of(settings, data, context.begun))
+    searcher = processes.together(prepared.searcher)
     for text in prepared.material.notes():
         context.note(text)
     with context.opened("search", settings, lambda: prepared.material.fingerprint, prepared.tables.files()) as output:
-        start = output.start(context.note)
+        start = context.start(output)
         facts = start.get("facts", {})
         selecting = facts.get("stage") == "selection"
         folder = output.holding("config.yaml" if selecting else "genotype.json")
-        if folder is None:
+        finished = processes.same(folder is not None) and not selecting  # before
+        if not finished and not selecting:
             found = _search_in(output, prepared, searcher, start, context)
             history, prepared, searcher = found.history, prepared.at(found.stage), found.searcher
             save_stage(output, prepared, found.stage)
             save_supernet(output, searcher)
         else:
-            history = list(facts["history"]) if selecting else folder.history()
+            history = list(facts["history"]) if selecting else processes.led(lambda: _folder(folder).history())
             prepared, searcher = _trained_in(folder, prepared, searcher, history)
-        if folder is not None and not selecting:  # it was finished before
-            genotype, decided, cost = folder.genotype(), load_decidedness(folder), load_cost(folder)
-            if start is not NOWHERE:  # and killed before it was tidied up
+        if finished:
+            genotype, decided, cost = processes.led(lambda: _concluded(_folder(folder)))
+            if folder is not None and start is not NOWHERE:  # and killed before it was tidied up
                 draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
         else:
             saver = Checkpointer(
@@ -214,19 +219,36 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
             )
         output.clear()
     alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
-    supernet, space = searcher.supernet, prepared.space
+    supernet, space = locally(searcher.supernet), prepared.space
     return SearchResult(genotype, alphas, supernet, history, settings, space, output.path, decided, cost)
 
 
 def _trained_in(
-    folder: RunFolder, prepared: Preparation, searcher: Searcher, history: Sequence[Mapping[str, Any]]
+    folder: RunFolder | None, prepared: Preparation, searcher: Searcher, history: Sequence[Mapping[str, Any]]
 ) -> tuple[Preparation, Searcher]:
-    """At the last stage of a search that has ended, with what it left."""
-    folder.rewrite_history(history)
-    last = at_the_end(folder, prepared)
-    searcher = searcher if last is prepared else prepared.searcher(stage=last.stage)
-    load_supernet(folder, searcher)
+    """At the last stage of a search that has ended, with what it left in the first process's folder."""
+    processes = prepared.place.processes
+    stage = processes.led(lambda: at_the_end(_folder(folder), prepared).stage)
+    last = prepared if stage == prepared.stage else prepared.at(stage)
+    searcher = searcher if last is prepared else prepared.searcher(stage=stage)
+    if folder is not None:
+        folder.rewrite_history(history)
+        processes.together(lambda: load_supernet(folder, searcher))
+    else:
+        processes.together(lambda: None)
+    if not processes.alone:
+        searcher.restore(processes.same(searcher.state()))
     return last, searcher
+
+
+def _folder(folder: RunFolder | None) -> RunFolder:
+    assert folder is not None  # in the first process, which alone is asked
+    return folder
+
+
+def _concluded(folder: RunFolder) -> tuple[Genotype, Decidedness, dict[str, Any] | None]:
+    """What a finished search found."""
+    return folder.genotype(), load_decidedness(folder), load_cost(folder)
 
 
 def conclude(
