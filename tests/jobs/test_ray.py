@@ -120,6 +120,17 @@ def test_no_more_wait_for_a_node_than_an_autoscaler_needs_to_see(cluster: Any, t
         time.sleep(0.05)
 
 
+def test_a_disk_that_is_full_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Before a Ray: an actor that sends a file where no file can be."""
+    (tmp_path / "logs").write_text("no folder")
+    actor = SimpleNamespace(report=SimpleNamespace(remote=lambda seconds: "report"))
+    monkeypatch.setattr(ray, "wait", lambda reports, timeout: (reports, []))
+    monkeypatch.setattr(ray, "get", lambda report: (Changes({"logs/a.log": b""}), None))
+    found = on_ray.OnRay(Command("darts", 0, (), tmp_path, "work", "logs/a.log", "h"), actor)
+    with pytest.raises(Refused, match=f"cannot write what came back to {tmp_path}: "):
+        found.poll()
+
+
 def test_a_worker_is_asked_to_stop_and_another_one_goes_on(local: Path, tmp_path: Path) -> None:
     """What actors do, in this process."""
     folder = tmp_path / "bench"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,11 @@ class Ended:
 
     code: int | None
     message: str = ""
+
+    @staticmethod
+    def of(code: int) -> Ended:
+        """Of a process with this exit code; below 0 it is the signal that killed it."""
+        return Ended(None, f"killed by {signal.Signals(-code).name}") if code < 0 else Ended(code)
 
 
 class Running(Protocol):

@@ -21,9 +21,7 @@ class LocalProcess:
 
     def poll(self) -> Ended | None:
         code = self.process.poll()
-        if code is not None and code < 0:
-            return Ended(None, f"killed by {signal.Signals(-code).name}")
-        return None if code is None else Ended(code)
+        return None if code is None else Ended.of(code)
 
     def stop(self) -> None:
         if self.process.poll() is None:

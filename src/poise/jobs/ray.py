@@ -74,12 +74,15 @@ class OnRay:
             self.kill()
             return Ended(None, f"its worker was lost: {_first_line(error)}")
         self.begun = True
-        changes.put(self._command.folder)
+        try:
+            changes.put(self._command.folder)
+        except OSError as error:
+            raise Refused(f"cannot write what came back to {self._command.folder}: {error.strerror}") from None
         if code is None:
             self._report = self._actor.report.remote(EVERY)
             return None
         self.kill()
-        return Ended(None, f"killed by {signal.Signals(-code).name}") if code < 0 else Ended(code)
+        return Ended.of(code)
 
     def stop(self) -> None:
         if self.begun:

@@ -47,7 +47,7 @@ class OnSlurm:
             code: int = self._job.result()
         except (FailedJobError, UncompletedJobError):
             return Ended(None, f"its worker was lost: job {self._job.job_id} is {self._job.state}")
-        return Ended(None, f"killed by {signal.Signals(-code).name}") if code < 0 else Ended(code)
+        return Ended.of(code)
 
     def stop(self) -> None:
         self._job.cancel(check=False)
