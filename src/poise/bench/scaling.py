@@ -77,7 +77,6 @@ def scaling(
     whole = random_images(batch_size, image_size)
     found: list[Scaled] = []
     for name, normalisation in _cases(methods):
-        tell(f"{name}, {normalisation} normalisation")
         method, variant = METHODS[name].build(), replace(POISE, normalisation=normalisation)
         part = random_images(len(place.processes.part(whole.labels)), image_size)
         alone = Stepper(space, method, part, replace(place, processes=ALONE), variant)
@@ -91,9 +90,9 @@ def scaling(
                 place.processes.any(False)  # all begin at once
                 times[title].append(seconds_of(stepper.step, place.device))
         medians = {title: statistics.median(values[1:]) for title, values in times.items()}
-        found.append(
-            Scaled(f"{name}, {normalisation}", **medians, messages=messages.count, megabytes=messages.bytes / 1e6)
-        )
+        sent = {"messages": messages.count, "megabytes": messages.bytes / 1e6}
+        found.append(Scaled(f"{name}, {normalisation}", **medians, **sent))  # type: ignore[arg-type]
+        tell(f"{found[-1].name}: {found[-1].share:.1%} of a step are sums and waiting")
     return found
 
 
