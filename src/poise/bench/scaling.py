@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from poise.bench.device_clock import seconds_of
 from poise.bench.messages import Messages
 from poise.bench.speed import step_of
@@ -31,7 +33,8 @@ class Scaled:
 
     Args:
         name: of the method, and how it normalises.
-        alone, together: median seconds of this process's share of a step, without the others and with them.
+        alone, together: median seconds of the slowest process for its share of a step, without the others and with
+            them.
         messages, megabytes: how many collectives a step takes, and how much each process puts into them.
     """
 
@@ -88,7 +91,8 @@ def scaling(
         for _ in range(rounds + 1):
             for title, stepper in (("alone", alone), ("together", together)):
                 place.processes.any(False)  # all begin at once
-                times[title].append(seconds_of(stepper.step, place.device))
+                own = torch.tensor(seconds_of(stepper.step, place.device), dtype=torch.float64)
+                times[title].append(float(place.processes.each(own).max()))
         medians = {title: statistics.median(values[1:]) for title, values in times.items()}
         sent = {"messages": messages.count, "megabytes": messages.bytes / 1e6}
         found.append(Scaled(f"{name}, {normalisation}", **medians, **sent))  # type: ignore[arg-type]
