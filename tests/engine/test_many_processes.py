@@ -179,8 +179,8 @@ def test_records_are_those_of_one_process(tmp_path: Path) -> None:
             assert one["alphas"]["cell"][0] == pytest.approx(other["alphas"]["cell"][0], abs=1e-9)
 
 
-def retrained(name: str, auxiliary: float) -> dict[str, Tensor]:
-    given = settings(0.6 if name in DROPPING else 0.0, auxiliary=auxiliary, normalisation="global")
+def retrained(name: str, auxiliary: float, normalisation: Any = "global") -> dict[str, Tensor]:
+    given = settings(0.6 if name in DROPPING else 0.0, auxiliary=auxiliary, normalisation=normalisation)
     given = given.model_copy(update={"batch_size": ROWS})
     descent = NetworkDescent(network(name), given, place(), 0)
     trainer, sums = NetworkTrainer(descent, batches(2 * ROWS, ROWS, 1, place())), Sums()
@@ -197,6 +197,11 @@ def test_a_retraining_is_that_of_one_process(name: str, count: int, tmp_path: Pa
     alone = retrained(name, auxiliary)
     for found in together(count, tmp_path, lambda: retrained(name, auxiliary)):
         assert apart(found, alone) < 1e-9
+
+
+def test_a_retraining_by_its_own_rows_leaves_all_with_the_same_network(tmp_path: Path) -> None:
+    one, other = together(2, tmp_path, lambda: retrained("nasbench201", 0.0, "local"))
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
 
 
 def test_everything_is_measured_once(tmp_path: Path) -> None:
