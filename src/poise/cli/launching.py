@@ -72,9 +72,11 @@ def launch(devices: int) -> int:
     import torch.distributed as dist
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
+    from poise.jobs.placing import threads_each
+
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     store: Any = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
-    threads = str(max(1, (os.cpu_count() or 1) // devices))
+    threads = str(threads_each(devices, os.cpu_count() or 1))
     common = {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(devices),
         "LOCAL_WORLD_SIZE": str(devices), "TORCHELASTIC_RUN_ID": "poise", "TORCHELASTIC_USE_AGENT_STORE": "True",

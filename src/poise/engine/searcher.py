@@ -126,7 +126,7 @@ class Searcher:
     def __post_init__(self, begin: Mapping[str, Tensor] | None) -> None:
         place, initial, purpose = self.place, self.method.relaxation.initial, at_stage("alphas", self.stage)
         self.supernet = place.put(self.supernet).train()
-        if not place.processes.alone and self.settings.normalisation == "global":
+        if self.settings.normalisation == "global":
             self.supernet = globally(self.supernet, place.processes)
         use(self.supernet, self.settings.execution)
         if begin is None:

@@ -63,7 +63,7 @@ class Forward(nn.Module):
         loss = total = mean_loss(self.objective, outputs, targets, processes)
         if side is not None:
             total = loss + self._auxiliary * mean_loss(self.objective, self._place.float(side), targets, processes)
-        return processes.gathered(outputs, count) if not processes.alone else outputs, loss, total
+        return processes.gathered(outputs, count), loss, total
 
     def _outputs(self, inputs: Any, **given: Any) -> tuple[Any, None]:
         args, options = arguments(inputs)
@@ -92,7 +92,7 @@ class NetworkDescent:
 
     def __post_init__(self) -> None:
         self.place.put(self.network)
-        if not self.place.processes.alone and self.settings.normalisation == "global":
+        if self.settings.normalisation == "global":
             self.network = globally(self.network, self.place.processes)
         self.weights = dict(self.network.named_parameters())
         alone = self.place.processes.alone

@@ -100,8 +100,9 @@ _LOCAL: Mapping[type[nn.Module], Any] = {kind: plain for plain, kind in _GLOBAL.
 
 
 def globally(module: nn.Module, processes: Processes) -> nn.Module:
-    """The module with torch's own batch normalisations replaced, in place, by those of the whole batch."""
-    return _replaced(module, _GLOBAL, processes)
+    """The module with torch's own batch normalisations replaced, in place, by those of the whole batch; as it is where
+    one process has all of it."""
+    return module if processes.alone else _replaced(module, _GLOBAL, processes)
 
 
 def locally(module: nn.Module) -> nn.Module:

@@ -8,9 +8,10 @@ other, and nothing but losses, normalisations and gradients has to know of them:
     whole    x ↦ Σ_r x_r       backward: the gradient as it is        from the parts to what all have
     total    x ↦ Σ_r x_r       backward: the sum of all gradients     from parts to parts, as a batch's statistics
 
-Each can be differentiated again. A loss whose weights go in through ``shared`` and that comes out through ``whole`` has
-in every process the value and the gradients of one process that has the whole batch. What is summed goes in one flat
-bucket.
+Each can be differentiated again. ``total`` is not ``shared`` after ``whole``: that has the same gradient, but not the
+same gradient's gradient, since what it gives is used for parts. A loss whose weights go in through ``shared`` and that
+comes out through ``whole`` has in every process the value and the gradients of one process that has the whole batch.
+What is summed goes in one flat bucket.
 """
 
 from __future__ import annotations

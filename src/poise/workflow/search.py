@@ -233,9 +233,7 @@ def _trained_in(
     searcher = searcher if last is prepared else prepared.searcher(stage=stage)
     if folder is not None:
         folder.rewrite_history(history)
-        processes.together(lambda: load_supernet(folder, searcher))
-    else:
-        processes.together(lambda: None)
+    processes.led(lambda: load_supernet(_folder(folder), searcher))
     if not processes.alone:
         searcher.restore(processes.same(searcher.state()))
     return last, searcher
