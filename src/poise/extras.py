@@ -7,12 +7,14 @@ from importlib.util import find_spec
 from poise.errors import Refused
 
 EXTRAS = {
-    "hub": ("datasets",),
+    "hub": ("datasets", "huggingface_hub"),
+    "mlflow": ("mlflow",),
     "onnx": ("onnx", "onnxscript"),
     "predict": ("onnxruntime",),
     "ray": ("ray",),
     "slurm": ("submitit",),
     "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
 }
 """Extra -> the packages without which what needs it cannot run. An export, a data source or an executor that needs more
 than every installation has bears the name of its extra."""
