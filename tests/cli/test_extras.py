@@ -92,7 +92,7 @@ def test_large_parquet_files(without: None, monkeypatch: pytest.MonkeyPatch, tmp
     pq.write_table(pa.table({"image": [b"1"] * 10, "label": [0, 1] * 5}), path)
     open_source(path)
     monkeypatch.setattr("poise.data.sources.parquet.HELD", 0)
-    with pytest.raises(Refused, match=r"^images.parquet, of more than 0 bytes, needs datasets and huggingface_hub; to install"):
+    with pytest.raises(Refused, match=r"^images.parquet, of more than 0 bytes, needs datasets and huggingface_hub; to"):
         open_source(path)
 
 
