@@ -4,7 +4,7 @@ BIN := .venv/bin
 POISE := $(BIN)/poise
 DEMO := runs/demo
 
-.PHONY: demo test test-faults gpu lint types imports unit setup clean
+.PHONY: demo docs test test-faults gpu lint types imports unit setup clean
 
 setup: .venv/.installed
 
@@ -34,6 +34,10 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
+# The documentation as a site, in site/; the tests build it as well, just as strictly.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 # One thread per worker: two workers with two threads each would fight over two cores.
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -49,4 +53,4 @@ gpu:
 	$(PYTHON) tools/gpu_check.py $(ARGS)
 
 clean:
-	rm -rf .venv .venv-gpu runs
+	rm -rf .venv .venv-gpu runs site

@@ -20,7 +20,7 @@ def aimed(method: Method) -> Method:
     `Budget`, with `Magnitude`'s limit of skip connections; a `Budget` that is there stays. One that measures the
     supernet stays, too: it knows no target, so only the penalty acts.
 
-    Example:
+    Examples:
         >>> from poise.methods import aimed, fair_darts
         >>> [term.kind for term in aimed(fair_darts()).penalty.terms]
         ['zero-one', 'expected-cost']

@@ -55,7 +55,7 @@ class Method:
         connections: ``space -> space`` with its supernet in another form.
         without: candidates that the method leaves out of the groups that have them.
 
-    Example:
+    Examples:
         >>> from dataclasses import replace
         >>> from poise.methods import sdarts_rs, zero_one
         >>> replace(sdarts_rs(), penalty=zero_one(10)).penalty.weight

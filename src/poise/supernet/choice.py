@@ -120,7 +120,7 @@ class Choice(nn.Module):
     works in place gets a copy of them. Its ``mixture`` buffer, ``[candidates]``, is what
     `ModuleSupernet` hands it for one call; outside a search it is uniform, so that the module runs as it is.
 
-    Example:
+    Examples:
         >>> import torch
         >>> layer = Choice({"identity": nn.Identity(), "linear": nn.Linear(2, 2)})
         >>> layer(torch.ones(1, 2)).shape

@@ -61,7 +61,7 @@ class Draws:
         device: where the numbers are.
         exact: whether they are drawn on the CPU in float64, so that devices and precisions agree; else on the device.
 
-    Example:
+    Examples:
         >>> import torch
         >>> draws = Draws(0, torch.device("cpu"))
         >>> first = draws.normal((2,), torch.float32)
