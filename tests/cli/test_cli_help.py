@@ -69,7 +69,7 @@ def test_every_example_is_a_command_with_options_that_exist(words: tuple[str, ..
         depth = 2 if tuple(example[1:3]) in COMMANDS else 1
         command = COMMANDS[tuple(example[1 : 1 + depth])]
         context = command.make_context("poise", example[1 + depth :])  # refuses what it does not know
-        assert context.params
+        assert context.params or not command.params
 
 
 def test_help_is_in_groups(poise: Poise) -> None:

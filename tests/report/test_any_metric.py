@@ -56,7 +56,7 @@ def test_curves_have_a_panel_for_every_metric() -> None:
 
 def test_tables_and_summaries_too() -> None:
     history = [record("coverage", True, search_loss=1.0, train_coverage=0.5)]
-    assert [column.header for column in history_table(history).columns] == [
+    assert history_table(history).heads == [
         "epoch", "train coverage", "search loss", "seconds",
     ]  # fmt: skip
     result = {

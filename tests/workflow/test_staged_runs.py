@@ -66,8 +66,8 @@ def test_a_run(found: poise.SearchResult) -> None:
     assert [record["stage"] for record in RunFolder(found.folder).history()] == [0, 1, 2]
     assert cell_figure(found.genotype, found.groups)
     table = history_table(RunFolder(found.folder).history())
-    assert [column.header for column in table.columns][:2] == ["epoch", "stage"]
-    assert [str(cell) for cell in table.columns[1].cells] == ["1", "2", "3"]
+    assert list(table.heads[:2]) == ["epoch", "stage"]
+    assert [row[1] for row in table.rows] == ["1", "2", "3"]
 
 
 def test_a_finished_run_is_selected_from_and_shown(found: poise.SearchResult) -> None:

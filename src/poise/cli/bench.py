@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poise.cli.console import console, say
+from poise.cli.console import console, reporter, say
 from poise.cli.launching import together
 from poise.cli.options import (
     HELP_NAMES,
@@ -258,9 +258,8 @@ def job(folder: Path, contestant: str, seed: int, selections: Annotated[str, typ
     from poise.bench.job import perform
     from poise.bench.runner import job_of
     from poise.engine.checkpointer import RunControl
-    from poise.report.progress import Reporter
 
     given = job_of(folder, contestant, seed, names_in(selections))
-    with Reporter(console) as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
+    with reporter() as listen, asked_to_stop() as asked, locked(given.folder, patience=PATIENCE):
         for file in perform(given, folder / "results", listen, RunControl(asked=asked)):
             say(f"wrote {file}")

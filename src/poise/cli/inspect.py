@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from poise.cli.console import console, say
+from poise.cli.console import console, reporter, say, say_files, telling
 from poise.cli.options import Data, Device, Preset, Set
 
 
+@telling
 def show(
     run: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a search, or of a trained network.")],
 ) -> None:
@@ -19,18 +21,18 @@ def show(
 
     kind = "train" if RunFolder.kind_of(run) == "train" else "search"
     folder = RunFolder.open(run, kind)
-    from poise.workflow.show import pictures, run_tables, show_search, training_tables
+    from poise.workflow.show import run_tables, show_search, training_tables
 
     if kind == "train":
-        console.print(training_tables(folder))
+        console.print(training_tables(folder, each=console.full))
     else:
         space = show_search(folder)
-        console.print(run_tables(folder, space))
+        console.print(run_tables(folder, space, every=console.full))
         say(space.describe(folder.genotype()))
-    for picture in pictures(folder):
-        say(f"see {picture}")
+    say_files(folder)
 
 
+@telling
 def diagnose(
     run: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a search.")],
     only: Annotated[
@@ -49,16 +51,16 @@ def diagnose(
     names = [name.strip() for name in only.split(",")] if only is not None else []
     check_diagnosis(run, names, data, batches)
     from poise.report.diagnosis import diagnosis_table
-    from poise.report.progress import Reporter
     from poise.workflow.diagnose import diagnose as work
 
-    with Reporter(console) as listen:
+    with reporter() as listen:
         found = work(run, names, data=data, device=device, batches=batches, listen=listen)
     console.print(diagnosis_table(found.numbers))
     for file in found.files:
         say(f"wrote {file}")
 
 
+@telling
 def measure_latency(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write.")] = Path("latency.json"),
     space: Annotated[str | None, typer.Option(metavar="NAME", help="See: poise list spaces. Default: darts.")] = None,
@@ -86,14 +88,13 @@ def measure_latency(
     check_search(space=space, preset=preset, overrides=overrides)
     from poise.config.quantities import parse_size
     from poise.config.resolve import resolve
-    from poise.report.progress import Reporter
     from poise.spaces.space import ImageShape
     from poise.workflow.measuring import measure_table, measured_size, new_file, save_table
 
     settings = resolve(space=space, preset=preset, overrides=overrides, device=device)
     pixels = measured_size(settings, None if size is None else parse_size(size, "--size"))
     file = new_file(out, overwrite)
-    with Reporter(console) as listen:
+    with reporter() as listen:
         table = measure_table(settings, ImageShape(image_channels, pixels, classes), rounds=rounds, listen=listen)
     save_table(file, table)
     say(f"wrote {out}: {table.form}, {table.device['name']}, {table.device['threads']} threads")
@@ -106,8 +107,27 @@ def list_(
             metavar="WHAT", help="methods, slots, spaces, tasks, systems, selections, data, diagnostics or exports."
         ),
     ],
+    long: Annotated[bool, typer.Option("--long", help="Of methods, with their citations.")] = False,
 ) -> None:
     """What exists."""
     from poise.report.catalogue import catalogue
 
-    console.print(catalogue(what))
+    console.print(catalogue(what, long))
+
+
+def doctor() -> None:
+    """Versions, devices and extras, as a report of a fault needs them; and whether this installation works."""
+    from poise.workflow.doctor import checks, facts
+
+    known = facts()
+    width = max(map(len, known))
+    for name, text in known.items():
+        say(f"{name:<{width}}  {text}")
+    faults = 0
+    for check in checks():
+        say(f"{check.what}: {check.fault or 'works'} ({check.seconds:.1f} s)")
+        faults += bool(check.fault)
+    if faults:
+        print(f"poise: {faults} of the checks failed; please report it with all of this", file=sys.stderr)
+        raise typer.Exit(1)
+    say("all is well")

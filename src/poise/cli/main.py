@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from poise.cli.bench import bench, run_and_show
-from poise.cli.console import console, say
-from poise.cli.inspect import diagnose, list_, measure_latency, show
+from poise.cli.console import console, reporter, say, say_files, show_table, telling
+from poise.cli.inspect import diagnose, doctor, list_, measure_latency, show
 from poise.cli.launching import together, told
 from poise.cli.networks import evaluate, export, predict, show_network, train
 from poise.cli.options import (
@@ -85,6 +85,7 @@ def poise(
         "poise search --data photos/ --seeds 0-9 --on ray",
     ),
 )
+@telling
 def search(
     data: Data = None,
     task: Task = None,
@@ -167,7 +168,6 @@ def search(
     from poise.config.quantities import parse_target
     from poise.config.resolve import dump, resolve
     from poise.engine.checkpointer import RunControl
-    from poise.report.progress import Reporter
     from poise.workflow import plan
     from poise.workflow import search as work
     from poise.workflow.inference import inferred
@@ -193,7 +193,7 @@ def search(
         return
     folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
-    with together(devices, timeout) as first, Reporter(console, opening) as listen, asked_to_stop() as asked:
+    with together(devices, timeout) as first, reporter(opening) as listen, asked_to_stop() as asked:
         control = RunControl(checkpoint_every, asked, rollbacks(on_nan))
         result = work.run(settings, RunContext(folder, overwrite, resume, auto_batch, listen, control))
     if first:
@@ -216,13 +216,11 @@ def _opening(settings: Any, config: str, preset: str | None, data: str | None, f
 
 def _show_result(result: Any) -> None:
     from poise.engine.run import RunFolder
-    from poise.workflow.show import pictures, run_tables
+    from poise.workflow.show import run_tables
 
     folder = RunFolder(result.folder)
-    console.print(run_tables(folder, result.space))
-    say(result.space.describe(result.genotype))
-    for picture in pictures(folder):
-        say(f"see {picture}")
+    show_table(run_tables(folder, result.space, every=console.full, epochs=console.full))
+    say_files(folder)
     say(f"saved in {folder.path}; next: poise train {folder.path}")
 
 
@@ -230,6 +228,7 @@ def _show_result(result: Any) -> None:
     rich_help_panel=SEARCH,
     epilog=examples("poise select RUN --rule magnitude", "poise select RUN --set selection.tune_epochs=1"),
 )
+@telling
 def select(
     run: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a search.")],
     rule: Annotated[
@@ -246,11 +245,10 @@ def select(
     check_selection(run, rule, data)
     from poise.config.reading import parse_override
     from poise.engine.checkpointer import RunControl
-    from poise.report.progress import Reporter
     from poise.workflow.select import select as work
 
     overrides = dict(parse_override(text) for text in set_ or [])
-    with Reporter(console) as listen, asked_to_stop() as asked:
+    with reporter() as listen, asked_to_stop() as asked:
         control = RunControl(checkpoint_every, asked)
         found = work(run, rule, data=data, settings=overrides, device=device, listen=listen, control=control)
     _show_selected(run, found)
@@ -261,12 +259,12 @@ def _show_selected(run: Path, found: Any) -> None:
     from poise.workflow.show import run_tables
 
     space = found.settings.space
-    console.print(run_tables(RunFolder(run), space))
-    say(space.describe(found.genotype))
+    show_table(run_tables(RunFolder(run), space, every=console.full, epochs=console.full))
     say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
 
 
 @app.command(rich_help_panel=SEARCH, epilog=examples("poise resume RUN", "poise resume RUN --data moved/photos"))
+@telling
 def resume(
     run: Annotated[
         Path,
@@ -287,7 +285,6 @@ def resume(
     from poise.bench.bench_folder import read_bench
     from poise.engine.checkpointer import RunControl
     from poise.named import BENCH_FILE, SEEDS_FILE
-    from poise.report.progress import Reporter
     from poise.workflow.resume import resume as work
     from poise.workflow.search import SearchResult
     from poise.workflow.select import Selected
@@ -300,7 +297,7 @@ def resume(
 
         run_and_show_seeds(*read_seeds(run), run)
         return
-    with together(devices, timeout) as first, Reporter(console) as listen, asked_to_stop() as asked:
+    with together(devices, timeout) as first, reporter() as listen, asked_to_stop() as asked:
         result = work(run, data=data, listen=listen, control=RunControl(checkpoint_every, asked, rollbacks(on_nan)))
     if not first:
         return
@@ -333,7 +330,8 @@ app.command(rich_help_panel=LOOK, epilog=examples("poise show RUN", "poise show 
 app.command(
     rich_help_panel=LOOK, epilog=examples("poise diagnose RUN", "poise diagnose RUN --only eigenvalue,landscape")
 )(diagnose)
-app.command("list", rich_help_panel=LOOK, epilog=examples("poise list methods", "poise list spaces"))(list_)
+app.command("list", rich_help_panel=LOOK, epilog=examples("poise list methods", "poise list methods --long"))(list_)
+app.command(rich_help_panel=LOOK, epilog=examples("poise doctor"))(doctor)
 app.command(
     rich_help_panel=COMPARE,
     epilog=examples(
@@ -357,7 +355,7 @@ def _show_plan(plan: Any) -> None:
         ("time", f"about {duration(plan.seconds)} ({plan.seconds_per_step:.2f} s per step, measured)"),
         ("memory", f"about {plan.memory_bytes / 2**30:.2f} GiB at most, measured"),
     ]
-    console.print(result_table(rows))
+    show_table(result_table(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poise.cli.console import console, say
+from poise.cli.console import console, reporter, say, say_files, show_table, telling
 from poise.cli.launching import together
 from poise.cli.options import (
     AutoBatch,
@@ -34,6 +34,7 @@ from poise.cli.signals import asked_to_stop
 from poise.named import TIMEOUT
 
 
+@telling
 def train(
     what: Annotated[
         Path, typer.Argument(metavar="FOLDER|FILE", help="The folder of a search, or a genotype in any notation.")
@@ -70,14 +71,13 @@ def train(
     check_training(what, preset, data, task)
     from poise.config.reading import parse_override
     from poise.engine.checkpointer import RunControl
-    from poise.report.progress import Reporter
     from poise.workflow.retrain import train as work
 
     sizes = {"train.channels": channels, "train.cells": cells, "train.epochs": epochs}
     overrides = {name: value for name, value in sizes.items() if value is not None}
     overrides |= dict(parse_override(text) for text in set_ or [])
     folder = out or (what / "net" if what.is_dir() else Path("runs") / f"net-{what.stem}")
-    with together(devices, timeout) as first, Reporter(console) as listen, asked_to_stop() as asked:
+    with together(devices, timeout) as first, reporter() as listen, asked_to_stop() as asked:
         work(
             what, data, task=task, preset=preset, settings=overrides, seed=seed, device=device, precision=precision,
             out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
@@ -93,11 +93,13 @@ def show_network(folder: Path) -> None:
     from poise.workflow.show import training_tables
 
     run = RunFolder(folder)
-    console.print(training_tables(run))
+    show_table(training_tables(run, each=console.full, epochs=console.full))
+    say_files(run)
     exports = task_from(run.read_json("network.json").get("task"), folder / "network.json").exports
     say(f"saved in {folder}; next: poise {f'export {folder} --to onnx' if exports else f'evaluate {folder}'}")
 
 
+@telling
 def evaluate(
     network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
     data: Data = None,
@@ -111,12 +113,11 @@ def evaluate(
     from poise.workflow.early import check_network
 
     check_network(network, data)
-    from poise.report.progress import Reporter
     from poise.report.tables import result_rows, result_table
     from poise.workflow.retrain import evaluate as work
     from poise.workflow.retrain import source_of
 
-    with Reporter(console) as listen:
+    with reporter() as listen:
         result = work(
             network,
             data if data is not None else source_of(network),
@@ -125,9 +126,10 @@ def evaluate(
             skip_bad_images=skip_bad_images,
             listen=listen,
         )
-    console.print(result_table(result_rows(result)))
+    console.print(result_table(result_rows(result, each=console.full)))
 
 
+@telling
 def predict(
     network: Annotated[
         Path, typer.Argument(metavar="NET", help="The folder of a trained network, or an exported .onnx file.")
@@ -163,7 +165,7 @@ def predict(
     aside = Console(stderr=True)
     shown = out is None and sys.stdout.isatty()  # what is printed there shows how far it is
     total = sum(1 for each in files for _ in image_files(each)) if aside.is_terminal and not shown else None
-    with Reporter(aside) as listen:
+    with Reporter(aside, terse=console.terse) as listen:
         try:
             count = write_predictions(
                 ready, files, sys.stdout if out is None else out, batch_size=batch_size,

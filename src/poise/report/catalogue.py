@@ -35,6 +35,10 @@ def _table(rows: Mapping[str, str], heads: tuple[str, str] = ("name", "what it i
 
 
 def _methods() -> RenderableType:
+    return _table(summaries(METHODS))
+
+
+def _methods_cited() -> RenderableType:
     cited = {name: METHODS.value(name, "citation") for name in METHODS}
     return _table({name: f"{text} [{cited[name]}]" for name, text in summaries(METHODS).items()})
 
@@ -73,8 +77,12 @@ LISTS: dict[str, Callable[[], RenderableType]] = {
 }
 
 
-def catalogue(what: str) -> RenderableType:
-    """The table of one kind of thing. Raises `Refused` on an unknown kind."""
+LONG: dict[str, Callable[[], RenderableType]] = {"methods": _methods_cited}
+"""Those of which there is more to say."""
+
+
+def catalogue(what: str, long: bool = False) -> RenderableType:
+    """The table of one kind of thing; ``long``: with citations. Raises `Refused` on an unknown kind."""
     if what not in LISTS:
         raise unknown("list", what, LISTS)
-    return LISTS[what]()
+    return {**LISTS, **(LONG if long else {})}[what]()

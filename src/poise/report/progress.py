@@ -17,26 +17,48 @@ from poise.report.readable_numbers import duration, is_share, shares, words
 from poise.report.readable_numbers import parts as parts_of
 
 
-def epoch_line(stage: str, record: dict[str, Any]) -> str:
-    """One epoch in one line."""
-    parts = [f"{stage} epoch {record['epoch'] + 1}"]
-    known, found = shares([record]), dict[str, list[str]]()
+def epoch_line(stage: str, record: dict[str, Any], width: int | None = None, left: str = "") -> str:
+    """One epoch in one line.
+
+    Args:
+        stage: what it is an epoch of.
+        record: what it left.
+        width: characters that there are; what matters least is left out, number by number. None: all is said.
+        left: the time that is left.
+    """
+    known, splits = shares([record]), dict[str, list[tuple[str, str]]]()
     for name, value in record.items():
         split, what = parts_of(name)
         if split and value is not None:
             percent = is_share(name, known)
             text = f"{100 * value:.1f}%" if percent else f"{value:.3f}" if what == "loss" else f"{value:.4g}"
-            found.setdefault(split, [split]).append(f"{words(what)} {text}")
-    parts += map(" ".join, found.values())
+            splits.setdefault(split, []).append((what, f"{words(what)} {text}"))
+    fields = [{f"{stage} epoch {record['epoch'] + 1}": ALWAYS}]
+    for split, numbers in splits.items():
+        metrics = LAST if split == list(splits)[-1] else EARLIER
+        ranks = {text: LOSSES if what == "loss" and len(numbers) > 1 else metrics for what, text in numbers}
+        fields.append({split: min(ranks.values())} | ranks)
     alignment = (record.get("alignment") or {}).get("train")
     if alignment is not None:
-        parts.append(f"alignment {alignment:+.2f}")
+        fields.append({f"alignment {alignment:+.2f}": ALIGNMENT})
     if record.get("skip_share") is not None:
-        parts.append(f"skips {100 * record['skip_share']:.0f}%")
+        fields.append({f"skips {100 * record['skip_share']:.0f}%": SKIPS})
     for metric, value in (record.get("expected_cost") or {}).items():
-        parts.append(f"expected {metric} {readable(metric, value)}")
-    return " | ".join([*parts, f"{record['seconds']:.1f} s"])
+        fields.append({f"expected {metric} {readable(metric, value)}": COSTS})
+    fields.append({f"{record['seconds']:.1f} s" + (f", {left} left" if left else ""): ALWAYS})
+    for most in range(COSTS, -1, -1):
+        kept = (" ".join(text for text, rank in field.items() if rank <= most) for field in fields)
+        line = " | ".join(field for field in kept if field)
+        if width is None or len(line) <= width:
+            break
+    return line
 
+
+ALWAYS, LAST, EARLIER, LOSSES, SKIPS, ALIGNMENT, COSTS = range(7)
+"""What an epoch's line can say; the last of it is left out first. Metrics are those of the last split, then others."""
+
+ROOMY = 80
+"""Characters from which on a bar is long, and has the time that passed beside it."""
 
 WORTH = 10.0
 """Seconds from which on it is said before how long something will take."""
@@ -48,22 +70,26 @@ class Reporter:
     Args:
         console: where.
         opening: what is said once the work begins, when nothing can be refused any more.
+        terse: notes alone are shown.
+        full: an epoch's line says all, however wide it gets; by default it fits a terminal.
     """
 
-    def __init__(self, console: Console, opening: str = "") -> None:
+    def __init__(self, console: Console, opening: str = "", *, terse: bool = False, full: bool = False) -> None:
         self._console = console
-        self._opening = opening
+        self._opening = "" if terse else opening
+        self._terse = terse
         self._first: tuple[int, float] | None = None
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=20 if console.width >= ROOMY else 6),
             TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if console.width >= ROOMY else []),
             TextColumn("left"),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=console, transient=True)
-        self._live = console.is_terminal
+        self._live = console.is_terminal and not terse
+        self._width = console.width if console.is_terminal and not full else None
         self._task: TaskID | None = None
         self._stage = ""
         self._total = self._start_done = 0
@@ -98,10 +124,10 @@ class Reporter:
                 if self._live and self._task is not None:
                     self._progress.update(self._task, completed=done)
             case EpochEnded(stage, record):
-                left = "" if self._live else f", {duration(self._left())} left"
-                self._print(epoch_line(stage, record) + left)
+                left = "" if self._live else duration(self._left())
+                self._print(epoch_line(stage, record, self._width, left))
             case Noted(message):
-                self._print(f"note: {message}")
+                self._console.print(f"note: {message}", markup=False, highlight=False, soft_wrap=True)
 
     def _foretell(self) -> None:
         """Say how long the stage will take, once: by its second and third steps, since the first one warms up."""
@@ -122,7 +148,8 @@ class Reporter:
         return (time.monotonic() - self._start) / max(done, 1) * (self._total - self._done)
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not self._terse:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -28,16 +31,19 @@ LAST = {
 """Flat name in a record -> head of its column; between these stand losses and metrics."""
 
 
-def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup], found: Decidedness | None = None) -> Table:
+def genotype_table(
+    genotype: Genotype, groups: Sequence[ChoiceGroup], found: Decidedness | None = None, every: bool = True
+) -> Table:
     """Group, row, what the row keeps; a dash where it keeps nothing; and, where that is known, how decided it is. Rows
-    are in the order of the space."""
+    are in the order of the space; without ``every``, only those that keep something."""
     known = found is not None and bool(found.leads)
     table = _table("group", "row", "keeps", *(["decided"] if known else []))
     for group in groups:
         chosen = genotype.choices.get(group.name, {})
-        for index, row in enumerate(group.rows):
+        rows = [row for row in group.rows if every or chosen.get(row.name)]
+        for index, row in enumerate(rows):
             kept = " + ".join(chosen.get(row.name, ())) or "–"
-            first, last = index == 0, index == len(group.rows) - 1
+            first, last = index == 0, index == len(rows) - 1
             cells = [group.name if first else "", row.name, kept]
             if found is not None and known:
                 cells.append("; ".join(verdict(lead) for lead in found.of(group.name, row.name)))
@@ -45,19 +51,54 @@ def genotype_table(genotype: Genotype, groups: Sequence[ChoiceGroup], found: Dec
     return table
 
 
-def history_table(history: Sequence[Record], last: int = 10) -> Table:
-    """The last epochs' records, one line each, with a column for every number that they hold."""
+def history_table(history: Sequence[Record], last: int = 10) -> Columns:
+    """The last epochs' records, one line each, with a column for every number that they hold and there is room for."""
     records = [flatten(record) for record in history[-last:]] if last > 0 else []
     there = dict.fromkeys(name for record in records for name in record)
     measured = sorted((name for name in there if parts(name)[0]), key=lambda name: list(SPLITS).index(parts(name)[0]))
     columns = {**FIRST, **{name: words(name) for name in measured}, **LAST}
     names, known = [name for name in columns if name in there], shares(history)
-    table = _table()
-    for name in names:
-        table.add_column(columns[name], justify="right")
-    for record in records:
-        table.add_row(*(Text(number(name, record[name], known) if name in record else "–") for name in names))
-    return table
+    losses = [name for name in measured if parts(name)[1] == "loss"]
+    rows = [[number(name, record[name], known) if name in record else "–" for name in names] for record in records]
+    needless = [*reversed(LAST), *losses, *(name for name in measured if name not in losses)]
+    return Columns([columns[name] for name in names], rows, [columns[name] for name in needless if name in there])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A table of numbers that leaves out whole columns where it does not fit, never parts of a number.
+
+    Args:
+        heads: of the columns.
+        rows: a text for each.
+        needless: heads of columns that may be left out, the first one first.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    needless: Sequence[str] = ()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unlimited = options.update(max_width=10_000)  # else what a table takes is cut to what there is
+        for table in self._narrower():
+            if Measurement.get(console, unlimited, table).maximum <= options.max_width:
+                break
+        yield table
+
+    def _narrower(self) -> Iterator[Table]:
+        """Tables to choose from: whole, with heads of several lines, then without more and more columns."""
+        yield self._without((), " ")
+        for count in range(len(self.needless) + 1):
+            yield self._without(self.needless[:count], "\n")
+
+    def _without(self, needless: Collection[str], between: str) -> Table:
+        kept = [index for index, head in enumerate(self.heads) if head not in needless]
+        table = _table()
+        for index in kept:
+            table.add_column(self.heads[index].replace(" ", between), justify="right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*(Text(row[index]) for index in kept))
+        return table
 
 
 def rows_table(rows: Sequence[Sequence[str]], left: Collection[str]) -> Table:
@@ -113,16 +154,24 @@ def number(name: str, value: float, known: frozenset[str] | None = None) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def result_rows(result: Mapping[str, Any], history: Sequence[Record] = ()) -> list[tuple[str, str]]:
-    """The entries of a result, shares in percent; ``history`` may know of more of them."""
+def result_rows(result: Mapping[str, Any], history: Sequence[Record] = (), each: bool = True) -> list[tuple[str, str]]:
+    """The entries of a result, shares in percent; ``history`` may know of more of them. Without ``each``, no numbers of
+    single classes where these are more than `FEW`."""
     known = shares(history)
+    single = [name for name in result if "/" in name]
 
-    def text(name: str, value: Any) -> str:
+    def text(value: Any, share: bool) -> str:
         if not isinstance(value, float):
-            return str(value)
-        return f"{100 * value:.2f}%" if is_share(name, known) else f"{value:.4f}"
+            return f"{value:,}" if isinstance(value, int) else str(value)
+        return f"{100 * value:.2f}%" if share else f"{value:.4f}"
 
-    return [(words(name), text(name, value)) for name, value in result.items()]
+    hidden = single if len(single) > FEW and not each else []
+    rows = [(words(name), text(value, is_share(name, known))) for name, value in result.items() if name not in hidden]
+    return [*rows, *([("of single classes", f"{len(hidden)} more numbers, with -v")] if hidden else [])]
+
+
+FEW = 10
+"""Numbers of single classes that are shown without being asked for."""
 
 
 def _table(*columns: str) -> Table:

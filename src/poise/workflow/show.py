@@ -90,20 +90,24 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
     return [result_table([(f"{found['metric']} {labels.get(n, n)}" if n in names else n, text) for n, text in rows])]
 
 
-def run_tables(folder: RunFolder, space: Shown) -> RenderableType:
-    """A search as tables for the terminal: its genotype, and where a network in its folder is of another one, that
-    too."""
+def run_tables(folder: RunFolder, space: Shown, *, every: bool = True, epochs: bool = True) -> RenderableType:
+    """A search as tables for the terminal: its genotype, ``every`` row or those that keep something; where a network
+    in its folder is of another one, that too; and its ``epochs``."""
     genotype, groups, trained = folder.genotype(), searchable(space.groups), trainings_in(folder)
     rows = [("genotype", f"the run's, {chosen_by(folder, genotype)}")]
     rows += [(training.name, _trained_on(training)) for training in trained]
     others = [training for training in trained if not training.current]
     found, decidedness = known(genotype), load_decidedness(folder)
     return Group(
-        genotype_table(genotype, groups, decidedness),
+        genotype_table(genotype, groups, decidedness, every),
         Text(decidedness.told),
         *([result_table(rows)] if trained else []),
-        *(table for other in others for table in (Text(f"{other.name}:"), genotype_table(other.genotype, groups))),
-        history_table(folder.history()),
+        *(
+            table
+            for other in others
+            for table in (Text(f"{other.name}:"), genotype_table(other.genotype, groups, None, every))
+        ),
+        *([history_table(folder.history())] if epochs else []),
         *cost_table(folder),
         *([found.table()] if found else ()),
     )
@@ -115,13 +119,19 @@ def _trained_on(training: Inside) -> str:
     return f"trained on another genotype, {training.chosen_by}; train again to have that of the run's"
 
 
-def training_tables(folder: RunFolder) -> RenderableType:
-    """A retrained network as tables for the terminal."""
-    rows = result_rows(folder.result(), folder.history())
-    text = superseded(folder)
-    return Group(history_table(folder.history()), result_table(rows), *([Text(text)] if text else ()))
+def training_tables(folder: RunFolder, *, each: bool = True, epochs: bool = True) -> RenderableType:
+    """A retrained network as tables for the terminal: its ``epochs``, and its result, of ``each`` class if they are
+    many."""
+    history, text = folder.history(), superseded(folder)
+    shown = [history_table(history)] if epochs else []
+    return Group(*shown, result_table(result_rows(folder.result(), history, each)), *([Text(text)] if text else ()))
 
 
 def pictures(folder: RunFolder) -> list[Path]:
-    """The run's figures and its page."""
-    return [*sorted((folder.path / "figures").glob("*.svg")), *sorted(folder.path.glob("*.html"))]
+    """The run's figures."""
+    return sorted((folder.path / "figures").glob("*.svg"))
+
+
+def pages(folder: RunFolder) -> list[Path]:
+    """The run's page."""
+    return sorted(folder.path.glob("*.html"))
