@@ -10,9 +10,12 @@ from typing import Any
 
 HEAVY = {
     "torch", "lightning_fabric", "datasets", "matplotlib", "scipy", "sklearn", "networkx", "pyarrow", "tensorboard",
-    "onnx", "onnxscript", "numpy", "PIL",
+    "onnx", "onnxscript", "numpy", "PIL", "mlflow", "wandb", "huggingface_hub",
 }  # fmt: skip
-SLOW_PARTS = {"torch._dynamo", "torch.onnx", "lightning_fabric", "datasets", "onnx", "onnxscript", "sklearn"}
+SLOW_PARTS = {
+    "torch._dynamo", "torch.onnx", "lightning_fabric", "datasets", "onnx", "onnxscript", "sklearn", "mlflow", "wandb",
+    "huggingface_hub",
+}  # fmt: skip
 """What torch's own import does not bring, and takes as long again."""
 COMMANDS = """
 import contextlib, io, json, sys
@@ -69,7 +72,7 @@ def test_a_genotype_is_read_without_torch() -> None:
 
 
 def test_help_and_lists_import_no_torch(tmp_path: Path) -> None:
-    lists = ("methods", "slots", "spaces", "selections", "data", "diagnostics", "exports")
+    lists = ("methods", "slots", "spaces", "selections", "data", "diagnostics", "exports", "trackers")
     asked = [
         ["--help"],
         ["search", "--help"],
@@ -134,6 +137,9 @@ REFUSED = [
         "unknown method 'drats'",
     ),
     (["bench", "report", "empty"], "there is no bench at empty"),
+    (["search", "--track", "mlfow"], "unknown tracker 'mlfow'; did you mean 'mlflow'?"),
+    (["train", "run", "--track", "tensorbord"], "unknown tracker 'tensorbord'; did you mean 'tensorboard'?"),
+    (["resume", "run", "--track", "wandbb"], "unknown tracker 'wandbb'; did you mean 'wandb'?"),
     (["diagnose", "nowhere"], "there is no run at nowhere"),
     (["diagnose", "run", "--only", "skipz"], "unknown diagnostic 'skipz'; did you mean 'skips'?"),
 ]

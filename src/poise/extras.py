@@ -22,7 +22,7 @@ than every installation has bears the name of its extra."""
 
 def missing(extra: str) -> list[str]:
     """Which of its packages are not installed; none of what is no extra. Imports nothing."""
-    return [package for package in EXTRAS.get(extra, ()) if not _installed(package)]
+    return [package for package in EXTRAS.get(extra, ()) if not installed(package)]
 
 
 def check_extra(extra: str, what: str) -> None:
@@ -37,7 +37,8 @@ def how_to_install(extra: str) -> str:
     return f"to install: pip install 'poise[{extra}]'"
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether it could be imported. Imports nothing."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError):

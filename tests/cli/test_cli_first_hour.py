@@ -23,6 +23,7 @@ from poise.report import progress
 from poise.report.progress import Reporter
 from poise.report.readable_numbers import duration
 from poise.report.tables import number
+from poise.trackers.tracking import tracked
 from poise.workflow.context import RunContext
 from poise.workflow.standing import check_free
 
@@ -101,7 +102,8 @@ def test_how_long_it_takes_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_epochs_count_from_1_for_people_and_from_0_for_machines(tmp_path: Path) -> None:
     assert [number("epoch", 0), number("stage", 0), number("search_accuracy", 0.5)] == ["1", "1", "50.00%"]
     run = RunFolder.create(tmp_path / "run", "search", CONFIG, "")
-    with RunContext().recorded(run, "search", 0) as listen:
+    with tracked(run, "search", (), print, resumed=False) as tracking:
+        listen = RunContext(tracking=tracking).recorded(run, "search", [])
         for epoch in range(2):
             listen(EpochEnded("search", {"epoch": epoch, "train_loss": 1.0}))
     assert [record["epoch"] for record in run.history()] == [0, 1]

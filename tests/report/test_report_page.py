@@ -1,17 +1,15 @@
-"""The page stands alone and escapes what it shows; tables show texts as they are; TensorBoard gets every number."""
+"""The page stands alone and escapes what it shows; tables show texts as they are."""
 
 import io
 import re
 from html.parser import HTMLParser
 
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from poise.genotype import Genotype
 from poise.report.cell import cell_figure
 from poise.report.page import Code, Drawing, Grid, Paragraph, Section, write_page
 from poise.report.tables import genotype_table, history_table, result_table
-from poise.report.tensorboard import log_record, open_writer
 from poise.spaces.space import SPACES
 
 EVIL = "<script>alert('\"&')</script>"
@@ -89,15 +87,3 @@ def test_history_table_shows_the_last_records():
 
 def test_tables_know_no_markup():
     assert "[red]accuracy[/red]  [link]" in show(result_table([("[red]accuracy[/red]", "[link]")]))
-
-
-def test_tensorboard_reads_back_what_was_logged(tmp_path):
-    writer = open_writer(tmp_path)
-    for epoch in range(2):
-        nested = {"alignment": {"train": 0.5 + epoch, "search": None}, "mixture": {"cell": {"entropy": 1.5}}}
-        log_record(writer, {"epoch": epoch, "train_loss": 2.0 - epoch, **nested}, epoch)
-    writer.close()
-    events = EventAccumulator(str(tmp_path)).Reload()
-    assert set(events.Tags()["scalars"]) == {"train_loss", "alignment/train", "mixture/cell/entropy"}
-    assert [(event.step, event.value) for event in events.Scalars("train_loss")] == [(0, 2.0), (1, 1.0)]
-    assert [event.value for event in events.Scalars("alignment/train")] == [0.5, 1.5]

@@ -40,6 +40,7 @@ from poise.cli.options import (
     Set,
     Task,
     Timeout,
+    Track,
     examples,
     rollbacks,
     show_help_if_bare,
@@ -105,6 +106,7 @@ def search(
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
     auto_batch: AutoBatch = False,
+    track: Track = None,
     devices: Devices = None,
     timeout: Timeout = TIMEOUT,
     target_macs: Annotated[
@@ -146,6 +148,7 @@ def search(
     """Search for an architecture, select a genotype, save the run."""
     from poise.config.reading import parse_override
     from poise.named import DEFAULT_METHOD, DEFAULT_SPACE, check_place, default_folder
+    from poise.trackers.tracker import check_trackers
     from poise.workflow.context import RunContext
     from poise.workflow.early import check_search
 
@@ -155,6 +158,7 @@ def search(
         task=task, space=space, method=method, preset=preset, file=config, overrides=overrides,
         data=None if print_config else data,  # which may be prepared elsewhere
     )  # fmt: skip
+    check_trackers(track or ())
     saved = not (print_config or dry_run)
     place = Place(on, jobs, cpus, memory)
     one = {"--seed": seed is not None, "--overwrite": overwrite, "--auto-batch": auto_batch, "--devices": devices}
@@ -188,14 +192,15 @@ def search(
         return
     source, names = settings.data.source, (settings.space.name, settings.method_name, settings.seed)
     if seeds is not None:
-        given = place.seeds(seeds, checkpoint_every=checkpoint_every, on_nan=on_nan)
+        given = place.seeds(seeds, checkpoint_every=checkpoint_every, on_nan=on_nan, track=tuple(track or ()))
         run_and_show_seeds(given, settings, out or default_folder(source, *names[:2], "seeds"))
         return
     folder = out or default_folder(source, *names)
     opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
     with together(devices, timeout) as first, reporter(opening) as listen, asked_to_stop() as asked:
         control = RunControl(checkpoint_every, asked, rollbacks(on_nan))
-        result = work.run(settings, RunContext(folder, overwrite, resume, auto_batch, listen, control))
+        how = RunContext(folder, overwrite, resume, auto_batch, listen, control, track=tuple(track or ()))
+        result = work.run(settings, how)
     if first:
         _show_result(result)
 
@@ -275,6 +280,7 @@ def resume(
     data: Data = None,
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
+    track: Track = None,
     devices: Devices = None,
     timeout: Timeout = TIMEOUT,
 ) -> None:
@@ -282,6 +288,9 @@ def resume(
     from poise.workflow.early import check_folder
 
     check_folder(run)
+    from poise.trackers.tracker import check_trackers
+
+    check_trackers(track or ())
     from poise.bench.bench_folder import read_bench
     from poise.engine.checkpointer import RunControl
     from poise.named import BENCH_FILE, SEEDS_FILE
@@ -298,7 +307,8 @@ def resume(
         run_and_show_seeds(*read_seeds(run), run)
         return
     with together(devices, timeout) as first, reporter() as listen, asked_to_stop() as asked:
-        result = work(run, data=data, listen=listen, control=RunControl(checkpoint_every, asked, rollbacks(on_nan)))
+        control = RunControl(checkpoint_every, asked, rollbacks(on_nan))
+        result = work(run, data=data, track=track or (), listen=listen, control=control)
     if not first:
         return
     if isinstance(result, SearchResult):

@@ -28,6 +28,7 @@ from poise.cli.options import (
     SomePrecision,
     Task,
     Timeout,
+    Track,
     rollbacks,
 )
 from poise.cli.signals import asked_to_stop
@@ -62,6 +63,7 @@ def train(
     checkpoint_every: Every = 300,
     on_nan: OnNan = "stop",
     auto_batch: AutoBatch = False,
+    track: Track = None,
     devices: Devices = None,
     timeout: Timeout = TIMEOUT,
 ) -> None:
@@ -69,6 +71,9 @@ def train(
     from poise.workflow.early import check_training
 
     check_training(what, preset, data, task)
+    from poise.trackers.tracker import check_trackers
+
+    check_trackers(track or ())
     from poise.config.reading import parse_override
     from poise.engine.checkpointer import RunControl
     from poise.workflow.retrain import train as work
@@ -80,7 +85,7 @@ def train(
     with together(devices, timeout) as first, reporter() as listen, asked_to_stop() as asked:
         work(
             what, data, task=task, preset=preset, settings=overrides, seed=seed, device=device, precision=precision,
-            out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, listen=listen,
+            out=folder, overwrite=overwrite, resume=resume, auto_batch=auto_batch, track=track or (), listen=listen,
             control=RunControl(checkpoint_every, asked, rollbacks(on_nan)),
         )  # fmt: skip
     if first:

@@ -136,6 +136,12 @@ AutoBatch = Annotated[
     bool,
     typer.Option("--auto-batch", rich_help_panel=RUNS, help="Use a smaller batch where the one set would not fit."),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", rich_help_panel=RUNS, help="Also track the run there; may be repeated. See: poise list trackers"
+    ),
+]
 Preset = Annotated[str | None, typer.Option(metavar="NAME", help="demo, small or paper; default: small.")]
 SomeDevice = Annotated[str, typer.Option(metavar="NAME", rich_help_panel=SETTINGS, help="auto, cpu, cuda or mps.")]
 SomePrecision = Annotated[

@@ -8,6 +8,7 @@ become a large value. A date is a text.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,3 +159,12 @@ def _scalar(node: yaml.Node, loader: _Loader) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise _problem("a number must be finite", node)
     return value
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested mappings by their dotted names: ``search.epochs``."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

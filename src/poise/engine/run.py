@@ -34,6 +34,7 @@ ADAM = "adam.safetensors"
 TABLES = "latency-tables.json"
 DIAGNOSIS = "diagnose.json"
 DECIDEDNESS = "decidedness.json"
+TRACKERS = "trackers.json"
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -51,6 +52,7 @@ OWN_FILES = (
     DIAGNOSIS,
     DECIDEDNESS,
     TABLES,
+    TRACKERS,
 )
 NOT_BEGUN = {
     LOCK,
@@ -60,7 +62,7 @@ NOT_BEGUN = {
     *(f".{name}.new" for name in ("run.json", "genotype.json", TABLES, "config.yaml")),
 }
 """What a run that was killed before it began leaves at most."""
-OWN_FOLDERS = ("figures", "tensorboard", CHECKPOINTS, SELECTING)
+OWN_FOLDERS = ("figures", "tensorboard", "wandb", CHECKPOINTS, SELECTING)
 
 
 class RunFolder:

@@ -42,13 +42,15 @@ class Seeds(Placing):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...]
     checkpoint_every: float = EVERY
     on_nan: str = "stop"
+    track: tuple[str, ...] = ()
 
     def commands(self, folder: Path, settings: RunSettings) -> Iterator[Command]:
         """The searches, by seed."""
         for seed in self.seeds:
             work = f"seed-{seed}"
             words = ("search", "--config", f"{HERE}/{CONFIG}", "--seed", str(seed), "--out", f"{HERE}/{work}")
-            how = ("--checkpoint-every", str(self.checkpoint_every), "--on-nan", self.on_nan)
+            how: tuple[str, ...] = ("--checkpoint-every", str(self.checkpoint_every), "--on-nan", self.on_nan)
+            how += tuple(f"--track={name}" for name in self.track)
             yield Command(
                 settings.method_name,
                 seed,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from poise.errors import unknown
-from poise.registries import DIAGNOSTICS, EXPORTS, METHODS, SELECTIONS, SLOTS, SOURCES, SPACES, TASKS
+from poise.registries import DIAGNOSTICS, EXPORTS, METHODS, SELECTIONS, SLOTS, SOURCES, SPACES, TASKS, TRACKERS
 from poise.registry import Registry
 
 
@@ -74,6 +74,7 @@ LISTS: dict[str, Callable[[], RenderableType]] = {
     "data": _data,
     "diagnostics": _diagnostics,
     "exports": lambda: _table(summaries(EXPORTS)),
+    "trackers": lambda: _table(summaries(TRACKERS), ("--track", "what it is")),
 }
 
 

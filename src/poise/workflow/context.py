@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from poise.engine.checkpoint import State
 from poise.engine.checkpointer import Checkpointer, RunControl
@@ -15,7 +15,6 @@ from poise.engine.lock import locked
 from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output, Unsaved
 from poise.errors import Refused
-from poise.extras import how_to_install, missing
 from poise.named import FROM_PYTHON
 from poise.workflow.standing import check_free
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from poise.config.settings import RunSettings
     from poise.supernet.processes import Processes
+    from poise.trackers.tracking import Tracking
 
 T = TypeVar("T")
 
@@ -40,6 +40,8 @@ class RunContext:
         listen: is told every event.
         control: how often the run is saved, whether it was asked to stop, and what is done when it diverges.
         processes: those that compute the run together, the first of which saves it and tells of it; None: this one.
+        track: trackers, by name, that are told of the run; a run that is gone on with keeps those that it has.
+        tracking: of an opened run that is saved, those trackers.
     """
 
     out: Path | None = None
@@ -49,6 +51,8 @@ class RunContext:
     listen: Listener = ignore
     control: RunControl = RunControl()
     processes: Processes | None = None
+    track: tuple[str, ...] = ()
+    tracking: Tracking | None = None
 
     def note(self, message: str) -> None:
         """Tell something that the person who waits should know."""
@@ -64,6 +68,8 @@ class RunContext:
             raise Refused("to resume a run takes its folder, and does not go with overwriting it")
         if self.auto_batch and self.resume:
             raise Refused("a batch is picked before a run begins; resume it without that")
+        if self.track and self.out is None:
+            raise Refused("a run is tracked in the folder that it is saved in; say which: out=")
         if self.out is None:
             return self
         found = replace(self, resume=self.resume and RunFolder.kind_of(self.out) is not None)
@@ -79,7 +85,11 @@ class RunContext:
         resume = processes.led(lambda: self.settled().resume)
         control = replace(self.control, asked=lambda: processes.any(self.control.asked()))
         found = replace(self, resume=resume, control=control, processes=processes)
-        return found if processes.first else replace(found, out=None, overwrite=False, resume=False, listen=ignore)
+        return (
+            found
+            if processes.first
+            else replace(found, out=None, overwrite=False, resume=False, listen=ignore, track=())
+        )
 
     def start(self, output: Output) -> State:
         """Where the run stands, see `RunFolder.start`."""
@@ -96,9 +106,9 @@ class RunContext:
     @contextmanager
     def opened(
         self, kind: str, settings: RunSettings, data: Callable[[], str], given: Mapping[str, str]
-    ) -> Iterator[Output]:
+    ) -> Iterator[tuple[Output, RunContext]]:
         """Of a settled context, the run's folder, which nobody else can open meanwhile; or `Unsaved`, as in all but the
-        first process.
+        first process. With it the context that tells the run's trackers.
 
         Args:
             kind: ``search`` or ``train``.
@@ -113,7 +123,23 @@ class RunContext:
         with ExitStack() as stack:
             opened = self._opened(kind, settings, data, given)
             self._led(lambda: found.append(stack.enter_context(opened)))
-            yield found[0] if found else Unsaved()
+            output = found[0] if found else Unsaved()
+            yield output, replace(self, tracking=stack.enter_context(self._tracked(output, kind)))
+
+    def _tracked(self, output: Output, kind: str) -> AbstractContextManager[Tracking | None]:
+        if not isinstance(output, RunFolder):
+            return nullcontext()
+        from poise.trackers.tracking import tracked  # with what draws curves
+
+        return tracked(output, kind, self.track, self.note, self.resume)
+
+    def finish(
+        self, history: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any], facts: Mapping[str, str],
+        network: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Tell the trackers of an opened run how it ended, see `Tracking.finish`."""
+        if self.tracking is not None:
+            self.tracking.finish(history, numbers, facts, network)
 
     @contextmanager
     def _opened(
@@ -127,8 +153,6 @@ class RunContext:
         seen = data()
         with locked(self.out):
             if not self.resume:
-                if missing("tensorboard"):
-                    self.note(f"without TensorBoard no events are written for it; {how_to_install('tensorboard')}")
                 yield RunFolder.create(self.out, kind, dump(settings), seen, self.overwrite, given)
                 return
             folder = RunFolder.proceed(self.out, kind, dump(settings))
@@ -146,29 +170,20 @@ class RunContext:
             raise Refused(f"{changed}; put it back as it was, or start the run again with --overwrite")
         self.note(f"{changed}, so the result will not be that of a run that was never stopped")
 
-    @contextmanager
-    def recorded(self, output: Output, stage: str, epoch: int) -> Iterator[Listener]:
-        """A listener that writes the record of every epoch of ``stage``, from ``epoch`` on, where people look, and
+    def recorded(self, output: Output, stage: str, history: Sequence[Mapping[str, Any]]) -> Listener:
+        """A listener that writes the record of every epoch of ``stage`` after this history where people look, and
         tells `listen` of everything."""
-        from poise.report.tensorboard import log_record, open_writer
-
-        if output.path is None:
-            yield self.listen
-            return
-        writer = open_writer(output.path / "tensorboard", epoch + 1)
+        if self.tracking is not None:
+            self.tracking.begin(history)
 
         def keep(event: Event) -> None:
             if isinstance(event, EpochEnded) and event.stage == stage:
                 output.append(event.record)
-                if writer is not None:
-                    log_record(writer, event.record, event.record["epoch"] + 1)  # the page counts from 1
+                if self.tracking is not None:
+                    self.tracking.log(event.record)
             self.listen(event)
 
-        try:
-            yield keep
-        finally:
-            if writer is not None:
-                writer.close()
+        return keep
 
     def going_back(self, module: nn.Module) -> Callable[[State], None]:
         """What puts a module back to how it is now, where it has to start from the beginning."""
@@ -198,8 +213,7 @@ class RunContext:
             saver.facts["rollbacks"] = back
             output.rewrite_history(saver.history)
             try:
-                with self.recorded(output, stage, len(saver.history)) as listen:
-                    return work(saver, 0.5**back, listen)
+                return work(saver, 0.5**back, self.recorded(output, stage, saver.history))
             except Diverged as error:
                 if back >= self.control.rollbacks:
                     raise

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from poise.config.reading import read_yaml
+from poise.config.reading import leaves, read_yaml
 from poise.engine.run import RunFolder, read_genotype
 from poise.errors import Refused, unknown
 from poise.extras import check_extra
@@ -41,7 +41,7 @@ def check_search(
     if preset is not None:
         check_preset(preset, DEFAULT_SPACE if space is None else space)
     sections = {name: value for name, value in layer.items() if name not in ("task", "space", "method", "preset")}
-    settings = [*_leaves(sections), *overrides]
+    settings = [*leaves(sections), *overrides]
     if settings:
         from poise.config.settings import check_setting
 
@@ -54,14 +54,6 @@ def _named(layer: Mapping[str, Any], section: str) -> str | None:
     value = layer.get(section)
     name = value.get("name") if isinstance(value, dict) else value
     return name if isinstance(name, str) else None
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def check_selection(run: Path, rule: str | None, data: str | None) -> None:

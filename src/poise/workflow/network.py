@@ -17,6 +17,9 @@ from poise.tasks.task import Task, Trained, task_from
 from poise.workflow.saved import check_unused, own_space, own_task
 from poise.workflow.show import draw_training
 
+NETWORK_FILES = ("run.json", "network.json", "genotype.json", "network.safetensors", "result.json", "history.jsonl")
+"""All that `load_network` reads."""
+
 
 def save_network(output: Output, trained: Trained, settings: RunSettings) -> None:
     """Write a network, and what it takes to build it and to use it."""

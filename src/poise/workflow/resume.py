@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.report.progress import progress
 from poise.tasks.task import Task, Trained
+from poise.trackers.tracker import check_trackers
 from poise.workflow.context import RunContext
 from poise.workflow.retrain import train_as
 from poise.workflow.saved import settings_of, with_own
@@ -28,6 +30,7 @@ def resume(
     data: Any = None,
     module: nn.Module | None = None,
     task: Task | None = None,
+    track: Sequence[str] = (),
     listen: Listener | None = None,
     control: RunControl = RunControl(),
 ) -> SearchResult | Trained | Selected:
@@ -41,6 +44,7 @@ def resume(
         run: the folder.
         data: where the data is now, if it has moved or came from Python.
         module, task: for a run of a module or a task of your own: these, as they were given to `poise.search`.
+        track: more trackers, as in `poise.search`; those that the run has go on without being named.
         listen: as in `poise.search`.
         control: how often the run is saved, and whether it was asked to stop.
 
@@ -48,6 +52,7 @@ def resume(
         Refused: there is no run, another process works on it, or all its checkpoints are damaged.
         Stopped: ``control`` asked for it; the run is saved.
     """
+    check_trackers(track)
     path = Path(run)
     kind = RunFolder.kind_of(path)
     if kind is None:
@@ -58,8 +63,10 @@ def resume(
     if data is None and settings.data.source == "python":
         raise Refused(f"{path} had its data from Python; pass it again: poise.resume({str(path)!r}, data=...)")
     with progress(listen) as hear, joined() as processes:
-        context = RunContext(path, resume=True, listen=hear, control=control)
+        context = RunContext(path, resume=True, listen=hear, control=control, track=tuple(track))
         if kind == "search" and pending(folder) is not None:
+            if track:
+                raise Refused(f"a selection is not tracked; resume the one in {path} without track")
             if not processes.alone:
                 raise Refused(f"the selection in {path} goes on in one process, got {processes.count}")
             return resume_selection(folder, data, module, task, hear, control)

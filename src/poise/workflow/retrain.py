@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,14 @@ from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Shape, Space, channels_last
 from poise.supernet.processes import Processes
 from poise.tasks.task import Supply, Task, Trained, check_task
+from poise.trackers.tracker import check_trackers
 from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
 from poise.workflow.inference import inferred
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.network import network_in, save_network
+from poise.workflow.network import NETWORK_FILES, network_in, save_network
 from poise.workflow.networks_inside import superseded
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_own
 from poise.workflow.search import SearchResult
@@ -59,6 +60,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     auto_batch: bool = False,
+    track: Sequence[str] = (),
     listen: Listener | None = None,
     control: RunControl = RunControl(),
 ) -> Trained:
@@ -77,9 +79,10 @@ def train(
         overwrite: replace the run that is there.
         resume: go on with the run that is there, or begin it if there is none.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
-        listen: as in `poise.search`.
+        track, listen: as in `poise.search`.
         control: how often the run is saved, and whether it was asked to stop.
     """
+    check_trackers(track)
     overrides = list((settings or {}).items())
     given = {"seed": seed, "device": device, "precision": precision}
     changes = [*((name, value) for name, value in given.items() if value is not None), *overrides]
@@ -107,7 +110,8 @@ def train(
     if data is not None:
         base = override(base, [("data.source", source_name(data))])
     with progress(listen) as hear, joined():
-        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, control)
+        saved = None if out is None else Path(out)
+        context = RunContext(saved, overwrite, resume, auto_batch, hear, control, track=tuple(track))
         return train_as(genotype, base, data, context)
 
 
@@ -144,15 +148,19 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         base = fitting(base, supply.step(network, base, batches), context.listen)
         batches = supply.batches(base.train.batch_size)
     trained: Any = supply.trained(network, genotype, base, context.out)
-    with context.opened("train", base, supply.fingerprint, {"genotype.json": genotype.to_json()}) as output:
-        folder = output.holding("result.json")
+    with context.opened("train", base, supply.fingerprint, {"genotype.json": genotype.to_json()}) as opened:
+        output, context = opened
+        folder, described = output.holding("result.json"), {"genotype": space.describe(genotype)}
         if processes.same(folder is not None):
-            return _finished(folder, trained, task, space, processes)
+            done = _finished(folder, trained, task, space, processes)
+            context.finish(done.history, done.result, described, NETWORK_FILES)
+            return done
         history = _train(network, base, supply, batches, output, context)
         save_network(output, trained, base)  # before anything else can go wrong
         result = {"parameters": trained.parameters, **macs, **supply.measured(network, base)}
         output.write("result.json", json.dumps(result, indent=2))
         output.clear()
+        context.finish(history, result, described, NETWORK_FILES)
     found: Trained = replace(trained, history=history, result=result)
     return found
 

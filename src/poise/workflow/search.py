@@ -42,6 +42,7 @@ from poise.supernet.groups import ChoiceGroup
 from poise.supernet.processes import Processes
 from poise.supernet.supernet import ModuleSupernet
 from poise.tasks.task import Task
+from poise.trackers.tracker import check_trackers
 from poise.workflow.context import RunContext
 from poise.workflow.costing import load_cost, report_cost
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
@@ -129,6 +130,7 @@ def search(
     overwrite: bool = False,
     resume: bool = False,
     auto_batch: bool = False,
+    track: Sequence[str] = (),
     cost_target: CostTarget | None = None,
     listen: Listener | None = None,
     control: RunControl = RunControl(),
@@ -154,6 +156,7 @@ def search(
         resume: go on with the run that is there, started with the same arguments, or begin it if there is none. On a
             CPU the result is that of a run that was never stopped, to the last bit.
         auto_batch: take a smaller batch where the one that is set does not fit the memory that is free.
+        track: names of ``poise list trackers``, which are told of the run; it has to be saved.
         cost_target: what the network that comes out should cost, see `poise.methods.aimed`.
         listen: is told every `poise.engine.events.Event`; None: a terminal or notebook shows them; or `poise.ignore`.
         control: how often the run is saved, and whether it was asked to stop.
@@ -177,8 +180,10 @@ def search(
         space=space, method=method, preset=preset, overrides=list((settings or {}).items()), seed=seed, device=device,
         precision=precision, data=data, cost_target=cost_target,
     )  # fmt: skip
+    check_trackers(track)
     with progress(listen) as hear, joined():
-        context = RunContext(None if out is None else Path(out), overwrite, resume, auto_batch, hear, control)
+        folder = None if out is None else Path(out)
+        context = RunContext(folder, overwrite, resume, auto_batch, hear, control, track=tuple(track))
         return run(resolved, context, data=data)
 
 
@@ -192,7 +197,8 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
     searcher = processes.together(prepared.searcher)
     for text in prepared.material.notes():
         context.note(text)
-    with context.opened("search", settings, lambda: prepared.material.fingerprint, prepared.tables.files()) as output:
+    with context.opened("search", settings, lambda: prepared.material.fingerprint, prepared.tables.files()) as opened:
+        output, context = opened
         start = context.start(output)
         facts = start.get("facts", {})
         selecting = facts.get("stage") == "selection"
@@ -217,6 +223,7 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
             genotype, decided, cost = conclude(
                 output, prepared, searcher.alphas, partial(clone, searcher), history, context.listen, saver
             )
+        context.finish(history, {"cost": cost or {}}, {"genotype": prepared.space.describe(genotype)})
         output.clear()
     alphas = {name: values.detach().cpu() for name, values in searcher.alphas.items()}
     supernet, space = locally(searcher.supernet), prepared.space

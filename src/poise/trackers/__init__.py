@@ -1,0 +1,1 @@
+"""Tools that people watch their runs in; one tool, one file."""
