@@ -1,13 +1,16 @@
-"""What all tests share: no figure is rendered, and what is imported for them is no garbage."""
+"""What all tests share: no figure is rendered, what is imported for them is no garbage, and nobody is told of them."""
 
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from unrendered import STANDINS
+
+os.environ |= {"MLFLOW_DISABLE_TELEMETRY": "true", "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false"}
 
 
 def pytest_collection() -> None:
