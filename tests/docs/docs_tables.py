@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 import published
-from docs_support import PAGES, ROOT
+from docs_support import PAGES, RESULTS, ROOT
 from torch import nn
 
 import poise
@@ -261,13 +261,9 @@ def protocols() -> str:
     return table(["protocol", "what it is", "space", "preset", "settings on top", "random: cells × epochs"], rows)
 
 
-RESULTS = ROOT / "docs/results/nb201-small"
-"""A bench's folder: raw results, and the report that `poise bench report` made of them."""
-
-
 def measured(number: int, *heads: str) -> str:
     """A table of the report, by its number, cut down to these columns."""
-    parts = (RESULTS / "report.md").read_text(encoding="utf-8").strip().split("\n\n")
+    parts = (RESULTS / "nb201-small/report.md").read_text(encoding="utf-8").strip().split("\n\n")
     rows = [line.strip("| ").split(" | ") for line in parts[number].splitlines()]
     chosen = [rows[0].index(head) for head in heads] if heads else list(range(len(rows[0])))
     return "".join(f"| {' | '.join(row[column] for column in chosen)} |\n" for row in rows)

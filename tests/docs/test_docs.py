@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import random
 import re
 import traceback
@@ -14,9 +16,8 @@ import pytest
 import torch
 import typer
 import yaml
-from docs_support import PAGES, ROOT, Block, blocks, commands, extension_commands, extension_files, poise
+from docs_support import PAGES, ROOT, Block, blocks, commands, extension_commands, extension_files, poise, python
 from docs_tables import TABLES, filled
-from PIL import Image
 
 from full import FULL
 from poise import Genotype, Refused, __version__
@@ -26,6 +27,7 @@ from poise.config.resolve import resolve
 from poise.diagnostics.diagnostic import DIAGNOSTICS
 from poise.export.exports import EXPORTS
 from poise.methods.preset import METHODS
+from poise.methods.slots import SLOTS
 from poise.report.catalogue import LISTS
 from poise.selection.rule import SELECTIONS
 from poise.spaces import SPACES, TextShape
@@ -73,16 +75,26 @@ def shrink_demo(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setitem(demo["train"], "channels", 4)
 
 
+def forget_what_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an example registers is gone after it."""
+    for registry in (METHODS, *SLOTS.values()):
+        for found in registry:  # all are imported now
+            registry[found]
+        for attribute in ("_items", "_docs"):
+            monkeypatch.setattr(registry, attribute, dict(getattr(registry, attribute)))
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=name)
 def test_python_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In their order, in one namespace, in an empty folder."""
     torch.set_num_threads(1)
     shrink_demo(monkeypatch)
+    forget_what_is_added(monkeypatch)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in examples(page):
         try:
-            exec(compile("\n" * block.line + block.text, name(page), "exec"), names)  # noqa: S102
+            exec(compile("\n" * block.line + block.text, name(page), "exec", dont_inherit=True), names)  # noqa: S102
         except Exception:
             pytest.fail(f"the example on line {block.line} of {name(page)} fails:\n{traceback.format_exc()}")
 
@@ -101,8 +113,8 @@ def test_commands_exist_and_their_settings_too(page: Path, words: list[str]) -> 
     command: Any = typer.main.get_command(app)
     assert words[0] in command.commands
     values = command.commands[words[0]].make_context(words[0], words[1:]).params
-    if words in SHOWN_EXTENSIONS:
-        return  # these need a new file; test_extending runs them
+    if words in SHOWN_EXTENSIONS or page.name == "errors.md":
+        return  # which test_extending and test_errors_page run
     overrides = [parse_override(text) for text in values.get("set_") or []]
     if words[0] == "search":
         given = {key: values[key] for key in ("space", "method", "preset", "data", "seed", "device", "precision")}
@@ -135,35 +147,36 @@ def smaller(words: list[str]) -> list[str]:
     """The same command on the smallest networks."""
     if words[0] == "search":  # s2 is darts with two candidates per edge instead of eight
         fewer = ["s2" if (before, word) == ("--space", "darts") else word for before, word in pairwise(["", *words])]
-        return [*fewer, *SMALL]
-    if words[0] == "diagnose":
-        return [*words, "--only", "eigenvalue,discretisation"]
+        usual = [] if "--space" in words else ["--space", "s2"]
+        return [*fewer, *usual, *SMALL, *([] if "--out" in words else ["--out", "runs/digits-darts-poise-0"])]
     return [*words, "--channels", "4", "--cells", "3", "--epochs", "1"] if words[0] == "train" else words
 
 
-def test_the_readmes_commands_run_one_after_another(tmp_path: Path) -> None:
-    """Of a sample, no figure is rendered; tests/cli/test_cli_commands.py renders those of every command."""
-    shown = [smaller(words) for page, words in COMMANDS if page.name == "README.md" and page.parent == ROOT]
-    assert {words[0] for words in shown} == {
-        "search",
-        "select",
-        "train",
-        "evaluate",
-        "predict",
-        "export",
-        "show",
-        "list",
-        "diagnose",
-    }
+def test_the_readme_leads_from_a_folder_of_images_to_predictions(tmp_path: Path) -> None:
+    """And every command says what comes next. Of a sample, no figure is rendered; tests/cli/test_cli_commands.py renders
+    those of every command."""
+    readme = blocks(ROOT / "README.md")
+    done = python(["-c", next(block.text for block in readme if block.language == "python")], tmp_path)
+    assert done.returncode == 0, done.stderr
+    photos = sorted(tmp_path.glob("photos/*/*.png"))
+    assert len(photos) == 1777
+    for photo in photos[::5]:  # of a sample, fewer
+        photo.unlink()
+    shown = [smaller(words) for page, words in COMMANDS if page.parent == ROOT]
     genotype = next(block.text for block in blocks(ROOT / "docs/genotype.md") if block.language == "json")
     (tmp_path / "genotype.json").write_text(genotype)
-    (tmp_path / "new").mkdir()
-    Image.new("L", (8, 8), 100).save(tmp_path / "new" / "one.jpg")
     shown += [smaller(words) for page, words in COMMANDS if page.name == "genotype.md"]
     done = poise(shown, tmp_path, rendered=FULL)
     assert done.returncode == 0, (done.stdout, done.stderr)
-    for file in ("genotype-perturbation.json", "report.html", "figures/cells.svg", "net/result.json", "net/model.onnx"):
-        assert (tmp_path / "runs/b" / file).is_file(), file
+    said = [line for block in readme if block.language == "text" for line in block.text.splitlines()]
+    assert len(said) == 4
+    for line in said:
+        assert "; next: poise " in line
+        assert line in done.stdout.splitlines(), line
+    with (tmp_path / "new.csv").open(encoding="utf-8", newline="") as file:
+        assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(f"new/{n}.png" for n in range(20))
+    for file in ("digits-darts-poise-0/net/result.json", "photos/report.html", "photos/net/model.onnx"):
+        assert (tmp_path / "runs" / file).is_file(), file
     assert (tmp_path / "runs/from-file/network.safetensors").is_file()
 
 
@@ -171,7 +184,7 @@ def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     shown = {target for page in PAGES for block in blocks(page) if block.language in SHELL
              for target in re.findall(r"^make (\w+)", block.text, re.MULTILINE)}  # fmt: skip
-    assert shown == {"demo", "test", "gpu"}
+    assert shown == {"demo", "test", "gpu", "docs"}
     assert shown <= targets
 
 
@@ -199,8 +212,8 @@ def test_every_table_is_shown_and_every_page_is_in_the_index() -> None:
     for table in TABLES:
         assert everything.count(f"<!-- generated: {table} -->") == 1
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.name == "README.md" or f"({page.name})" in index
+    for page in PAGES:
+        assert page.name == "README.md" or f"({os.path.relpath(page, ROOT / 'docs')})" in index
 
 
 def test_every_method_is_explained_and_cited() -> None:

@@ -101,7 +101,7 @@ def show_network(folder: Path) -> None:
     show_table(training_tables(run, each=console.full, epochs=console.full))
     say_files(run)
     exports = task_from(run.read_json("network.json").get("task"), folder / "network.json").exports
-    say(f"saved in {folder}; next: poise {f'export {folder} --to onnx' if exports else f'evaluate {folder}'}")
+    say(f"saved in {folder}; next: poise {f'predict {folder} IMAGES' if exports else f'evaluate {folder}'}")
 
 
 @telling
@@ -181,7 +181,8 @@ def predict(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
     if out is not None:
-        say(f"predictions for {count.inputs - count.failed:,} images are in {out}")
+        then = f"; next: poise export {network} --to onnx" if network.is_dir() else ""
+        say(f"predictions for {count.inputs - count.failed:,} images are in {out}{then}")
     if count.failed:
         have = "has" if count.failed == 1 else "have"
         print(f"poise: {count.failed:,} of {count.inputs:,} images {have} no prediction", file=sys.stderr)
@@ -204,6 +205,6 @@ def export(
     from poise.workflow.retrain import export as work
 
     for file in work(network, to, out):
-        say(f"wrote {file}")
+        say(f"wrote {file}{f'; next: poise predict {file} IMAGES' if file.suffix == '.onnx' else ''}")
     if text := superseded(RunFolder(network)):
         say(text)
