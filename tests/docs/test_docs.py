@@ -153,8 +153,8 @@ def smaller(words: list[str]) -> list[str]:
 
 
 def test_the_readme_leads_from_a_folder_of_images_to_predictions(tmp_path: Path) -> None:
-    """And every command says what comes next. Of a sample, no figure is rendered; tests/cli/test_cli_commands.py renders
-    those of every command."""
+    """And every command says what comes next. Of a sample, no figure is rendered: tests/cli/test_cli_commands.py does
+    that."""
     readme = blocks(ROOT / "README.md")
     done = python(["-c", next(block.text for block in readme if block.language == "python")], tmp_path)
     assert done.returncode == 0, done.stderr

@@ -85,7 +85,7 @@ def test_the_reference_holds_every_public_name_and_every_command(site: Path) -> 
 def test_the_home_page_has_the_readmes_first_screen(site: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
     assert 'src="images/cells.svg"' in text
-    assert "make demo" in text
+    assert "poise finds the architecture of a neural network" in text
 
 
 def test_files_outside_of_docs_are_pages_too(site: Path) -> None:
