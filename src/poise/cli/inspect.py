@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from poise.cli.console import console, reporter, say, say_files, telling
 from poise.cli.options import Data, Device, Preset, Set
+from poise.errors import Refused
 
 
 @telling
@@ -21,9 +23,11 @@ def show(
 
     kind = "train" if RunFolder.kind_of(run) == "train" else "search"
     folder = RunFolder.open(run, kind)
-    from poise.workflow.show import run_tables, show_search, training_tables
+    from poise.workflow.show import run_tables, show_search, show_training, training_tables
 
     if kind == "train":
+        with suppress(Refused):  # a space that exists in Python only: what is there is shown
+            show_training(folder)
         console.print(training_tables(folder, each=console.full))
     else:
         space = show_search(folder)

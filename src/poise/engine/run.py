@@ -35,6 +35,10 @@ TABLES = "latency-tables.json"
 DIAGNOSIS = "diagnose.json"
 DECIDEDNESS = "decidedness.json"
 TRACKERS = "trackers.json"
+NOTES = "notes.json"
+SIZE = "size.json"
+DRAWN = "figures/curves.png"
+"""What a finished search writes last."""
 OWN_FILES = (
     "config.yaml",
     "run.json",
@@ -51,6 +55,8 @@ OWN_FILES = (
     STAGE,
     DIAGNOSIS,
     DECIDEDNESS,
+    NOTES,
+    SIZE,
     TABLES,
     TRACKERS,
 )
@@ -92,10 +98,11 @@ class RunFolder:
 
     @staticmethod
     def create(
-        path: Path, kind: str, config: str, data: str, overwrite: bool = False, given: Mapping[str, str] | None = None
-    ) -> RunFolder:
-        """Begin a run on the data of this fingerprint, with the files that it is given. With ``overwrite`` the files of
-        the run that is there go; files of others stay.
+        path: Path, kind: str, config: str, data: str, overwrite: bool = False,
+        given: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None,
+    ) -> RunFolder:  # fmt: skip
+        """Begin a run on the data of this fingerprint, with the files that it is given, in this environment. With
+        ``overwrite`` the files of the run that is there go; files of others stay.
 
         From its first file on the folder is known as a run's; the run has begun once it holds the last one, its
         configuration.
@@ -113,7 +120,8 @@ class RunFolder:
         except OSError as error:
             raise Refused(f"cannot write to {path}: {error.strerror}") from None
         run = RunFolder(path)
-        run.write("run.json", json.dumps({"format": "poise.run", "version": 1, "kind": kind, "data": data}))
+        about = {"format": "poise.run", "version": 1, "kind": kind, "data": data}
+        run.write("run.json", json.dumps(about | ({"environment": dict(environment)} if environment else {})))
         for name, text in (given or {}).items():
             run.write(name, text)
         run.write("config.yaml", config)
@@ -150,6 +158,12 @@ class RunFolder:
     def began_with(self, data: str) -> bool:
         """Whether the run began on the data of this fingerprint, as far as it says."""
         return self.read_json("run.json").get("data", data) == data
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Versions, device and threads that the run began with, as far as it says."""
+        found = self.read_json("run.json").get("environment", {})
+        return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
 
     @staticmethod
     def kind_of(path: Path) -> str | None:

@@ -23,7 +23,8 @@ def start_process(command: Command, folder: Path, hide_gpus: bool = False) -> su
     if hide_gpus and not command.needs.gpus:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     log = folder / command.log
-    for path in (log, *(folder / name for name in command.makes)):
+    inside = f"{command.work}/"  # which the command makes itself
+    for path in (log, *(folder / name for name in command.makes if not name.startswith(inside))):
         path.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
         # A group of its own: an interrupt from the keyboard reaches the runner, which tells its processes itself.

@@ -21,7 +21,7 @@ from poise.diagnostics.decidedness import Decidedness
 from poise.engine.checkpointer import EVERY
 from poise.engine.lock import NAME as LOCK
 from poise.engine.lock import locked
-from poise.engine.run import RunFolder
+from poise.engine.run import DRAWN, RunFolder
 from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.jobs.command import HERE, Command
@@ -60,7 +60,7 @@ class Seeds(Placing):
                 f"logs/{work}.log",
                 f"{work}/history.jsonl",
                 (CONFIG,),
-                (f"{work}/report.html",),  # which is written last
+                (f"{work}/{DRAWN}",),
                 self.needs(settings.device),
             )
 
@@ -217,7 +217,7 @@ def results(folder: Path) -> list[Found]:
 
 def _done(folder: Path, seed: int) -> Path | None:
     path = folder / f"seed-{seed}"
-    return path if (path / "report.html").is_file() else None
+    return path if (path / DRAWN).is_file() else None
 
 
 def _found(run: RunFolder, seed: int) -> Found:

@@ -39,7 +39,7 @@ def cell_figure(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Figure:
     with mpl.rc_context(RC):
         labels = [label for _, graph in cells for *_, label in graph.edges(data="operation")]
         widest = max(map(text_width, labels), default=0.5)
-        sizes = [_cell_size(graph, widest) for _, graph in cells] + ([choices_size(choices)] if choices else [])
+        sizes = [cell_size(graph, widest) for _, graph in cells] + ([choices_size(choices)] if choices else [])
         width = max((size[0] for size in sizes), default=1.0) + 2 * MARGIN
         height = sum(size[1] for size in sizes) + MARGIN * (len(sizes) + 1)
         figure = Figure(figsize=(width, height))
@@ -56,7 +56,7 @@ def cell_figure(genotype: Genotype, groups: Sequence[ChoiceGroup]) -> Figure:
     return figure
 
 
-def _lanes(graph: nx.MultiDiGraph) -> dict[int, list[tuple[float, int, str, bool]]]:
+def cell_lanes(graph: nx.MultiDiGraph) -> dict[int, list[tuple[float, int, str, bool]]]:
     """Node -> its incoming operations as (height of the lane, source, operation, live)."""
     lanes: dict[int, list[tuple[float, int, str, bool]]] = {}
     height = -TITLE - 2 * LANE
@@ -73,7 +73,7 @@ def _lanes(graph: nx.MultiDiGraph) -> dict[int, list[tuple[float, int, str, bool
     return lanes
 
 
-def _columns(graph: nx.MultiDiGraph, widest: float) -> dict[int, float]:
+def node_columns(graph: nx.MultiDiGraph, widest: float) -> dict[int, float]:
     """Node -> its horizontal place, with room for the widest label in front of it."""
     places: dict[int, float] = {}
     x = 0.3
@@ -85,13 +85,14 @@ def _columns(graph: nx.MultiDiGraph, widest: float) -> dict[int, float]:
     return places
 
 
-def _cell_size(graph: nx.MultiDiGraph, widest: float) -> tuple[float, float]:
-    lowest = min(lane[0] for lanes in _lanes(graph).values() for lane in lanes)
-    return max(_columns(graph, widest).values()) + (1.0 if graph.graph["joined"] else 0.7), -lowest + LANE / 2
+def cell_size(graph: nx.MultiDiGraph, widest: float) -> tuple[float, float]:
+    """Width and height of a cell in inches."""
+    lowest = min(lane[0] for lanes in cell_lanes(graph).values() for lane in lanes)
+    return max(node_columns(graph, widest).values()) + (1.0 if graph.graph["joined"] else 0.7), -lowest + LANE / 2
 
 
 def _draw_cell(axes: Axes, name: str, graph: nx.MultiDiGraph, widest: float) -> None:
-    lanes, columns = _lanes(graph), _columns(graph, widest)
+    lanes, columns = cell_lanes(graph), node_columns(graph, widest)
     axes.text(0, 0, name if name == "cell" else f"{name} cell", fontsize=11, weight="bold", va="top")
     start = -TITLE - 0.65 * LANE
     heights = dict.fromkeys(columns, start)

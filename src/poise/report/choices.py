@@ -29,7 +29,7 @@ def draw_pill(axes: Axes, right: float, y: float, text: str, colour: str, strong
     axes.text(right - width / 2, y - 0.005, text, ha="center", va="center_baseline", color=ink, zorder=4)
 
 
-def _choice_rows(groups: Sequence[ChoiceGroup]) -> list[tuple[str, str, str, tuple[str, ...]]]:
+def choice_rows(groups: Sequence[ChoiceGroup]) -> list[tuple[str, str, str, tuple[str, ...]]]:
     """(group, row, label, candidates) of every choice."""
     return [
         (group.name, row.name, group.name if len(group.rows) == 1 else f"{group.name} {row.name}", row.candidates)
@@ -40,14 +40,14 @@ def _choice_rows(groups: Sequence[ChoiceGroup]) -> list[tuple[str, str, str, tup
 
 def choices_size(groups: Sequence[ChoiceGroup]) -> tuple[float, float]:
     """Width and height of `draw_choices` in inches."""
-    rows = _choice_rows(groups)
+    rows = choice_rows(groups)
     chips = max(sum(text_width(name) + 0.32 for name in candidates) for *_, candidates in rows)
     return max(text_width(label) for _, _, label, _ in rows) + 0.3 + chips, TITLE + LANE * len(rows)
 
 
 def draw_choices(axes: Axes, genotype: Genotype, groups: Sequence[ChoiceGroup]) -> None:
     """One line per choice: its name, then its candidates, those kept in colour."""
-    rows = _choice_rows(groups)
+    rows = choice_rows(groups)
     axes.text(0, 0, "choices", fontsize=11, weight="bold", va="top")
     start = max(text_width(label) for _, _, label, _ in rows) + 0.3
     for index, (group, row, label, candidates) in enumerate(rows):

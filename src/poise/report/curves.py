@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from poise.errors import Refused
+from poise.report.axis import axis
 from poise.report.readable_numbers import SPLITS, is_share, parts, shares, words
 from poise.report.style import FAINT, RC, SERIES
 
@@ -45,12 +47,26 @@ def flatten(record: Record, prefix: str = "") -> dict[str, float]:
     return flat
 
 
-def curves_figure(history: Sequence[Record]) -> Figure:
-    """Losses, metrics, layer alignment, skip share, mixture entropy and more over epochs, as far as they are there.
+@dataclass(frozen=True)
+class Panel:
+    """What one panel shows.
 
-    Raises:
-        Refused: the records hold none of these.
+    Args:
+        title: of the panel, with its unit.
+        curves: label -> points ``(epoch, value)``; epochs count from 1, shares are in percent.
     """
+
+    title: str
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+
+    @property
+    def plain(self) -> bool:
+        """Whether the title says all that a legend would."""
+        return len(self.curves) == 1 and next(iter(self.curves)) in self.title
+
+
+def panels_of(history: Sequence[Record]) -> list[Panel]:
+    """Losses, metrics, layer alignment, skip share, mixture entropy and more over epochs, as far as they are there."""
     records = [flatten(record) for record in history]
     names = dict.fromkeys(name for record in records for name in record)
     if not any(record.get("penalty") for record in records):
@@ -60,29 +76,48 @@ def curves_figure(history: Sequence[Record]) -> Figure:
         known |= {"discretisation"}  # the drop is one, too
     found = {title: _of_groups(names, *ends) for title, ends in GROUP_PANELS.items()}
     wanted = {**_of_splits(names), **PANELS, **found}
-    panels = {title: {n: label for n, label in curves.items() if n in names} for title, curves in wanted.items()}
-    panels = {title: curves for title, curves in panels.items() if curves}
+    panels = []
+    for title, labels in wanted.items():
+        there = {name: label for name, label in labels.items() if name in names}
+        if there:
+            percent = all(is_share(name, known) for name in there)
+            scale = 100 if percent else 1
+            curves = {
+                label: [(r.get("epoch", float(i)) + 1, scale * r[name]) for i, r in enumerate(records) if name in r]
+                for name, label in there.items()
+            }
+            panels.append(Panel(f"{title} (%)" if percent else title, curves))
+    return panels
+
+
+def curves_figure(history: Sequence[Record]) -> Figure:
+    """`panels_of` the records, drawn.
+
+    Raises:
+        Refused: the records hold none of these.
+    """
+    panels = panels_of(history)
     if not panels:
         raise Refused("the history holds no numbers that could be drawn")
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with mpl.rc_context(RC):
         figure = Figure(figsize=(3.3 * columns, 2.5 * rows), layout="constrained")
-        for index, (title, curves) in enumerate(panels.items()):
-            axes = figure.add_subplot(rows, columns, index + 1, label=title)
-            percent = all(is_share(name, known) for name in curves)
-            for colour, (name, label) in zip(SERIES * len(curves), curves.items(), strict=False):
-                scale = 100 if percent else 1
-                points = [(r.get("epoch", float(i)) + 1, scale * r[name]) for i, r in enumerate(records) if name in r]
+        for index, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, index + 1, label=panel.title)
+            for colour, (label, points) in zip(SERIES * len(panel.curves), panel.curves.items(), strict=False):
                 x, y = zip(*points, strict=True)
-                marker = "o" if len(points) < 15 else None
+                marker = "o" if len(history) < 15 else None
                 axes.plot(x, y, label=label, color=colour, linewidth=1.6, marker=marker, markersize=3)
-            axes.set_title(f"{title} (%)" if percent else title, loc="left", weight="bold")
+            scale = axis([value for points in panel.curves.values() for _, value in points])
+            axes.set_ylim(scale.low, scale.high)
+            axes.set_yticks(scale.ticks, scale.labels)
+            axes.set_title(panel.title, loc="left", weight="bold")
             axes.grid(axis="y", color=FAINT, linewidth=0.6)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             if index >= len(panels) - columns:
                 axes.set_xlabel("epoch")
-            if len(curves) > 1 or next(iter(curves.values())) not in title:
+            if not panel.plain:
                 axes.legend(frameon=False, fontsize=7.5)
     return figure
 

@@ -1,37 +1,29 @@
-"""One HTML file that tells the whole story: no script, no font, no picture comes from anywhere else."""
+"""A page as values: what stands on it, not how it looks. One HTML file tells the whole story; nothing in it, no font,
+no picture, comes from anywhere else."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal, Protocol
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from poise.report.style import RC
+from poise.report.charts import Chart, charts, numbers_grid
+from poise.report.curves import Panel
+from poise.report.pictures import Picture
+from poise.report.render import render
+from poise.report.svg import themed
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #24292f; --soft: #57606a; --line: #d0d7de; --paper: #fff; --tint: #f6f8fa }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --soft: #9198a1; --line: #30363d; --paper: #0d1117; --tint: #161b22 }
-}
-body { margin: 3rem auto; max-width: 62rem; padding: 0 1.5rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.6 system-ui, sans-serif }
-h1 { font-size: 1.9rem; margin: 0 0 2rem } h2 { font-size: 1.25rem; margin: 3rem 0 1rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 1rem 0 }
-.wide { overflow-x: auto }
-th, td { padding: .3rem 1.2rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top }
-th { color: var(--soft); font-weight: 600 }
-pre { background: var(--tint); border: 1px solid var(--line); border-radius: 6px; padding: 1rem; overflow-x: auto;
-  font-size: .85rem; line-height: 1.45 }
-figure { margin: 1.5rem 0; overflow-x: auto } figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem }
-figure svg { background: #fff; border-radius: 6px; max-width: 100%; height: auto }
-figure svg * { stroke-linejoin: round; stroke-linecap: butt }
-"""
+Status = Literal["running", "stopped", "finished"]
+FILE = "report.html"
+
+
+class Block(Protocol):
+    """A part of a section; the template of its ``kind`` makes HTML of it, and escapes every text."""
+
+    kind: ClassVar[str]
 
 
 @dataclass(frozen=True)
@@ -39,9 +31,7 @@ class Paragraph:
     """Running text."""
 
     text: str
-
-    def html(self) -> str:
-        return f"<p>{escape(self.text)}</p>"
+    kind: ClassVar[str] = "paragraph"
 
 
 @dataclass(frozen=True)
@@ -49,38 +39,84 @@ class Code:
     """Text as it stands: a configuration, a genotype."""
 
     text: str
-
-    def html(self) -> str:
-        return f"<pre>{escape(self.text)}</pre>"
+    kind: ClassVar[str] = "code"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; an empty head for names and values."""
+    """A table; an empty head for names and values. ``numbers``: all columns but the first are aligned at the right."""
 
     rows: Sequence[Sequence[str]]
     head: Sequence[str] = ()
-
-    def html(self) -> str:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in self.head)
-        rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>\n" for row in self.rows)
-        return f'<div class="wide"><table>\n{f"<tr>{head}</tr>" if head else ""}\n{rows}</table></div>'
+    numbers: bool = False
+    kind: ClassVar[str] = "grid"
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, or the SVG file of one, and what it shows."""
+    """A figure of matplotlib, or the SVG file of one, and what it shows."""
 
     figure: Figure | Path
     caption: str = ""
+    kind: ClassVar[str] = "drawing"
 
-    def html(self) -> str:
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
-        return f"<figure>\n{svg(self.figure)}\n{caption}</figure>"
+    @property
+    def svg(self) -> str:
+        """The figure as an element of the page, whose colours follow the page's."""
+        return themed(self.figure)
 
 
-Block = Paragraph | Code | Grid | Drawing
-"""A part of a section; as HTML every text of it is escaped."""
+@dataclass(frozen=True)
+class Curves:
+    """Charts over epochs that can be read off point by point."""
+
+    panels: Sequence[Panel]
+    kind: ClassVar[str] = "curves"
+
+    @property
+    def charts(self) -> Sequence[Chart]:
+        """One per panel, over the same epochs."""
+        return charts(self.panels)
+
+    @property
+    def numbers(self) -> Grid:
+        """The same as a table."""
+        head, rows = numbers_grid(self.panels)
+        return Grid(rows, head, numbers=True)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Cells, drawn, and choices that are no cells: ``(label, ((candidate, whether it is kept), …))``."""
+
+    cells: Sequence[Picture]
+    choices: Sequence[tuple[str, Sequence[tuple[str, bool]]]] = ()
+    kind: ClassVar[str] = "pictures"
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What is only shown on request."""
+
+    title: str
+    blocks: Sequence[Block]
+    kind: ClassVar[str] = "folded"
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """Files in the page: name -> link that holds it, see `poise.report.render.data_link`."""
+
+    files: Mapping[str, str]
+    kind: ClassVar[str] = "downloads"
+
+
+@dataclass(frozen=True)
+class Links:
+    """Other pages: ``(what, where, what is said of it)``; relative, so that a folder can be moved."""
+
+    links: Sequence[tuple[str, str, str]]
+    kind: ClassVar[str] = "links"
 
 
 @dataclass(frozen=True)
@@ -90,36 +126,60 @@ class Section:
     heading: str
     blocks: Sequence[Block]
 
+
+@dataclass(frozen=True)
+class Fact:
+    """A number of the first screen, and what is to be known of it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that a page shows, in this order.
+
+    Args:
+        title: what it is about.
+        what: what kind of work that was, such as ``search``.
+        sentence: what was found.
+        state: how far it is; ``progress`` says more. A page of what is running loads itself again.
+        facts: the numbers that count.
+        warnings: what should be known before they are trusted.
+        commands: what to do next: ``(why, command)``.
+        baselines: rows of what else was trained for comparison, below their head; empty: nothing was.
+        sections: all else.
+        written: when, in seconds since 1970.
+    """
+
+    title: str
+    what: str = ""
+    sentence: str = ""
+    state: Status = "finished"
+    progress: str = ""
+    facts: Sequence[Fact] = ()
+    warnings: Sequence[str] = ()
+    commands: Sequence[tuple[str, str]] = ()
+    baselines: Sequence[Sequence[str]] = ()
+    sections: Sequence[Section] = field(default=())
+    written: float = 0.0
+
     def html(self) -> str:
-        return f"<h2>{escape(self.heading)}</h2>\n" + "\n".join(block.html() for block in self.blocks)
+        """The whole file."""
+        return render("page.html", page=self, baselines=Grid(self.baselines[1:], self.baselines[0], True) if
+                      self.baselines else None)  # fmt: skip
 
 
-def svg(figure: Figure | Path) -> str:
-    """A figure, or the SVG file of one, as an ``<svg>`` element to stand within a page."""
-    if isinstance(figure, Path):
-        text = figure.read_text(encoding="utf-8")
-    else:
-        buffer = io.BytesIO()
-        with mpl.rc_context(RC):
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        text = buffer.getvalue().decode()
-    # prolog and metadata belong to a file; the style in it would reach out to the whole page
-    ours = r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>"
-    return re.sub(ours, "", text[text.index("<svg") :], flags=re.DOTALL)
+def html_of(blocks: Sequence[Block]) -> str:
+    """Blocks alone, to stand within another page."""
+    return render("blocks_alone.html", blocks=blocks)
 
 
 def write_page(folder: Path, title: str, *sections: Section) -> Path:
-    """Write ``report.html`` into ``folder``, which is made, and return its path."""
+    """Write ``report.html`` of these sections into ``folder``, which is made, and return its path."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    body = "\n\n".join(section.html() for section in sections)
-    page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n<h1>{escape(title)}</h1>\n\n{body}\n</body>\n</html>\n"
-    )
-    file = folder / "report.html"
-    # a folder's name may hold bytes that are no UTF-8: they are shown as \udcff
-    file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    file = folder / FILE
+    file.write_text(Page(title, sections=sections).html(), encoding="utf-8")
     return file

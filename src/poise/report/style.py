@@ -46,6 +46,11 @@ _FAMILIES = (
 )
 
 
+def family(operation: str) -> str:
+    """An operation's family by name: ``conv``, ``dil_conv``, ``max_pool``, ``skip``, ``other`` …"""
+    return next((part for part, _ in _FAMILIES if part in operation), "other")
+
+
 def family_colour(operation: str) -> str:
     """The colour of an operation's family: convolutions blue, pools orange, skips green, anything else purple."""
     return next((colour for part, colour in _FAMILIES if part in operation), PURPLE)

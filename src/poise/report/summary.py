@@ -45,10 +45,10 @@ class Summary:
 
     def html(self) -> str:
         """A table, and the figure as SVG: nothing comes from anywhere else, and every text is escaped."""
-        from poise.report.page import Drawing, Grid, Paragraph
+        from poise.report.page import Block, Drawing, Grid, Paragraph, html_of
 
-        parts = [Paragraph(self.title), Grid(self.rows), *([Drawing(self.figure())] if self.figure else ())]
-        return "\n".join(part.html() for part in parts)
+        parts: list[Block] = [Paragraph(self.title), Grid(self.rows)]
+        return html_of([*parts, *([Drawing(self.figure())] if self.figure else ())])
 
 
 class Summarised(ABC):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from poise.engine.checkpoint import State
 from poise.engine.checkpointer import Checkpointer, RunControl
+from poise.engine.environment import environment
 from poise.engine.events import EpochEnded, Event, Listener, Noted, ignore
 from poise.engine.lock import locked
+from poise.engine.notes import note
 from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output, Unsaved
 from poise.errors import Refused
@@ -153,7 +155,8 @@ class RunContext:
         seen = data()
         with locked(self.out):
             if not self.resume:
-                yield RunFolder.create(self.out, kind, dump(settings), seen, self.overwrite, given)
+                about = environment(settings.device)
+                yield RunFolder.create(self.out, kind, dump(settings), seen, self.overwrite, given, about)
                 return
             folder = RunFolder.proceed(self.out, kind, dump(settings))
             self._check_data(folder, seen, settings)
@@ -170,9 +173,11 @@ class RunContext:
             raise Refused(f"{changed}; put it back as it was, or start the run again with --overwrite")
         self.note(f"{changed}, so the result will not be that of a run that was never stopped")
 
-    def recorded(self, output: Output, stage: str, history: Sequence[Mapping[str, Any]]) -> Listener:
-        """A listener that writes the record of every epoch of ``stage`` after this history where people look, and
-        tells `listen` of everything."""
+    def recorded(
+        self, output: Output, stage: str, history: Sequence[Mapping[str, Any]], live: Callable[[], None] = lambda: None
+    ) -> Listener:
+        """A listener that writes the record of every epoch of ``stage`` after this history where people look, keeps
+        what is noted, and tells `listen` of everything. ``live`` is called once a record is written."""
         if self.tracking is not None:
             self.tracking.begin(history)
 
@@ -181,6 +186,9 @@ class RunContext:
                 output.append(event.record)
                 if self.tracking is not None:
                     self.tracking.log(event.record)
+                live()
+            elif isinstance(event, Noted):
+                note(output, stage, event.message)
             self.listen(event)
 
         return keep
@@ -197,10 +205,12 @@ class RunContext:
         return go_back
 
     def with_rollbacks(
-        self, work: Callable[[Checkpointer, float, Listener], T], output: Output, stage: str, start: State
-    ) -> T:
-        """``work(saver, rate, listen)`` with ``rate`` 1. After each divergence it goes back to the last
-        checkpoint, or to the beginning where there is none, and on from there with half the rate of before.
+        self, work: Callable[[Checkpointer, float, Listener], T], output: Output, stage: str, start: State,
+        live: Callable[[], None] = lambda: None,
+    ) -> T:  # fmt: skip
+        """``work(saver, rate, listen)`` with ``rate`` 1, and ``live()`` after every epoch. After each divergence it
+        goes back to the last checkpoint, or to the beginning where there is none, and on from there with half the rate
+        of before.
 
         How often it has gone back is part of every state, so that a run that is stopped in between still gives up in
         time. Raises `Diverged` once more than ``control.rollbacks`` times.
@@ -213,9 +223,11 @@ class RunContext:
             saver.facts["rollbacks"] = back
             output.rewrite_history(saver.history)
             try:
-                return work(saver, 0.5**back, self.recorded(output, stage, saver.history))
+                return work(saver, 0.5**back, self.recorded(output, stage, saver.history, live))
             except Diverged as error:
                 if back >= self.control.rollbacks:
                     raise
-                self.note(f"{error}. Going back to the last checkpoint, with half the learning rate")
+                told = f"{error}. Going back to the last checkpoint, with half the learning rate"
+                note(output, stage, told)
+                self.note(told)
                 start, back = self.start(output), back + 1

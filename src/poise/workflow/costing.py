@@ -15,7 +15,7 @@ from poise.costs.target import METRICS, readable
 from poise.costs.timing import about, compare
 from poise.engine.device import Place
 from poise.engine.events import Listener, Noted
-from poise.engine.run import RunFolder
+from poise.engine.run import SIZE, RunFolder
 from poise.engine.unsaved import Output
 from poise.errors import Refused
 from poise.genotype import Genotype
@@ -109,3 +109,18 @@ def network_macs(space: Space, genotype: Genotype, task: Shape, settings: RunSet
         return {"macs": cost_of(space, genotype, task, "macs", form.channels, form.cells, form.form)}
     except Uncounted:
         return {}
+
+
+def save_size(output: Output, prepared: Preparation, genotype: Genotype) -> None:
+    """Write ``size.json``: parameters and multiply-adds of a genotype's network, where the run is saved and its space
+    can say."""
+    space, form = prepared.space, prepared.settings.train
+    if output.path is None or not isinstance(space, Costed):
+        return
+    size = (form.channels, form.cells, form.form)
+    try:
+        shape = prepared.material.final_shape
+        found = {name: cost_of(space, genotype, shape, name, *size) for name in ("parameters", "macs")}
+    except Refused:
+        return
+    output.write(SIZE, json.dumps(found) + "\n")

@@ -13,7 +13,7 @@ from poise.engine.run import RunFolder
 from poise.engine.unsaved import Output
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.space import SPACES
-from poise.tasks.task import Task, Trained, task_from
+from poise.tasks.task import Supply, Task, Trained, task_from
 from poise.workflow.saved import check_unused, own_space, own_task
 from poise.workflow.show import draw_training
 
@@ -21,10 +21,12 @@ NETWORK_FILES = ("run.json", "network.json", "genotype.json", "network.safetenso
 """All that `load_network` reads."""
 
 
-def save_network(output: Output, trained: Trained, settings: RunSettings) -> None:
-    """Write a network, and what it takes to build it and to use it."""
+def save_network(output: Output, trained: Trained, settings: RunSettings, supply: Supply) -> None:
+    """Write a network, what it takes to build it and to use it, and how many inputs it is tested on."""
     output.save_tensors("network.safetensors", trained.network.state_dict())
-    output.write("network.json", json.dumps(trained.facts(settings), indent=2))
+    tested = getattr(supply, "tested", None)
+    more = {} if tested is None else {"tested": len(tested)}
+    output.write("network.json", json.dumps(trained.facts(settings) | more, indent=2))
     draw_training(output)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from poise.errors import Refused
 from poise.export.exports import EXPORTS
 from poise.genotype import Genotype
 from poise.named import FROM_PYTHON
+from poise.report.page import Page, Status
 from poise.report.progress import progress
 from poise.spaces.forms import check_form, network_of
 from poise.spaces.space import SPACES, Shape, Space, channels_last
@@ -37,11 +38,14 @@ from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
 from poise.workflow.inference import inferred
+from poise.workflow.live import LivePage
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.network import NETWORK_FILES, network_in, save_network
 from poise.workflow.networks_inside import superseded
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_own
 from poise.workflow.search import SearchResult
+from poise.workflow.show import renew_page
+from poise.workflow.training_page import training_page
 
 
 def train(
@@ -155,12 +159,20 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
             done = _finished(folder, trained, task, space, processes)
             context.finish(done.history, done.result, described, NETWORK_FILES)
             return done
-        history = _train(network, base, supply, batches, output, context)
-        save_network(output, trained, base)  # before anything else can go wrong
-        result = {"parameters": trained.parameters, **macs, **supply.measured(network, base)}
+
+        def page(folder: RunFolder, state: Status) -> Page:
+            return training_page(folder, base, space, state)
+
+        with LivePage(output, page) as live:
+            history = _train(network, base, supply, batches, output, context, live.visit)
+            save_network(output, trained, base, supply)  # before anything else can go wrong
+            result = {"parameters": trained.parameters, **macs, **supply.measured(network, base)}
         output.write("result.json", json.dumps(result, indent=2))
+        live.write("finished")
         output.clear()
         context.finish(history, result, described, NETWORK_FILES)
+    if context.out is not None:
+        renew_page(RunFolder(context.out))
     found: Trained = replace(trained, history=history, result=result)
     return found
 
@@ -180,8 +192,9 @@ def _finished(folder: RunFolder | None, trained: Any, task: Task, space: Space, 
 
 
 def _train(
-    network: nn.Module, base: RunSettings, supply: Supply, batches: Batched, output: Output, context: RunContext
-) -> list[dict[str, Any]]:
+    network: nn.Module, base: RunSettings, supply: Supply, batches: Batched, output: Output, context: RunContext,
+    live: Callable[[], None],
+) -> list[dict[str, Any]]:  # fmt: skip
     go_back = context.going_back(network)
 
     def work(saver: Checkpointer, rate: float, listen: Listener) -> list[dict[str, Any]]:
@@ -189,7 +202,7 @@ def _train(
         return supply.train(network, base, batches, listen, saver, rate)
 
     with memory_explained(supply.step(network, base, batches)):
-        return context.with_rollbacks(work, output, "train", context.start(output))
+        return context.with_rollbacks(work, output, "train", context.start(output), live)
 
 
 def source_of(run: str | Path) -> str:

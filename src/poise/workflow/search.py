@@ -23,6 +23,7 @@ from poise.engine.checkpoint import NOWHERE, State
 from poise.engine.checkpointer import Checkpointer, RunControl
 from poise.engine.events import Listener, Noted
 from poise.engine.joining import joined
+from poise.engine.notes import noting
 from poise.engine.run import RunFolder
 from poise.engine.searcher import Searcher
 from poise.engine.sgd import optimizer_state, restore_optimizer
@@ -33,6 +34,7 @@ from poise.errors import Refused
 from poise.genotype import Genotype
 from poise.methods.method import Method
 from poise.report.known import known
+from poise.report.page import Page, Status
 from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells, epochs, measured
 from poise.spaces.custom import ModuleSpace, with_choices_made
@@ -44,13 +46,15 @@ from poise.supernet.supernet import ModuleSupernet
 from poise.tasks.task import Task
 from poise.trackers.tracker import check_trackers
 from poise.workflow.context import RunContext
-from poise.workflow.costing import load_cost, report_cost
+from poise.workflow.costing import load_cost, report_cost, save_size
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
 from poise.workflow.inference import inferred
+from poise.workflow.live import LivePage
 from poise.workflow.memory import fitting, memory_explained
 from poise.workflow.networks_inside import note_trainings
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved_supernet import load_supernet, save_supernet
+from poise.workflow.search_page import search_page
 from poise.workflow.show import draw_run
 from poise.workflow.stages import at_the_end, rehearsal, save_stage
 
@@ -195,10 +199,11 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
         settings = _fitting_all_stages(settings, data, context.listen)
     prepared = processes.together(lambda: Preparation.of(settings, data, context.begun))
     searcher = processes.together(prepared.searcher)
-    for text in prepared.material.notes():
-        context.note(text)
     with context.opened("search", settings, lambda: prepared.material.fingerprint, prepared.tables.files()) as opened:
         output, context = opened
+        hear = noting(output, "data", context.listen)
+        for text in prepared.material.notes():
+            hear(Noted(text))
         start = context.start(output)
         facts = start.get("facts", {})
         selecting = facts.get("stage") == "selection"
@@ -215,7 +220,7 @@ def run(settings: RunSettings, context: RunContext = RunContext(), *, data: Any 
         if finished:
             genotype, decided, cost = processes.led(lambda: _concluded(_folder(folder)))
             if folder is not None and start is not NOWHERE:  # and killed before it was tidied up
-                draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
+                draw_run(folder, prepared.settings, prepared.space, prepared.groups)
         else:
             saver = Checkpointer(
                 output.checkpoints, start if selecting else {"facts": {"history": history}}, context.control
@@ -263,8 +268,14 @@ def conclude(
     """Select a genotype, and write and say all that there is to it: how decided it is, what it costs, what is known of
     it, which networks are of another one now. The arguments are those of `choose`; ``history`` has the records of all
     epochs."""
-    genotype = choose(prepared, alphas, searcher, listen, saver)
+
+    def page(folder: RunFolder, state: Status) -> Page:
+        return search_page(folder, prepared.settings, prepared.space, prepared.groups, state)
+
+    with LivePage(output, page):
+        genotype = choose(prepared, alphas, searcher, noting(output, "selection", listen), saver)
     cost = report_cost(output, prepared, alphas, genotype, listen)
+    save_size(output, prepared, genotype)
     decided = judge(prepared, history, alphas, genotype, listen)
     save_decidedness(output, decided)
     output.write(f"genotype-{prepared.method.selection.kind}.json", genotype.to_json())
@@ -273,7 +284,7 @@ def conclude(
         listen(Noted(found.text))
     if folder := output.holding("genotype.json"):
         note_trainings(folder, listen)
-        draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
+        draw_run(folder, prepared.settings, prepared.space, prepared.groups)
     return genotype, decided, cost
 
 
@@ -282,9 +293,10 @@ def _search_in(
 ) -> Searched:
     """``searcher`` is the first stage's, at its beginning."""
     diagnose = all_of(prepared.settings.search.diagnostics)
-    ready = [searcher]
+    ready, reached = [searcher], [prepared.stage]
 
     def begin(stage: Stage) -> Searcher:
+        reached.append(stage)
         return ready.pop() if ready and not stage.number else prepared.searcher(stage=stage)
 
     def explained(searcher: Searcher) -> AbstractContextManager[None]:
@@ -294,7 +306,13 @@ def _search_in(
         epochs = prepared.settings.search.epochs
         return search_in_stages(begin, prepared.method, epochs, listen, saver, rate, diagnose, explained)
 
-    return context.with_rollbacks(work, output, "search", start)
+    def page(folder: RunFolder, state: Status) -> Page:
+        stage = reached[-1]
+        at = prepared.at(stage)
+        return search_page(folder, prepared.settings, at.space, at.groups, state)
+
+    with LivePage(output, page) as live:
+        return context.with_rollbacks(work, output, "search", start, live.visit)
 
 
 def _fitting_all_stages(settings: RunSettings, data: Any, listen: Listener) -> RunSettings:

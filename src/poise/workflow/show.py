@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from poise.config.settings import RunSettings
 from poise.costs.target import readable
-from poise.engine.run import RunFolder, read_text
+from poise.engine.run import DRAWN, RunFolder
 from poise.engine.unsaved import Output
-from poise.methods.slots import Relaxation
+from poise.errors import Refused
 from poise.report.cell import cell_figure
 from poise.report.curves import curves_figure
-from poise.report.decidedness import leads_grid
 from poise.report.known import known
 from poise.report.mixture import mixture_figure
-from poise.report.page import Code, Drawing, Paragraph, Section, write_page
+from poise.report.page import FILE
 from poise.report.style import save_figure
 from poise.report.tables import genotype_table, history_table, result_rows, result_table
 from poise.spaces.space import Space
@@ -28,46 +27,59 @@ from poise.workflow.networks_inside import Inside, chosen_by, superseded, traini
 from poise.workflow.prepare import Preparation
 from poise.workflow.saved import SavedModule, is_own, settings_of
 from poise.workflow.saved_supernet import load_alphas
+from poise.workflow.search_page import search_page
 from poise.workflow.stages import at_the_end
+from poise.workflow.training_page import training_page
 
 Shown = Space | SavedModule
 """What a run's pictures and tables need of its space: its groups, and words for a genotype."""
 
 
-def draw_run(folder: RunFolder, space: Shown, groups: tuple[ChoiceGroup, ...], relaxation: Relaxation) -> None:
+def draw_run(folder: RunFolder, settings: RunSettings, space: Shown, groups: tuple[ChoiceGroup, ...]) -> None:
     """Draw a search's cells, mixture and curves as SVG and PNG, and write its ``report.html``; ``groups``: what
     was left of the space's in the end."""
-    genotype, decidedness = folder.genotype(), load_decidedness(folder)
+    relaxation, shown = settings.method.relaxation, searchable(groups)
     mixture = {name: relaxation(values) for name, values in load_alphas(folder, groups).items()}
-
-    def drawn(stem: str, figure: Figure, caption: str) -> Section:
-        svg, _ = save_figure(figure, folder.path / "figures", stem)
-        return Section(stem.capitalize(), [Drawing(svg, caption)])
-
-    shown, found = searchable(groups), known(genotype)
-    write_page(
-        folder.path,
-        f"poise search: {folder.path.name}",
-        drawn("cells", cell_figure(genotype, shown), "The architecture that was selected."),
-        Section("Decidedness", [Paragraph(decidedness.told), *leads_grid(decidedness)]),
-        drawn("mixture", mixture_figure(mixture, shown), "How much of each candidate the supernet uses at the end."),
-        drawn("curves", curves_figure(folder.history()), "The search, epoch by epoch."),
-        Section("Genotype", [Code(space.describe(genotype)), Code(genotype.to_json())]),
-        *([found.section()] if found else ()),
-        Section("Configuration", [Code(read_text(folder.path / "config.yaml"))]),
-    )
+    figures = folder.path / "figures"
+    save_figure(cell_figure(folder.genotype(), shown), figures, "cells")
+    save_figure(mixture_figure(mixture, shown), figures, "mixture")
+    folder.write(FILE, search_page(folder, settings, space, groups).html())
+    save_figure(curves_figure(folder.history()), figures, "curves")  # last of all, see `poise.engine.run.DRAWN`
 
 
 def show_search(folder: RunFolder) -> Shown:
     """Draw a search again; returns its space, or what is known of a module of your own."""
+    settings, space, groups = _searched(folder)
+    draw_run(folder, settings, space, groups)
+    return space
+
+
+def _searched(folder: RunFolder) -> tuple[RunSettings, Shown, tuple[ChoiceGroup, ...]]:
+    """What a finished search was of."""
     settings = settings_of(folder, device="cpu")
     if is_own(settings):
-        own = settings.space
-        draw_run(folder, own, own.groups, settings.method.relaxation)
-        return own
+        own: Shown = settings.space
+        return settings, own, own.groups
     prepared = at_the_end(folder, Preparation.of(settings, priced=False))
-    draw_run(folder, prepared.space, prepared.groups, prepared.method.relaxation)
-    return prepared.space
+    return settings, prepared.space, prepared.groups
+
+
+def show_training(folder: RunFolder) -> None:
+    """Write the page of a training again. Raises `Refused` for one of a space that exists in Python only."""
+    settings = settings_of(folder, device="cpu")
+    done = folder.holding("result.json") is not None
+    folder.write(FILE, training_page(folder, settings, settings.space, "finished" if done else "stopped").html())
+
+
+def renew_page(network: RunFolder) -> None:
+    """Where a network was trained in a search's folder, let that search's page say so; where that cannot be, it stays
+    as it is."""
+    try:
+        folder = RunFolder(network.path.absolute().parent)
+        if RunFolder.kind_of(folder.path) == "search" and folder.holding(DRAWN):
+            folder.write(FILE, search_page(folder, *_searched(folder)).html())
+    except Refused:
+        return
 
 
 def draw_training(output: Output) -> None:
