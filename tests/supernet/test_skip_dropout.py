@@ -27,8 +27,9 @@ TASK = ImageShape(3, (6, 6), 4)
 
 def masked(x: Tensor) -> Tensor:
     """Each entry dropped, or divided by what is left, by the next numbers of torch's generator, channels last."""
-    kept = torch.empty_like(x, memory_format=torch.channels_last).bernoulli_(1 - RATE)
-    return x * kept / (1 - RATE)
+    batch, channels, height, width = x.shape
+    kept = torch.empty(batch, height, width, channels, dtype=torch.bool).bernoulli_(1 - RATE)  # others draw otherwise
+    return x * kept.permute(0, 3, 1, 2) / (1 - RATE)
 
 
 Cell = Callable[[Tensor, Tensor, float], Tensor]

@@ -122,7 +122,7 @@ class Separable(Stage):
 
     @staticmethod
     def takes(operation: nn.Module) -> bool:
-        return isinstance(operation, SepConv | DilConv)
+        return isinstance(operation, (SepConv, DilConv))  # older torch does not compile a union
 
     @staticmethod
     def kind_of(member: Member) -> tuple[int, int]:
@@ -201,7 +201,7 @@ class Pools(Stage):
 
     @staticmethod
     def takes(operation: nn.Module) -> bool:
-        return isinstance(operation, nn.AvgPool2d | Pool)
+        return isinstance(operation, (nn.AvgPool2d, Pool))
 
     @staticmethod
     def kind_of(member: Member) -> str:

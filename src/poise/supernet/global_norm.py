@@ -68,7 +68,7 @@ def track(norm: _BatchNorm, found: Normalised) -> None:
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked.add_(1)
-    share: Any = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
+    share: Any = (1 / norm.num_batches_tracked).to(norm.running_mean) if norm.momentum is None else norm.momentum
     norm.running_mean.lerp_(found.mean.to(norm.running_mean), share)
     unbiased = found.variance * unbiasing(found.size)
     norm.running_var.lerp_(unbiased.to(norm.running_var), share)
