@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
-import tomllib
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
+from bare import DECLARED, others, run_bare
 from conftest import TINY, TINY_TRAIN, Poise
 from poise.data.source import open_source
 from poise.errors import Refused
 from poise.extras import EXTRAS, check_extra, missing
-
-PROJECT = Path(__file__).parents[2]
-DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture
@@ -109,36 +103,8 @@ def test_a_folder_of_the_packages_name_is_not_the_package(
         check_extra(extra, "it")
 
 
-def others() -> list[str]:
-    """The importable names here that an installation without extras would not have."""
-    needed: set[str] = set()
-    ahead = [Requirement(each) for each in DECLARED["dependencies"]]
-    while ahead:
-        requirement = ahead.pop()
-        name = canonicalize_name(requirement.name)
-        if name in needed or not (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
-            continue
-        try:
-            ahead += map(Requirement, requires(name) or ())
-        except PackageNotFoundError:
-            continue
-        needed.add(name)
-    return sorted(
-        module
-        for module, owners in packages_distributions().items()
-        if not needed & set(map(canonicalize_name, owners)) and not module.startswith(("_", "poise"))
-    )
-
-
-BARE = """
-import importlib, json, pkgutil, sys
-from importlib.machinery import PathFinder
-absent = json.loads(sys.argv[1])
-class Bare(PathFinder):
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in absent else super().find_spec(name, path, target)
-sys.meta_path[sys.meta_path.index(PathFinder)] = Bare
+EVERY_MODULE = """
+import importlib, pkgutil
 import poise
 for found in pkgutil.walk_packages(poise.__path__, "poise."):
     if found.name != "poise.__main__":
@@ -150,7 +116,7 @@ def test_a_bare_installation_imports_every_module() -> None:
     absent = others()
     assert {"datasets", "pandas", "tensorboard", "onnx", "pytest"} <= set(absent)
     assert not {"torch", "numpy", "poise"} & set(absent)
-    subprocess.run([sys.executable, "-c", BARE, json.dumps(absent)], check=True)
+    run_bare(EVERY_MODULE)
 
 
 @pytest.mark.parametrize("without", [tuple(EXTRAS)], indirect=True)
