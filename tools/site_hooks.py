@@ -4,6 +4,7 @@
 - Links lead to files all over the repository, so that they work where it is browsed. A file outside of docs/ becomes a
   page below repository/, and the link leads there.
 - The first screen of the README opens the home page, too.
+- Equations, fenced as `math`, become MathML, which browsers draw without a script.
 - The reference is made here, of docstrings and of the command line's own help; nothing of it is stored.
 """
 
@@ -95,7 +96,15 @@ def moved(text: str, source: str, page: Page) -> str:
         return f"{found[1]}{target}"
 
     parts = _FENCED.split(text)
-    return "".join(part if number % 2 else _LINK.sub(link, part) for number, part in enumerate(parts))
+    return "".join(drawn(part) if number % 2 else _LINK.sub(link, part) for number, part in enumerate(parts))
+
+
+def drawn(block: str) -> str:
+    """A fenced block as it goes into a page."""
+    from latex2mathml.converter import convert
+
+    language, _, code = block.removeprefix("```").removesuffix("```").partition("\n")
+    return f"<div>{convert(code.strip(), display='block')}</div>" if language == "math" else block
 
 
 def links(source: str) -> Iterator[str]:

@@ -102,7 +102,7 @@ def test_python_examples(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_every_block_has_a_language_that_is_checked() -> None:
     for page in PAGES:
         for block in blocks(page):
-            assert block.language in (*SHELL, "python", "json", "yaml", "text", ""), (name(page), block.line)
+            assert block.language in (*SHELL, "python", "json", "yaml", "math", "text", ""), (name(page), block.line)
             assert "no test" not in block.before or SKIP.fullmatch(block.before), (name(page), block.line)
 
 
@@ -214,6 +214,13 @@ def test_every_table_is_shown_and_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     for page in PAGES:
         assert page.name == "README.md" or f"({os.path.relpath(page, ROOT / 'docs')})" in index
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=name)
+def test_every_page_opens_with_what_its_reader_can_do(page: Path) -> None:
+    title, opening = page.read_text(encoding="utf-8").split("\n\n", 2)[:2]
+    assert re.fullmatch("# .+", title)
+    assert opening.startswith("After this page you can "), "then comes what for"
 
 
 def test_every_method_is_explained_and_cited() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from docs_support import PAGES, ROOT
+from docs_support import PAGES, ROOT, blocks
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
@@ -92,3 +92,12 @@ def test_files_outside_of_docs_are_pages_too(site: Path) -> None:
     text = (site / "extending/index.html").read_text(encoding="utf-8")
     assert 'href="../repository/src/poise/jobs/local.py/"' in text
     assert "class Local" in re.sub("<[^>]+>", "", (site / "repository/src/poise/jobs/local.py/index.html").read_text())
+
+
+def test_equations_are_drawn_without_a_script(site: Path) -> None:
+    text = (site / "methods/index.html").read_text(encoding="utf-8")
+    equations = re.findall(r'<math[^>]*display="block".*?</math>', text)
+    shown = [block for page in PAGES for block in blocks(page) if block.language == "math"]
+    assert len(equations) == len(shown) > 5
+    for equation in equations:
+        assert not re.search(r"\\\\[a-zA-Z]+", equation), "what is not understood is left as it was"
