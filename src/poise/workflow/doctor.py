@@ -93,13 +93,15 @@ def _import(packages: Iterable[str]) -> None:
 
 
 def _search_and_train(folder: Path, device: str) -> None:
-    import poise
+    from poise.engine.events import ignore
+    from poise.workflow.retrain import train
+    from poise.workflow.search import search
 
-    found = poise.search(
+    found = search(
         "digits", space="nasbench201", method="darts", settings=SEARCHED, out=folder / "run", device=device,
-        listen=poise.ignore,
+        listen=ignore,
     )  # fmt: skip
-    network = poise.train(found, settings=TRAINED, out=folder / "net", device=device, listen=poise.ignore)
+    network = train(found, settings=TRAINED, out=folder / "net", device=device, listen=ignore)
     loss = network.result["test_loss"]
     if not isfinite(loss):
         raise Refused(f"the test loss is {loss}")
