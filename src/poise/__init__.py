@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from poise.workflow.measuring import measure_latency as measure_latency
     from poise.workflow.network import load_network as load_network
     from poise.workflow.predict import predict as predict
+    from poise.workflow.push import push as push
     from poise.workflow.resume import resume as resume
     from poise.workflow.retrain import evaluate as evaluate
     from poise.workflow.retrain import export as export
@@ -56,6 +57,7 @@ _HOMES = {
     "measure_latency": "poise.workflow.measuring",
     "open_source": "poise.data",
     "predict": "poise.workflow.predict",
+    "push": "poise.workflow.push",
     "resume": "poise.workflow.resume",
     "search": "poise.workflow.search",
     "search_seeds": "poise.jobs.seeds",

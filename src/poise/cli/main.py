@@ -14,7 +14,7 @@ from poise.cli.bench import bench, run_and_show
 from poise.cli.console import console, reporter, say, say_files, show_table, telling
 from poise.cli.inspect import diagnose, doctor, list_, measure_latency, show
 from poise.cli.launching import together, told
-from poise.cli.networks import evaluate, export, predict, show_network, train
+from poise.cli.networks import evaluate, export, predict, push, show_network, train
 from poise.cli.options import (
     CHECKS,
     COST,
@@ -336,6 +336,10 @@ app.command(
     rich_help_panel=NETWORKS,
     epilog=examples("poise export RUN/net --to onnx", "poise export RUN/net --to python --out m"),
 )(export)
+app.command(
+    rich_help_panel=NETWORKS,
+    epilog=examples("poise push RUN/net me/cells", "poise push RUN/net me/cells --private --license apache-2.0"),
+)(push)
 app.command(rich_help_panel=LOOK, epilog=examples("poise show RUN", "poise show RUN/net"))(show)
 app.command(
     rich_help_panel=LOOK, epilog=examples("poise diagnose RUN", "poise diagnose RUN --only eigenvalue,landscape")

@@ -106,7 +106,7 @@ def show_network(folder: Path) -> None:
 
 @telling
 def evaluate(
-    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
+    network: Annotated[Path, typer.Argument(metavar="NET", help="The folder of a trained network, or hf:owner/name.")],
     data: Data = None,
     device: SomeDevice = "auto",
     precision: SomePrecision = "32",
@@ -137,7 +137,7 @@ def evaluate(
 @telling
 def predict(
     network: Annotated[
-        Path, typer.Argument(metavar="NET", help="The folder of a trained network, or an exported .onnx file.")
+        Path, typer.Argument(metavar="NET", help="The folder of a trained network, hf:owner/name, or an .onnx file.")
     ],
     files: Annotated[
         list[str], typer.Argument(metavar="FILES", help="Images, folders of them, or patterns such as 'new/*.jpg'.")
@@ -190,7 +190,7 @@ def predict(
 
 
 def export(
-    network: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a trained network.")],
+    network: Annotated[Path, typer.Argument(metavar="NET", help="The folder of a trained network, or hf:owner/name.")],
     to: Annotated[str, typer.Option(metavar="NAME", help="See: poise list exports")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file to write; default: model, in the network's folder.")
@@ -201,10 +201,31 @@ def export(
 
     check_network(network, to=to)
     from poise.engine.run import RunFolder
+    from poise.workflow.hub import on_hub
     from poise.workflow.networks_inside import superseded
     from poise.workflow.retrain import export as work
 
     for file in work(network, to, out):
         say(f"wrote {file}{f'; next: poise predict {file} IMAGES' if file.suffix == '.onnx' else ''}")
-    if text := superseded(RunFolder(network)):
+    if not on_hub(network) and (text := superseded(RunFolder(network))):
         say(text)
+
+
+@telling
+def push(
+    network: Annotated[Path, typer.Argument(metavar="NET", help="The folder of a trained network.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where on the Hub; made if it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="Let nobody else see it, if it is made.")] = False,
+    message: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the commit.")] = None,
+    licence: Annotated[
+        str | None, typer.Option("--license", metavar="NAME", help="The network's licence, such as apache-2.0.")
+    ] = None,
+) -> None:
+    """Put a trained network on the Hugging Face Hub, with a model card."""
+    from poise.workflow.early import check_pushed
+
+    check_pushed(network, repository, licence)
+    from poise.workflow.push import push as work
+
+    say(f"see {work(network, repository, private=private, message=message, licence=licence)}")
+    say(f'next: poise predict hf:{repository} new/, or poise.load_network("hf:{repository}")')

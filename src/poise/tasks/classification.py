@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -105,6 +105,7 @@ class Classification(Supervised):
     class_weights: Literal["none", "balanced"] = "none"
 
     name: ClassVar[str] = "classification"
+    pipelines: ClassVar[Mapping[str, str]] = {"images": "image-classification", "rows": "tabular-classification"}
     measures: ClassVar[tuple[Metric, ...]] = METRICS
 
     @property

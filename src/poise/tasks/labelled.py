@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,6 +21,8 @@ class Labelled(ABC):
     name: ClassVar[str]
     named: ClassVar[str] = "classes"
     """What the names of its labels are names of."""
+    pipelines: ClassVar[Mapping[str, str]] = {}
+    """What the Hugging Face Hub calls it, for ``images`` and for ``rows`` of numbers."""
     dense: ClassVar[bool] = False
     """Whether the network puts out something for every pixel."""
 

@@ -116,6 +116,7 @@ class MultiLabel(Supervised):
     positive_weights: Literal["none", "balanced"] = "none"
 
     name: ClassVar[str] = "multilabel"
+    pipelines: ClassVar[Mapping[str, str]] = {"images": "image-classification", "rows": "tabular-classification"}
     measures: ClassVar[tuple[Metric, ...]] = METRICS
 
     @property

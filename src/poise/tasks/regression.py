@@ -131,6 +131,7 @@ class Regression(Supervised):
     columns: tuple[str, ...] = ()
 
     name: ClassVar[str] = "regression"
+    pipelines: ClassVar[Mapping[str, str]] = {"rows": "tabular-regression"}
     named: ClassVar[str] = "numbers"
     unused: ClassVar[tuple[str, ...]] = (*Supervised.unused, "search.label_smoothing", "train.label_smoothing")
     measures: ClassVar[tuple[Metric, ...]] = METRICS

@@ -116,6 +116,7 @@ class Segmentation(Supervised):
     dice: float = 0.0
 
     name: ClassVar[str] = "segmentation"
+    pipelines: ClassVar[Mapping[str, str]] = {"images": "image-segmentation"}
     dense: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"train": {"auxiliary": 0.0}}  # a dense head has no second
     measures: ClassVar[tuple[Metric, ...]] = METRICS

@@ -13,6 +13,7 @@ from poise.extras import check_extra
 from poise.image_files import check_image_files
 from poise.named import BENCH_FILE, DEFAULT_SPACE, LARGEST_SIZE, SEEDS_FILE, check_data, check_method, check_preset
 from poise.registries import DIAGNOSTICS, EXPORTS, SELECTIONS, SPACES, TASKS
+from poise.workflow.hub import EXTRA, check_licence, check_reference, check_repository, on_hub
 
 ENDINGS = (".csv", ".json", ".jsonl")
 """Of files that predictions are written to."""
@@ -82,8 +83,25 @@ def check_network(network: Path, data: str | None = None, to: str | None = None)
     if to is not None:
         EXPORTS.check(to)
         check_extra(to, f"an export to {to}")
-    RunFolder.open(network, "train")
+    _check_trained(network)
     check_data(data)
+
+
+def _check_trained(network: Path) -> None:
+    """The folder of a trained network, or the name of one on the Hub, which is not asked yet."""
+    if on_hub(network):
+        check_reference(network)
+    else:
+        RunFolder.open(network, "train")
+
+
+def check_pushed(network: str | Path, repository: str, licence: str | None) -> None:
+    """A trained network's folder, where on the Hub it is to go, and the Hub's name of a licence."""
+    check_repository(repository)
+    check_extra(EXTRA, "the Hub")
+    if licence is not None:
+        check_licence(licence)
+    RunFolder.open(Path(network), "train")
 
 
 def check_prediction(
@@ -95,7 +113,7 @@ def check_prediction(
             raise Refused(f"no such file: {network}")
         check_extra("predict", f"predicting with {network.name}")
     else:
-        RunFolder.open(network, "train")
+        _check_trained(network)
     if not 1 <= batch_size <= LARGEST_SIZE:
         raise Refused(f"batch size is {batch_size}, expected 1 to {LARGEST_SIZE}")
     check_image_files(files)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -14,10 +15,11 @@ from poise.engine.unsaved import Output
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.space import SPACES
 from poise.tasks.task import Supply, Task, Trained, task_from
+from poise.workflow.hub import MORE, NEEDED, fetched, on_hub
 from poise.workflow.saved import check_unused, own_space, own_task
 from poise.workflow.show import draw_training
 
-NETWORK_FILES = ("run.json", "network.json", "genotype.json", "network.safetensors", "result.json", "history.jsonl")
+NETWORK_FILES = NEEDED + MORE
 """All that `load_network` reads."""
 
 
@@ -31,10 +33,10 @@ def save_network(output: Output, trained: Trained, settings: RunSettings, supply
 
 
 def load_network(run: str | Path, module: nn.Module | None = None, task: Task | None = None) -> Trained:
-    """A network that `train` saved.
+    """A network that `train` saved, or `push` put on the Hugging Face Hub.
 
     Args:
-        run: its folder.
+        run: its folder; or ``hf:owner/name``, perhaps with a branch, tag or commit: ``hf:owner/name@v1``.
         module: for a network of a module of your own: that module, as it was given to `poise.search`. It stays as it
             is.
         task: of a network for a task of your own: that task, likewise.
@@ -51,6 +53,9 @@ def network_in(what: Any, module: object, task: object, call: str) -> Trained:
         check_unused(module, "a network that is no folder has its own", task)
         found: Trained = what
         return found
+    if on_hub(what):
+        there: Any = network_in(fetched(what), module, task, call)
+        return cast(Trained, replace(there, folder=None))  # a cache, where nothing else is put
     run = Path(what)
     folder = RunFolder.open(run, "train")
     name = folder.genotype().space

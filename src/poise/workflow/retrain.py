@@ -37,6 +37,7 @@ from poise.workflow.batch_statistics import check_batch
 from poise.workflow.checking import check_own
 from poise.workflow.context import RunContext
 from poise.workflow.costing import network_macs
+from poise.workflow.hub import on_hub
 from poise.workflow.inference import inferred
 from poise.workflow.live import LivePage
 from poise.workflow.memory import fitting, memory_explained
@@ -206,7 +207,9 @@ def _train(
 
 
 def source_of(run: str | Path) -> str:
-    """The data that a saved network was trained on. Raises `Refused` if it came from Python."""
+    """The data that a saved network was trained on. Raises `Refused` if it came from Python, or is not here."""
+    if on_hub(run):
+        raise Refused(f"{run} was trained elsewhere; say where data is with --data")
     folder = RunFolder.open(Path(run), "train")
     settings = settings_of(folder)
     if is_own(settings):
