@@ -70,7 +70,9 @@ class ModelCard:
             undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         )  # fmt: skip
         environment.filters["text"] = escaped
-        template = environment.from_string(files("poise.report").joinpath("templates", TEMPLATE).read_text(encoding="utf-8"))
+        template = environment.from_string(
+            files("poise.report").joinpath("templates", TEMPLATE).read_text(encoding="utf-8")
+        )
         values = asdict(self) | {"genotype": self.genotype.replace("`", "'")}
         content = f"---\n{self._metadata().to_yaml()}\n---\n\n{template.render(values)}"
         try:
