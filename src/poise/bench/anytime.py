@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -11,7 +12,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
 from poise.bench.judge import Judged, Standing
 from poise.errors import Refused
@@ -77,30 +77,52 @@ def anytime_figure(standings: Sequence[Standing], title: str, median: float, bes
     return figure
 
 
-def _stretch_the_top(axes: Axes, lowest: float, best: float) -> None:
-    """Methods differ by tenths near the best and by tens when they collapse: equal ratios of the distance to just above
-    the best become equal lengths."""
-    end = best + BEYOND
+@dataclass(frozen=True)
+class Stretched:
+    """An axis on which methods that differ by tenths near the best and by tens when they collapse both show: equal
+    ratios of the distance to just above the best, ``end``, become equal lengths; from ``low`` to ``high``."""
 
-    def forward(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return -np.log10(np.maximum(end - np.asarray(values), 1e-3))
+    end: float
+    low: float
+    high: float
+    ticks: tuple[float, ...]
 
-    def inverse(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return end - 10.0 ** -np.asarray(values)
+    def forward(self, values: Any) -> Any:
+        """Values -> lengths."""
+        return -np.log10(np.maximum(self.end - np.asarray(values), 1e-3))
 
-    axes.set_yscale("function", functions=(forward, inverse))
-    low, high = (float(forward(np.array(value))) for value in (lowest, best))
+    def inverse(self, values: Any) -> Any:
+        """Lengths -> values."""
+        return self.end - 10.0 ** -np.asarray(values)
+
+    def place(self, value: float) -> float:
+        """Where a value lies: 0 at ``low``, 1 at ``high``."""
+        low, high = self.forward(self.low), self.forward(self.high)
+        return float((self.forward(value) - low) / (high - low))
+
+
+def stretched(lowest: float, best: float) -> Stretched:
+    """The axis from the lowest value that is shown to the best that there is."""
+    lowest = min(lowest, best - 1)
+    found = Stretched(best + BEYOND, lowest, best, ())
+    low, high = (float(found.forward(value)) for value in (lowest, best))
     margin = 0.05 * (high - low)
-    limits = [float(inverse(np.array(value))) for value in (low - margin, high + margin)]
-    axes.set_ylim(limits[0], limits[1])
+    limits = [float(found.inverse(value)) for value in (low - margin, high + margin)]
     chosen: list[float] = []
     for step in STEPS:
         for value in np.arange(np.ceil(limits[0] / step), np.floor(best / step) + 1) * step:
-            place = float(forward(np.array(value)))
-            gap = min((abs(place - float(forward(np.array(other)))) for other in chosen), default=np.inf)
-            if end - value <= FINEST * step and gap >= GAP * (high - low):
+            place = float(found.forward(value))
+            gap = min((abs(place - float(found.forward(other))) for other in chosen), default=np.inf)
+            if found.end - value <= FINEST * step and gap >= GAP * (high - low):
                 chosen.append(float(value))
-    axes.set_yticks(sorted(chosen), [f"{value:g}" for value in sorted(chosen)])
+    return Stretched(found.end, limits[0], limits[1], tuple(sorted(chosen)))
+
+
+def _stretch_the_top(axes: Axes, lowest: float, best: float) -> None:
+    scale = stretched(lowest, best)
+    axes.set_yscale("function", functions=(scale.forward, scale.inverse))
+    axes.set_ylim(scale.low, scale.high)
+    axes.set_yticks(scale.ticks, [f"{value:g}" for value in scale.ticks])
     axes.minorticks_off()
 
 

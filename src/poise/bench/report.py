@@ -12,10 +12,12 @@ from poise.bench.bench_folder import missing, read_bench, results_of, truth_of
 from poise.bench.guarding import guard_dict, guard_rows, indicator_rows
 from poise.bench.inside import inside_rows
 from poise.bench.judge import Standing, standings
+from poise.bench.page import bench_page
 from poise.bench.protocol import protocol
 from poise.bench.standings import rows_markdown, standings_dict, standings_markdown
 from poise.engine.run import RunFolder
 from poise.errors import Refused
+from poise.report.page import FILE
 from poise.report.style import save_figure
 
 
@@ -29,7 +31,8 @@ class Report:
 
 
 def report(folder: Path, table: str | Path | None = None) -> Report:
-    """Judge what the bench in this folder has found so far, and write ``report.md``, ``report.json`` and figures.
+    """Judge what the bench in this folder has found so far, and write ``report.html``, ``report.md``,
+    ``report.json`` and figures.
 
     Args:
         folder: of the bench.
@@ -46,13 +49,21 @@ def report(folder: Path, table: str | Path | None = None) -> Report:
         raise Refused(f"the bench at {folder} has no results yet")
     found = standings(results, truth, rules)
     run = RunFolder(folder)
-    more = (inside_rows(found), guard_rows(found), indicator_rows(found))
-    tables = [standings_markdown(found), *(rows_markdown(rows) for rows in more if rows)]
+    more = {
+        "Without ground truth": inside_rows(found),
+        "Guards": guard_rows(found),
+        "Indicators": indicator_rows(found),
+    }
+    tables = [standings_markdown(found), *(rows_markdown(rows) for rows in more.values() if rows)]
     files = [
         run.write("report.md", "\n".join(tables)),
         run.write("report.json", json.dumps({"standings": standings_dict(found)} | guard_dict(found), indent=1)),
     ]
+    best, figures = truth.best(rules.metric).value, list[Path]()
     if any(all(each.result.epochs for each in standing.runs) for standing in found):
-        figure = anytime_figure(found, rules.title, truth.quantile(rules.metric, 0.5), truth.best(rules.metric).value)
-        files += save_figure(figure, folder / "figures", "anytime")
-    return Report(found, tuple(files), sum(len(missing(job, folder)) for job in bench.jobs(folder)))
+        figure = anytime_figure(found, rules.title, truth.quantile(rules.metric, 0.5), best)
+        figures = save_figure(figure, folder / "figures", "anytime")
+    lacking = sum(len(missing(job, folder)) for job in bench.jobs(folder))
+    page = bench_page(folder, bench, rules, found, more, figures[0] if figures else None, best, lacking)
+    files += [*figures, run.write(FILE, page.html())]
+    return Report(found, tuple(files), lacking)

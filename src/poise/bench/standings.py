@@ -60,27 +60,28 @@ def _p(test: OneSided | None) -> str:
     return f"{test.p:.3f}" + (" (least)" if test.p <= test.least * (1 + 1e-9) else "")
 
 
-def _shown(standings: Sequence[Standing]) -> list[tuple[str, Cell]]:
+def shown_columns(standings: Sequence[Standing]) -> dict[str, Cell]:
     """Columns in which anything stands, the other metrics of the table after them."""
     checks = [
         (name, lambda s, name=name: f"{s.checks[name]:.2f}") for name in (standings[0].checks if standings else ())
     ]
     columns = [*COLUMNS.items(), *checks]
-    return [(head, cell) for head, cell in columns if any(cell(standing) != "–" for standing in standings)]
+    return {head: cell for head, cell in columns if any(cell(standing) != "–" for standing in standings)}
 
 
 def standings_table(standings: Sequence[Standing]) -> Group:
     """For the terminal, which is narrow: two tables, and what they leave out stands in the files."""
-    columns = dict(_shown(standings))
+    columns = shown_columns(standings)
     return Group(
         *(
-            rows_table(_rows(standings, {head: columns[head] for head in part if head in columns}), WORDS)
+            rows_table(table_rows(standings, {head: columns[head] for head in part if head in columns}), WORDS)
             for part in TERMINAL
         )
     )
 
 
-def _rows(standings: Sequence[Standing], columns: Mapping[str, Cell]) -> Rows:
+def table_rows(standings: Sequence[Standing], columns: Mapping[str, Cell]) -> Rows:
+    """Head, and a row per contestant."""
     return [list(columns), *([cell(standing) for cell in columns.values()] for standing in standings)]
 
 
@@ -108,7 +109,7 @@ def query_table(truth: Truth, architecture: Genotype | str) -> Table:
 
 def standings_markdown(standings: Sequence[Standing]) -> str:
     """As a Markdown table."""
-    return rows_markdown(_rows(standings, dict(_shown(standings))))
+    return rows_markdown(table_rows(standings, shown_columns(standings)))
 
 
 def standings_dict(standings: Sequence[Standing]) -> list[dict[str, Any]]:

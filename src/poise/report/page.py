@@ -112,6 +112,27 @@ class Downloads:
 
 
 @dataclass(frozen=True)
+class Strip:
+    """One row of `Strips`: places from 0 to 1, and what they are in words."""
+
+    label: str
+    places: Sequence[float]
+    interval: tuple[float, float] | None
+    value: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Values as dots beside each other, a row for each thing that has several; ``ticks``: ``(place, label)``."""
+
+    rows: Sequence[Strip]
+    ticks: Sequence[tuple[float, str]]
+    caption: str
+    kind: ClassVar[str] = "strips"
+
+
+@dataclass(frozen=True)
 class Links:
     """Other pages: ``(what, where, what is said of it)``; relative, so that a folder can be moved."""
 
