@@ -70,7 +70,7 @@ __all__ = sorted([*_PACKAGES, *_HOMES])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PACKAGES:
+    if name in _PACKAGES or name == "sklearn":  # which is in no list: to name it takes scikit-learn
         return importlib.import_module(f"poise.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'poise' has no attribute {name!r}")
