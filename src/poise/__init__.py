@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from poise.methods import Method as Method
     from poise.supernet.choice import Choice as Choice
     from poise.tasks.trained import TrainedNetwork as TrainedNetwork
+    from poise.workflow.create import create_model as create_model
     from poise.workflow.diagnose import Diagnosis as Diagnosis
     from poise.workflow.diagnose import diagnose as diagnose
     from poise.workflow.measuring import measure_latency as measure_latency
@@ -49,6 +50,7 @@ _HOMES = {
     "SearchResult": "poise.workflow.search",
     "Stopped": "poise.errors",
     "TrainedNetwork": "poise.tasks.trained",
+    "create_model": "poise.workflow.create",
     "diagnose": "poise.workflow.diagnose",
     "ignore": "poise.engine.events",
     "evaluate": "poise.workflow.retrain",

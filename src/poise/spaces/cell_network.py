@@ -245,7 +245,8 @@ class CellNetwork(nn.Module):
                 side = self.auxiliary(second)
         return self.classifier(maps, images.shape[2:]), side
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The last feature maps of each resolution, the finest first: what the classifier goes by is the last."""
         first = self.stem(images)
         second = self.second(first)
         maps = []
@@ -253,4 +254,7 @@ class CellNetwork(nn.Module):
             first, second = second, cell(first, second)
             if index in self.ends:
                 maps.append(second)
-        return self.classifier(maps, images.shape[2:])
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.maps(images), images.shape[2:])

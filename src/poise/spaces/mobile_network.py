@@ -146,6 +146,7 @@ class MobileNetwork(nn.Module):
         }
         stem, first, layers, head = widths(channels)
         steps = strides(size)
+        self.halving = tuple(index for index, stride in enumerate(steps[1:]) if stride > 1)
         self.stem = ConvNorm(image_channels, stem, 3, steps[0], 1, True, False)
         self.first = InvertedBottleneck(stem, first, 1, False, 3, 1)
         self.layers = nn.ModuleList()
@@ -158,12 +159,19 @@ class MobileNetwork(nn.Module):
         self.head = ConvNorm(width, head, 1, 1, 1, True, False)
         self.classifier = nn.Linear(head, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The last feature maps of each resolution, the finest first: what the classifier goes by is the last."""
         x = self.first(self.stem(images))
-        for layer in self.layers:
+        maps = []
+        for index, layer in enumerate(self.layers):
+            if index in self.halving:
+                maps.append(x)
             terms = [operation(x) for operation in layer.children()]
             x = sum(terms[1:], terms[0])
-        return self.classifier(self.head(x).mean(dim=(2, 3)))
+        return [*maps, self.head(x)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.maps(images)[-1].mean(dim=(2, 3)))
 
     def heads(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits, and None: no auxiliary head. ``kept [paths, batch, 1, 1, 1]`` is what each path of each image is

@@ -139,8 +139,15 @@ class NasBench101Network(nn.Module):
             width = wider
         self.classifier = nn.Linear(width, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The last feature maps of each resolution, the finest first: what the classifier goes by is the last."""
         x = self.stem(images)
+        maps = []
         for index, cell in enumerate(self.cells):
+            if index in self.halving:
+                maps.append(x)
             x = cell(halved(x) if index in self.halving else x)
-        return self.classifier(x.mean(dim=(2, 3)))
+        return [*maps, x]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.maps(images)[-1].mean(dim=(2, 3)))

@@ -93,11 +93,15 @@ class NasBench201Network(nn.Module):
         self.norm = nn.BatchNorm2d(4 * channels)
         self.classifier = head((channels, 2 * channels, 4 * channels), classes, dense)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """The last feature maps of each resolution, the finest first: what the classifier goes by is the last."""
         x = self.stem(images)
         maps = []
         for cell in self.cells:
             if isinstance(cell, ResidualReduction):
                 maps.append(x)
             x = cell(x)
-        return self.classifier([*maps, F.relu(self.norm(x))], images.shape[2:])
+        return [*maps, F.relu(self.norm(x))]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.maps(images), images.shape[2:])
