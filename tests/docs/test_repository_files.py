@@ -79,3 +79,9 @@ def test_hooks_are_the_linter_of_the_project() -> None:
         [".venv/bin/ruff", "check"],
         [".venv/bin/ruff", "format"],
     ]
+
+
+def test_the_first_steps_list_every_extra() -> None:
+    text = (ROOT / "docs/start.md").read_text(encoding="utf-8")
+    rows = {name for row in re.findall(r"^\| (`.+?) \|", text, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert rows == set(PROJECT["optional-dependencies"]) - {"dev"}
