@@ -32,7 +32,7 @@ _FIRST_SCREEN = re.compile(r"<!-- first screen -->\n(.*?)<!-- end -->", re.DOTAL
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Search": ("search", "search_seeds", "select", "resume", "diagnose", "SearchResult", "Diagnosis"),
-    "Networks": ("train", "evaluate", "predict", "export", "load_network", "TrainedNetwork"),
+    "Networks": ("train", "evaluate", "predict", "export", "load_network", "push", "TrainedNetwork"),
     "What a search is given": ("Choice", "Method", "CostTarget", "measure_latency", "Images", "open_source"),
     "What comes out, and what goes wrong": ("Genotype", "Refused", "Stopped", "ignore"),
 }
@@ -40,6 +40,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 ROOMS = {"methods": "Methods and slots", "spaces": "Spaces", "selection": "Selection rules", "tasks": "Tasks"}
 """The packages of `poise.__all__`: each has a page of its own."""
+
+ESTIMATORS = ("PoiseClassifier", "PoiseRegressor", "Table")
+"""What `poise.sklearn` is for."""
 
 LANGUAGES = {".py": "python", ".json": "json", ".cff": "yaml", ".yml": "yaml", ".yaml": "yaml"}
 
@@ -158,6 +161,8 @@ def reference() -> list[tuple[str, str, str]]:
     pages = [("reference/poise.md", "The package poise", text)]
     for room, title in ROOMS.items():
         pages.append((f"reference/{room}.md", title, of_room(room)))
+    text = "".join(described(f"poise.sklearn.{name}", "poise.sklearn") for name in ESTIMATORS)
+    pages.append(("reference/sklearn.md", "Estimators for scikit-learn", text))
     return [*pages, ("reference/command-line.md", "The command line", command_line())]
 
 

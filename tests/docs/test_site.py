@@ -72,7 +72,7 @@ def test_the_reference_holds_every_public_name_and_every_command(site: Path) -> 
     assert len(names) > 20
     for name in names:
         assert f'id="{poise._HOMES[name]}.{name}"' in text, name
-    for room in ("methods", "spaces", "selection", "tasks"):
+    for room in ("methods", "spaces", "selection", "tasks", "sklearn"):
         text = (site / f"reference/{room}/index.html").read_text(encoding="utf-8")
         assert f'id="poise.{room}.' in text
     text = (site / "reference/command-line/index.html").read_text(encoding="utf-8")
