@@ -15,10 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trackers_support import TINY, search, stopped_after_one
 
 import poise
+from poise.cli.main import main
+from poise.config.resolve import resolve
 from poise.engine.events import EpochEnded, Noted
 from poise.engine.run import OWN_FILES, RunFolder
 from poise.errors import Refused
 from poise.extras import EXTRAS
+from poise.jobs.seeds import seeds_of
 from poise.trackers.tracker import TRACKERS, Ending, Outcome, TrackedRun
 from poise.trackers.tracking import tracked
 from poise.workflow.context import RunContext
@@ -240,3 +243,31 @@ def test_no_run_without_trackers_keeps_a_file_of_them(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "trackers.json").exists()
     assert TINY["search.epochs"] == 3
     assert [epoch for epoch, _ in scalars(RunFolder(tmp_path / "run"))] == [1, 2, 3]
+
+
+def test_the_command_line_tracks_and_so_does_every_seed(
+    fake: type[Fake], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [f"--set={name}={value}" for name, value in TINY.items()]
+    place = ["--data", "digits", "--space", "nasbench201", "--method", "darts", "--device", "cpu"]
+    for words in (
+        ["search", *place, *settings, "--track", "fake", "--out", str(tmp_path / "run")],
+        ["train", str(tmp_path / "run"), "--track", "fake", "--track", "tensorboard"],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert not ended.value.code, capsys.readouterr().err
+    assert [what[3] for what in fake.said if what[0] == "open"] == ["search", "train"]
+    assert [what[1] for what in fake.said if what[0] == "close"] == ["finished", "finished"]
+    commands = list(seeds_of(seeds=(1, 2), track=("fake", "mlflow")).commands(tmp_path, resolve(space="nasbench201")))
+    assert len(commands) == 2
+    for command in commands:
+        assert {"--track=fake", "--track=mlflow"} <= set(command.words)
+
+
+@pytest.mark.parametrize("name", sorted({*TRACKERS} - {"fake"}))
+def test_every_tracker_has_all_of_the_protocol(name: str) -> None:
+    for method in ("rewind", "log", "finish", "close"):
+        assert callable(getattr(TRACKERS[name], method))
+    assert TRACKERS.doc(name)
+    assert name in EXTRAS, "what comes with every installation would need no name of an extra; all of these need one"

@@ -29,6 +29,7 @@ from poise.jobs.executor import open_executor
 from poise.jobs.placing import Placing
 from poise.jobs.scheduler import PATIENCE, Standing, Watcher, carry_out
 from poise.named import FROM_PYTHON, SEEDS_FILE
+from poise.trackers.tracker import check_trackers
 from poise.workflow.decidedness import load_decidedness
 from poise.workflow.inference import inferred
 
@@ -136,6 +137,7 @@ def search_seeds(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     precision: str = "32",
+    track: Sequence[str] = (),
     cost_target: CostTarget | None = None,
     watch: Watcher = lambda standings: None,
     asked: Callable[[], bool] = lambda: False,
@@ -150,7 +152,7 @@ def search_seeds(
         on: an executor: ``local``, ``ray``, ``ray://HOST:PORT``, ``slurm``.
         jobs: side by side at most; None: one on this machine, elsewhere as many as there is room for.
         cpus, memory: cores and bytes of each.
-        task, space, method, preset, settings, device, precision, cost_target: as in `poise.search`, by name.
+        task, space, method, preset, settings, device, precision, track, cost_target: as in `poise.search`, by name.
         watch: told where every search stands, a few times a second.
         asked: whether to stop.
 
@@ -158,8 +160,9 @@ def search_seeds(
         Refused: bad input, before anything is written; or a search failed, after all others are done.
         Stopped: ``asked`` for it; all searches are saved.
     """
+    check_trackers(track)
     folder = Path(out)
-    given = seeds_of(seeds=tuple(seeds), on=on, at_once=jobs, cpus=cpus, memory=memory)
+    given = seeds_of(seeds=tuple(seeds), on=on, at_once=jobs, cpus=cpus, memory=memory, track=tuple(track))
     resolved = resolve(
         task=task or inferred(str(data)), space=space, method=method, preset=preset, data=str(data),
         overrides=list((settings or {}).items()), device=device, precision=precision, cost_target=cost_target,
