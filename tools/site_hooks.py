@@ -32,7 +32,7 @@ _FIRST_SCREEN = re.compile(r"<!-- first screen -->\n(.*?)<!-- end -->", re.DOTAL
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Search": ("search", "search_seeds", "select", "resume", "diagnose", "SearchResult", "Diagnosis"),
-    "Networks": ("train", "evaluate", "predict", "export", "load_network", "push", "TrainedNetwork"),
+    "Networks": ("train", "evaluate", "predict", "export", "load_network", "create_model", "push", "TrainedNetwork"),
     "What a search is given": ("Choice", "Method", "CostTarget", "measure_latency", "Images", "open_source"),
     "What comes out, and what goes wrong": ("Genotype", "Refused", "Stopped", "ignore"),
 }
