@@ -17,6 +17,7 @@ import pytest
 from bench_support import BEST, WORST, poise, start, write_plugin, write_table
 
 from forked import Forked
+from full import full_only
 from poise.bench.bench_folder import bench_of, check_bench, missing, open_bench, read_bench
 from poise.bench.contestants.searching import MethodContestant
 from poise.bench.job import CONTESTANTS
@@ -92,6 +93,7 @@ def test_planted_contestants_come_out_first_and_last(plugin: Path, table: Path, 
     assert all(run["curve"][-1] == run["value"] for run in darts["runs"]), "the last epoch is what magnitude takes"
 
 
+@full_only  # in short, jobs that are lost go on in tests/jobs
 def test_killed_and_resumed(plugin: Path, tmp_path: Path) -> None:
     more = ["--seeds", "0-1", "--selections", "magnitude,perturbation", "--jobs", "2"]
     code, _, err = poise(plugin, *running(tmp_path / "whole", "lambda-darts,random", *more))

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from forked import Forked
-from full import FULL
+from full import FULL, full_only
 from poise.bench.bench_folder import bench_of
 from poise.bench.runner import commands, run_bench
 from poise.cli.signals import STOPPED
@@ -78,6 +78,7 @@ def local(forks: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@full_only  # in short, a worker that is asked to stop, and the scheduler with jobs that are lost
 def test_a_node_is_lost(cluster: Any, local: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_ray, "EVERY", 0.2)
     folder, killed = tmp_path / "bench", list[str]()

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 import poise
+from full import FULL
 from poise.engine.events import EpochEnded, Event, Noted, Started, Stepped, ignore
 from poise.report.progress import Reporter, progress
 
@@ -78,7 +79,7 @@ def images() -> poise.Images:
     return poise.Images(pixels, torch.arange(16) % 2, ("a", "b"))
 
 
-@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("terminal", [True, False] if FULL else [True])
 def test_every_call_shows_it_by_default(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from full import FULL
 from poise.spaces import Darts, ImageShape, NasBench201
 from poise.spaces.execution import Execution, use
 from poise.supernet import depthwise, products
@@ -61,7 +62,7 @@ CASE = {
 }
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40 if FULL else 12, deadline=None)
 @given(**CASE, training=st.booleans(), execution=EXECUTIONS)
 def test_float64_equals_the_textbook(
     searched: tuple[Darts | NasBench201, tuple[ChoiceGroup, ...]],
@@ -104,7 +105,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("worth", [0, 2**60])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20 if FULL else 6, deadline=None)
 @given(
     channels=st.integers(1, 5),
     reduction=st.booleans(),
