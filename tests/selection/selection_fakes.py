@@ -10,7 +10,7 @@ from torch import Tensor
 from poise.costs.costs import Aim
 from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
-from poise.selection.rule import Score
+from poise.selection.rule import Decision, Score
 from poise.supernet.groups import ChoiceGroup, Kept, Row
 
 EDGES = [(0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4), (3, 4)]
@@ -47,6 +47,7 @@ class Fake:
         self._score = score
         self._valid = valid
         self.notes: list[str] = []
+        self.decisions: list[Decision] = []
         self.measured: list[dict[str, Tensor]] = []
         self.schedules: list[str] = []
         self.tuned: list[tuple[dict[str, Tensor], int, int, int, int]] = []
@@ -69,6 +70,9 @@ class Fake:
     def tune(self, edits: Edits, epochs: int, done: int, total: int, schedule: str = "constant") -> None:
         self.schedules.append(schedule)
         self.tuned.append((edits.apply(self.values), len(self.measured), epochs, done, total))
+
+    def decided(self, decision: Decision) -> None:
+        self.decisions.append(decision)
 
     def note(self, message: str) -> None:
         self.notes.append(message)

@@ -14,7 +14,7 @@ from poise.errors import Refused
 from poise.selection import Magnitude, PerturbationRule
 from poise.selection.edits import Edits
 from poise.selection.race import Survivors
-from poise.selection.rule import Score
+from poise.selection.rule import Decision, Score
 from poise.supernet.choice import Choice
 from poise.supernet.groups import Kept, expand
 from poise.supernet.supernet import ModuleSupernet
@@ -310,6 +310,10 @@ class Real:
     def note(self, message: str) -> None:
         raise AssertionError(message)
 
+    def decided(self, decision: Decision) -> None:
+        assert decision.kept == ("signal",)
+        assert min(decision.removed, key=lambda name: decision.removed[name].quality) == "signal"  # type: ignore[union-attr]
+
 
 @pytest.mark.parametrize("criterion", ["accuracy", "loss"])
 def test_a_real_supernet_whose_largest_alpha_is_useless(criterion: str) -> None:
@@ -366,3 +370,34 @@ def test_a_criterion_that_a_task_does_not_have_is_refused(
         return
     with pytest.raises(Refused, match=reason):
         rule.check_metrics(metrics, decides)
+
+
+def test_what_was_decided_is_told_with_what_it_went_by() -> None:
+    table = {0: (0.5, 1.0), 1: (0.2, 3.0), 2: (0.4, 2.0)}
+    trained = Fake({"cell": uniform(1, 3)}, [free(["a", "b", "c"], rows=1)], scores(table)._score)
+    PerturbationRule("metric", 0)(trained)
+    (decision,) = trained.decisions
+    assert (decision.group, decision.row, decision.of, decision.kept) == ("cell", "0", "operation", ("b",))
+    assert {name: score and score.quality for name, score in decision.removed.items()} == {"a": 0.5, "b": 0.2, "c": 0.4}
+
+
+def test_edges_that_go_are_told_too() -> None:
+    group = cell(["a"])
+    worth = [0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.6, 0.4, 0.5]
+
+    def score(values: dict[str, Tensor]) -> Score:
+        gone = [row for row in range(9) if not values["normal"][row].any()]
+        return Score(1 - sum(worth[row] for row in gone), 0.0)
+
+    trained = Fake({"normal": uniform(9, 1)}, [group], score)
+    kept = PerturbationRule("metric", 0)(trained)
+    edges = [decision for decision in trained.decisions if decision.of == "edge"]
+    assert len(edges) == 3, "one of the second node's three, two of the third node's four"
+    gone = {name for decision in edges for name in decision.kept}
+    assert gone == {group.rows[row].name for row in range(9) if not kept["normal"][row]}
+    for decision in edges:
+        (name,) = decision.kept
+        assert name in decision.removed
+        assert name.endswith(f"->{decision.row}")
+        best = max(decision.removed, key=lambda each: decision.removed[each].quality)  # type: ignore[union-attr]
+        assert best == name, "what is missed least goes"

@@ -48,6 +48,7 @@ from poise.cli.options import (
 )
 from poise.cli.seeds import Place, run_and_show_seeds, wait_for
 from poise.cli.signals import STOPPED, asked_to_stop
+from poise.cli.watch import watch
 from poise.errors import Lost, Refused, Stopped, printable
 from poise.named import TIMEOUT, started_together
 
@@ -341,6 +342,7 @@ app.command(
     epilog=examples("poise push RUN/net me/cells", "poise push RUN/net me/cells --private --license apache-2.0"),
 )(push)
 app.command(rich_help_panel=LOOK, epilog=examples("poise show RUN", "poise show RUN/net"))(show)
+app.command(rich_help_panel=LOOK, epilog=examples("poise watch runs", "poise watch runs --port 0"))(watch)
 app.command(
     rich_help_panel=LOOK, epilog=examples("poise diagnose RUN", "poise diagnose RUN --only eigenvalue,landscape")
 )(diagnose)

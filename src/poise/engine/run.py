@@ -36,6 +36,7 @@ DIAGNOSIS = "diagnose.json"
 DECIDEDNESS = "decidedness.json"
 TRACKERS = "trackers.json"
 NOTES = "notes.json"
+DECISIONS = "decisions.json"
 SIZE = "size.json"
 DRAWN = "figures/curves.png"
 """What a finished search writes last."""
@@ -56,6 +57,7 @@ OWN_FILES = (
     DIAGNOSIS,
     DECIDEDNESS,
     NOTES,
+    DECISIONS,
     SIZE,
     TABLES,
     TRACKERS,

@@ -25,7 +25,7 @@ from poise.errors import Refused
 from poise.methods.slots import Progress, Relaxation
 from poise.selection.edits import Edits
 from poise.selection.race import Standing, Survivors
-from poise.selection.rule import Score, TuneSchedule
+from poise.selection.rule import Decision, Score, TuneSchedule
 from poise.spaces.space import Space, genotype_of
 from poise.supernet.groups import ChoiceGroup, Kept, expand
 from poise.supernet.trees import count_of
@@ -48,6 +48,7 @@ class TrainedSupernet:
         saver: saves where the selection stands. A rule is run again from its beginning when the selection goes on:
             what it asked for before is answered from the journal, so that no rule need know how to resume.
         aim: of the search, if it has a cost target.
+        decided: hears of every decision that was measured.
     """
 
     space: Space
@@ -59,6 +60,7 @@ class TrainedSupernet:
     listen: Listener = ignore
     saver: Checkpointer = field(default_factory=Checkpointer)
     aim: Aim | None = None
+    decided: Callable[[Decision], None] = lambda decision: None
 
     def __post_init__(self, alphas: Mapping[str, Tensor], relaxation: Relaxation) -> None:
         self.generator = stream(self.seed, "selection")

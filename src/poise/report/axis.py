@@ -42,7 +42,7 @@ def axis(values: Sequence[float], most: int = 5) -> Axis:
         step = _step((last - first) * step, most)
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = tuple(number * step for number in range(first, last + 1))
-    return Axis(ticks[0], ticks[-1], ticks, tuple(label(tick, step) for tick in ticks))
+    return Axis(min(ticks[0], low), max(ticks[-1], high), ticks, tuple(label(tick, step) for tick in ticks))
 
 
 def epochs_axis(first: int, last: int, most: int = 5) -> Axis:

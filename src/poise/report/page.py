@@ -133,6 +133,14 @@ class Strips:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Columns beside each other, where there is room: ``(title, blocks)``, which are `Pictures` or `Paragraph`."""
+
+    columns: Sequence[tuple[str, Sequence[Block]]]
+    kind: ClassVar[str] = "beside"
+
+
+@dataclass(frozen=True)
 class Links:
     """Other pages: ``(what, where, what is said of it)``; relative, so that a folder can be moved."""
 
@@ -185,6 +193,11 @@ class Page:
     baselines: Sequence[Sequence[str]] = ()
     sections: Sequence[Section] = field(default=())
     written: float = 0.0
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it is about one piece of work, whose state matters."""
+        return self.what in ("search", "training", "bench")
 
     def html(self) -> str:
         """The whole file."""

@@ -14,13 +14,15 @@ import torch
 from poise.errors import Refused, unknown
 from poise.selection.edits import Edits
 from poise.selection.race import Race, Side
-from poise.selection.rule import Score, Trained, TuneSchedule, eligible, selects
+from poise.selection.rule import Decision, Score, Trained, TuneSchedule, eligible, selects
 from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
 METRIC, LOSS = "metric", "loss"
 
 Place = tuple[str, int]
 """A group's name, and a row or a node of it."""
+Scores = dict[int, Score | None]
+"""What was left out -> how the supernet does without it; None where that was not measured to its end."""
 
 
 def _in_step(groups: Sequence[ChoiceGroup], counts: dict[str, int]) -> list[list[Place]]:
@@ -127,14 +129,22 @@ class PerturbationRule:
         for visit in self._shuffled(rows, trained.generator):
             for name, row in visit:
                 without = {index: edits.drop(name, row, index) for index in eligible(groups[name], row)}
-                kept[name][row] = self.dearest(trained, without, max(1, groups[name].min_kept))
+                kept[name][row], scores = self.dearest(trained, without, max(1, groups[name].min_kept))
+                names = groups[name].rows[row].candidates
+                removed = {names[index]: score for index, score in scores.items()}
+                own = tuple(names[index] for index in kept[name][row])
+                trained.decided(Decision(name, groups[name].rows[row].name, "operation", removed, own))
                 edits = edits.decide(name, row, *kept[name][row])
             tune()
         for visit in self._shuffled(nodes, trained.generator):
             for name, index in visit:
                 incoming = list(crowded[name][index])
                 while len(incoming) > (groups[name].inputs or 0):
-                    least = self.winner(trained, {row: edits.remove(name, row) for row in incoming}, "highest")
+                    edges = [groups[name].rows[row].name for row in incoming]
+                    least, scores = self.winner(trained, {row: edits.remove(name, row) for row in incoming}, "highest")
+                    gone = edges[incoming.index(least)]
+                    measured = dict(zip(edges, scores.values(), strict=True))
+                    trained.decided(Decision(name, edges[0].partition("->")[2], "edge", measured, (gone,)))
                     incoming.remove(least)
                     edits = edits.remove(name, least)
                     del kept[name][least]
@@ -143,24 +153,25 @@ class PerturbationRule:
             name: tuple(kept[name].get(row, ()) for row in range(len(group.rows))) for name, group in groups.items()
         }
 
-    def dearest(self, trained: Trained, without: Mapping[int, Edits], count: int) -> tuple[int, ...]:
-        """The ``count`` whose removal hurts most, in the order of their indices; of equals the first."""
+    def dearest(self, trained: Trained, without: Mapping[int, Edits], count: int) -> tuple[tuple[int, ...], Scores]:
+        """The ``count`` whose removal hurts most, by their indices, of equals the first; and all scores."""
         if count == 1:
-            return (self.winner(trained, without, "lowest"),)
+            best, scores = self.winner(trained, without, "lowest")
+            return (best,), scores
         if len(without) <= count:
-            return tuple(without)
-        scores = zip(without, trained.compare(list(without.values()), metric=self.metric), strict=True)
-        worth = {index: self.worth(score) for index, score in scores if score is not None}
-        return tuple(sorted(sorted(worth, key=worth.__getitem__, reverse=True)[:count]))
+            return tuple(without), dict.fromkeys(without)
+        scores = dict(zip(without, trained.compare(list(without.values()), metric=self.metric), strict=True))
+        worth = {index: self.worth(score) for index, score in scores.items() if score is not None}
+        return tuple(sorted(sorted(worth, key=worth.__getitem__, reverse=True)[:count])), scores
 
-    def winner(self, trained: Trained, without: Mapping[int, Edits], side: Side) -> int:
-        """Whose removal hurts most (leaves the least quality) or least; the first of equals."""
+    def winner(self, trained: Trained, without: Mapping[int, Edits], side: Side) -> tuple[int, Scores]:
+        """Whose removal hurts most (leaves the least quality) or least, the first of equals; and all scores."""
         if len(without) == 1:
-            return next(iter(without))
+            return next(iter(without)), dict.fromkeys(without)
         race = Race(side, len(without), self.confidence) if self.criterion != LOSS else None
-        scores = zip(without, trained.compare(list(without.values()), race, self.metric), strict=True)
-        worth = {index: self.worth(score) for index, score in scores if score is not None}
-        return (max if side == "lowest" else min)(worth, key=worth.__getitem__)
+        scores = dict(zip(without, trained.compare(list(without.values()), race, self.metric), strict=True))
+        worth = {index: self.worth(score) for index, score in scores.items() if score is not None}
+        return (max if side == "lowest" else min)(worth, key=worth.__getitem__), scores
 
     @staticmethod
     def _shuffled(visits: list[list[Place]], generator: torch.Generator) -> list[list[Place]]:

@@ -36,6 +36,24 @@ class Score:
     loss: float
 
 
+@dataclass(frozen=True)
+class Decision:
+    """What a rule that measures has decided, and what it went by.
+
+    Args:
+        group, row: where; of edges the node, such as ``node 3``.
+        of: what was compared: each ``operation`` of a row, or each ``edge`` into a node.
+        removed: what was taken out in turn -> the supernet's score without it; None: it was given up early.
+        kept: what stays; of edges what went.
+    """
+
+    group: str
+    row: str
+    of: Literal["operation", "edge"]
+    removed: Mapping[str, Score | None]
+    kept: tuple[str, ...]
+
+
 class Trained(Protocol):
     """A trained supernet, as a rule sees it. Rules that need no data never touch any."""
 
@@ -84,6 +102,10 @@ class Trained(Protocol):
 
     def note(self, message: str) -> None:
         """Tell the person who waits something that they should know."""
+        ...
+
+    def decided(self, decision: Decision) -> None:
+        """Hear of a decision, so that people can see what it went by."""
         ...
 
 

@@ -15,7 +15,7 @@ from poise.methods.method import Method
 from poise.report.timeline import Moment, Timeline, chosen_moments
 from poise.selection.edits import Edits
 from poise.selection.magnitude import by_magnitude
-from poise.selection.rule import Score, Selection, TuneSchedule, measures
+from poise.selection.rule import Decision, Score, Selection, TuneSchedule, measures
 from poise.spaces.space import genotype_of, kept_of
 from poise.supernet.groups import ChoiceGroup, Kept, searchable
 
@@ -43,6 +43,9 @@ class AlphasAlone:
 
     def note(self, message: str) -> None:
         """Nobody waits for it."""
+
+    def decided(self, decision: Decision) -> None:
+        """Nobody asks."""
 
 
 def timeline(

@@ -37,6 +37,7 @@ from poise.report.known import known
 from poise.report.page import Page, Status
 from poise.report.progress import progress
 from poise.report.summary import Summarised, Summary, cells, epochs, measured
+from poise.selection.rule import Decision
 from poise.spaces.custom import ModuleSpace, with_choices_made
 from poise.spaces.space import Doubting, Space, genotype_of
 from poise.supernet.global_norm import locally
@@ -48,6 +49,7 @@ from poise.trackers.tracker import check_trackers
 from poise.workflow.context import RunContext
 from poise.workflow.costing import load_cost, report_cost, save_size
 from poise.workflow.decidedness import judge, load_decidedness, save_decidedness
+from poise.workflow.decisions import save_decisions
 from poise.workflow.inference import inferred
 from poise.workflow.live import LivePage
 from poise.workflow.memory import fitting, memory_explained
@@ -273,7 +275,10 @@ def conclude(
         return search_page(folder, prepared.settings, prepared.space, prepared.groups, state)
 
     with LivePage(output, page):
-        genotype = choose(prepared, alphas, searcher, noting(output, "selection", listen), saver)
+        decisions: list[Decision] = []
+        hear = noting(output, "selection", listen)
+        genotype = choose(prepared, alphas, searcher, hear, saver, decisions.append)
+    save_decisions(output, prepared.method.selection.kind, decisions)
     cost = report_cost(output, prepared, alphas, genotype, listen)
     save_size(output, prepared, genotype)
     decided = judge(prepared, history, alphas, genotype, listen)
@@ -329,12 +334,14 @@ def choose(
     searcher: Any,
     listen: Listener,
     saver: Checkpointer | None = None,
+    decided: Callable[[Decision], None] = lambda decision: None,
 ) -> Genotype:
-    """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune."""
+    """Apply the method's selection rule; ``searcher`` opens a searcher that the rule may measure and tune, ``decided``
+    hears of what is decided by measuring."""
     method, space = prepared.method, prepared.space
     trained = TrainedSupernet(
         space, prepared.groups, alphas, method.relaxation, searcher, prepared.settings.seed, listen,
-        saver or Checkpointer(), prepared.aim,
+        saver or Checkpointer(), prepared.aim, decided,
     )  # fmt: skip
     rule = method.selection
     if prepared.aim is not None and not aims(rule):

@@ -39,6 +39,7 @@ from poise.spaces.space import Doubting
 from poise.supernet.groups import ChoiceGroup
 from poise.workflow.costing import cost_line, load_cost
 from poise.workflow.decidedness import load_decidedness
+from poise.workflow.decisions import decisions_section
 from poise.workflow.moments import timeline
 from poise.workflow.saved import SavedModule, is_own
 from poise.workflow.saved_supernet import load_alphas
@@ -99,7 +100,7 @@ def search_page(
                 _curves(history),
                 _inside(inside),
                 Section("How decided it is", [Paragraph(decided.told), *leads_grid(decided)]) if decided else None,
-                _decisions(folder) if done else None,
+                decisions_section(folder, history) if done else None,
                 truth.section() if truth else None,
                 _cost(cost),
                 diagnosis(folder),
@@ -218,10 +219,6 @@ def _curves(history: Sequence[Record]) -> Section | None:
 def _inside(inside: Sequence[Outcome]) -> Section | None:
     links = [(f"{each.name}/", f"{each.name}/report.html", each.text) for each in inside]
     return Section("Trained networks", [Links(links)]) if links else None
-
-
-def _decisions(folder: RunFolder) -> Section | None:
-    return None
 
 
 def _cost(cost: Mapping[str, Any] | None) -> Section | None:
