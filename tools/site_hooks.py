@@ -88,6 +88,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return moved(markdown, source, page)
 
 
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Name the theme's search dialog for screen readers."""
+    dialog = 'data-md-component="search" role="dialog"'
+    return output.replace(dialog, f'{dialog} aria-label="Search"')
+
+
 def moved(text: str, source: str, page: Page) -> str:
     """A text of the file ``source`` with links that fit the page."""
     here = posixpath.dirname(page.file.src_uri)
@@ -107,7 +113,11 @@ def drawn(block: str) -> str:
     from latex2mathml.converter import convert
 
     language, _, code = block.removeprefix("```").removesuffix("```").partition("\n")
-    return f"<div>{convert(code.strip(), display='block')}</div>" if language == "math" else block
+    return (
+        f'<div class="equation" tabindex="0">{convert(code.strip(), display="block")}</div>'
+        if language == "math"
+        else block
+    )
 
 
 def links(source: str) -> Iterator[str]:
