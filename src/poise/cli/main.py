@@ -339,7 +339,7 @@ app.command(
 )(export)
 app.command(
     rich_help_panel=NETWORKS,
-    epilog=examples("poise push RUN/net me/cells", "poise push RUN/net me/cells --private --license apache-2.0"),
+    epilog=examples("poise push RUN/net me/cells", "poise push RUN/net me/cells --license mit"),
 )(push)
 app.command(rich_help_panel=LOOK, epilog=examples("poise show RUN", "poise show RUN/net"))(show)
 app.command(rich_help_panel=LOOK, epilog=examples("poise watch runs", "poise watch runs --port 0"))(watch)

@@ -216,7 +216,7 @@ def push(
     network: Annotated[Path, typer.Argument(metavar="NET", help="The folder of a trained network.")],
     repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Where on the Hub; made if it is not there.")],
     private: Annotated[bool, typer.Option("--private", help="Let nobody else see it, if it is made.")] = False,
-    message: Annotated[str | None, typer.Option(metavar="TEXT", help="Of the commit.")] = None,
+    message: Annotated[str | None, typer.Option(metavar="WORDS", help="Of the commit.")] = None,
     licence: Annotated[
         str | None, typer.Option("--license", metavar="NAME", help="The network's licence, such as apache-2.0.")
     ] = None,
