@@ -65,14 +65,16 @@ def test_the_network_that_is_kept_there_is_the_network(
         assert run.data.metrics[name] == pytest.approx(value, rel=1e-12)
     assert "test_accuracy.3" in run.data.metrics
     folder = client.download_artifacts(run.info.run_id, "network", str(tmp_path))
+    assert poise.evaluate(folder, "digits", listen=poise.ignore) == poise.evaluate(net, "digits", listen=poise.ignore)
     images = torch.rand(3, 1, 8, 8)
     assert torch.equal(poise.load_network(folder).complete(images), poise.load_network(net).complete(images))
 
 
 def test_a_server_that_is_gone_costs_a_note(client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")  # where nobody listens
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     notes: list[str] = []
     result = search(tmp_path / "run", ["mlflow"], listen=lambda event: notes.append(getattr(event, "message", "")))
     assert len(result.history) == 3
     assert len([note for note in notes if note.startswith("mlflow no longer tracks this run")]) == 1
+    assert not [note for note in notes if "secret" in note]

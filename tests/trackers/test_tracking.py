@@ -131,6 +131,12 @@ def test_after_going_back_tensorboard_forgets_and_others_wait(fake: type[Fake], 
     assert scalars(folder) == [(1, 1.0), (2, 2.0), (3, 2.0), (4, 2.0)]
 
 
+def test_no_password_is_noted(fake: type[Fake], folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fake, "where", "run 1 of https://me:secret@host/a@b", raising=False)
+    monkeypatch.setattr(fake, "__init__", lambda self, run: setattr(self, "id", "abc"))
+    assert follow(folder, 0, 1) == ["tracked by fake: run 1 of https://host/a@b"]
+
+
 @pytest.mark.parametrize("broken", ["open", "rewind", "log", "finish", "close"])
 def test_what_fails_is_said_once_and_the_run_goes_on(broken: str, fake: type[Fake], tmp_path: Path) -> None:
     fake.fails = frozenset({broken})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ T = TypeVar("T")
 
 ALWAYS = "tensorboard"
 """Tracks every run that is saved, where it is installed."""
+CREDENTIALS = re.compile(r"//[^/\s@]+@")
 SHOWN = 200
 """Characters of a tracker's error."""
 
@@ -94,7 +96,7 @@ class Tracking:
                 kept["id"] = tracker.id
                 self._keep()
             if tracker.where is not None:
-                self._note(f"tracked by {name}: {tracker.where}")
+                self._say(f"tracked by {name}: {tracker.where}")
 
         self._guarded(name, open_)
 
@@ -123,8 +125,12 @@ class Tracking:
             self._open.pop(name, None)
             self._failed.add(name)
             reason = " ".join(str(error).split())[:SHOWN] or type(error).__name__
-            self._note(f"{name} no longer tracks this run, which goes on: {reason}")
+            self._say(f"{name} no longer tracks this run, which goes on: {reason}")
             return None
+
+    def _say(self, text: str) -> None:
+        """Notes are kept with the run and shown on its page, so that no password of a server may stand in them."""
+        self._note(CREDENTIALS.sub("//", text))
 
     def _keep(self) -> None:
         with suppress(Refused):  # a full disk, which the run itself will say

@@ -21,6 +21,8 @@ from poise.workflow.show import draw_training
 
 NETWORK_FILES = NEEDED + MORE
 """All that `load_network` reads."""
+USED_FILES = (*NETWORK_FILES, "config.yaml")
+"""All that a person needs who evaluates it as well."""
 
 
 def save_network(output: Output, trained: Trained, settings: RunSettings, supply: Supply) -> None:

@@ -41,7 +41,7 @@ from poise.workflow.hub import on_hub
 from poise.workflow.inference import inferred
 from poise.workflow.live import LivePage
 from poise.workflow.memory import fitting, memory_explained
-from poise.workflow.network import NETWORK_FILES, network_in, save_network
+from poise.workflow.network import USED_FILES, network_in, save_network
 from poise.workflow.networks_inside import superseded
 from poise.workflow.saved import check_unused, is_own, own_space, settings_of, with_own
 from poise.workflow.search import SearchResult
@@ -158,7 +158,7 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         folder, described = output.holding("result.json"), {"genotype": space.describe(genotype)}
         if processes.same(folder is not None):
             done = _finished(folder, trained, task, space, processes)
-            context.finish(done.history, done.result, described, NETWORK_FILES)
+            context.finish(done.history, done.result, described, USED_FILES)
             return done
 
         def page(folder: RunFolder, state: Status) -> Page:
@@ -171,7 +171,7 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
         output.write("result.json", json.dumps(result, indent=2))
         live.write("finished")
         output.clear()
-        context.finish(history, result, described, NETWORK_FILES)
+        context.finish(history, result, described, USED_FILES)
     if context.out is not None:
         renew_page(RunFolder(context.out))
     found: Trained = replace(trained, history=history, result=result)
