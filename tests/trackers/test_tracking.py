@@ -17,8 +17,8 @@ from trackers_support import TINY, search, stopped_after_one
 import poise
 from poise.cli.main import main
 from poise.config.resolve import resolve
-from poise.engine.events import EpochEnded, Noted
-from poise.engine.run import OWN_FILES, RunFolder
+from poise.engine.events import EpochEnded
+from poise.engine.run import RunFolder
 from poise.errors import Refused
 from poise.extras import EXTRAS
 from poise.jobs.seeds import seeds_of
@@ -84,9 +84,10 @@ def record(epoch: int, loss: float = 1.0) -> dict[str, Any]:
 
 
 def follow(
-    folder: RunFolder, begun: int, until: int, names: Sequence[str] = ("fake",), back: int | None = None
-) -> list[str]:
-    """Track epochs from ``begun`` on; perhaps go back to ``back`` and on again. What was noted."""
+    folder: RunFolder, begun: int, until: int, names: Sequence[str] = ("fake",), back: int | None = None,
+    ends: bool = False,
+) -> list[str]:  # fmt: skip
+    """Track epochs from ``begun`` on; perhaps go back to ``back`` and on again; perhaps end. What was noted."""
     notes: list[str] = []
     with tracked(folder, "search", names, notes.append, resumed=begun > 0) as tracking:
         tracking.begin([record(epoch) for epoch in range(begun)])
@@ -96,6 +97,8 @@ def follow(
             tracking.begin([record(epoch) for epoch in range(back)])
             for epoch in range(back, until + 1):
                 tracking.log(record(epoch, 2.0))
+        if ends:
+            tracking.finish([record(epoch) for epoch in range(until)], {}, {})
     return notes
 
 
@@ -138,17 +141,20 @@ def test_no_password_is_noted(fake: type[Fake], folder: RunFolder, monkeypatch: 
 
 
 @pytest.mark.parametrize("broken", ["open", "rewind", "log", "finish", "close"])
-def test_what_fails_is_said_once_and_the_run_goes_on(broken: str, fake: type[Fake], tmp_path: Path) -> None:
+def test_what_fails_is_said_once_and_others_do_not_notice(broken: str, fake: type[Fake], folder: RunFolder) -> None:
     fake.fails = frozenset({broken})
-    notes: list[str] = []
-    result = search(
-        tmp_path / "run", ["fake"], listen=lambda e: notes.append(e.message) if isinstance(e, Noted) else None
-    )
-    assert len(result.history) == 3
-    told = [note for note in notes if note.startswith("fake")]
-    assert told == [f"fake no longer tracks this run, which goes on: no {broken} here"]
+    assert follow(folder, 0, 3, ends=True) == [f"fake no longer tracks this run, which goes on: no {broken} here"]
     assert not [what for what in fake.said if what[0] == "close"]
-    assert [epoch for epoch, _ in scalars(RunFolder(tmp_path / "run"))] == [1, 2, 3], "others do not notice"
+    assert [epoch for epoch, _ in scalars(folder)] == [1, 2, 3]
+
+
+def test_a_search_goes_on_without_a_tracker_that_fails(fake: type[Fake], tmp_path: Path) -> None:
+    fake.fails = frozenset({"log"})
+    notes: list[str] = []
+    result = search(tmp_path / "run", ["fake"], listen=lambda event: notes.append(getattr(event, "message", "")))
+    assert len(result.history) == 3
+    assert len([note for note in notes if note.startswith("fake no longer tracks this run")]) == 1
+    assert (tmp_path / "run" / "genotype.json").is_file()
 
 
 def test_what_failed_is_made_good_by_a_later_run(fake: type[Fake], folder: RunFolder) -> None:
@@ -187,11 +193,12 @@ def test_a_run_that_is_stopped_says_so_and_goes_on_in_the_same_place(fake: type[
     assert [what[1] for what in fake.said if what[0] == "open"] == [None, "abc"]
 
 
-def test_a_run_that_replaces_another_is_a_new_one(fake: type[Fake], tmp_path: Path) -> None:
-    for overwrite in (False, True):
-        search(tmp_path / "run", ["fake"], overwrite=overwrite)
+def test_a_run_that_replaces_another_is_a_new_one(fake: type[Fake], folder: RunFolder) -> None:
+    follow(folder, 0, 1)
+    assert (folder.path / "trackers.json").is_file()
+    RunFolder.create(folder.path, "search", CONFIG, "", overwrite=True)
+    follow(folder, 0, 1)
     assert [what[1] for what in fake.said if what[0] == "open"] == [None, None]
-    assert "trackers.json" in OWN_FILES
 
 
 def test_only_the_first_of_several_processes_tracks(fake: type[Fake], tmp_path: Path) -> None:
@@ -244,11 +251,10 @@ def test_what_cannot_be_tracked_is_refused_before_anything_is_done(
     assert not (tmp_path / "run").exists()
 
 
-def test_no_run_without_trackers_keeps_a_file_of_them(tmp_path: Path) -> None:
-    search(tmp_path / "run")
-    assert not (tmp_path / "run" / "trackers.json").exists()
-    assert TINY["search.epochs"] == 3
-    assert [epoch for epoch, _ in scalars(RunFolder(tmp_path / "run"))] == [1, 2, 3]
+def test_no_run_without_trackers_keeps_a_file_of_them(folder: RunFolder) -> None:
+    follow(folder, 0, 2, names=("tensorboard",))
+    assert not (folder.path / "trackers.json").exists()
+    assert [epoch for epoch, _ in scalars(folder)] == [1, 2], "not twice where it is asked for by name"
 
 
 def test_the_command_line_tracks_and_so_does_every_seed(
