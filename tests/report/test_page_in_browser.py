@@ -136,7 +136,7 @@ def test_axe_finds_nothing_serious(name: str, pages: dict[str, Path], chromium: 
 
 def test_a_slider_shows_mixture_and_cell_of_an_epoch(pages: dict[str, Path], chromium: Any) -> None:
     with Seen(chromium, pages["search"]) as page:
-        slider, cell = page.locator(".slider input"), page.locator(".cells .drawn").first
+        slider, cell = page.locator(".slider input"), page.locator(".drawn").first
         assert page.locator(".moment").inner_text() == "What was selected"
         last, weights = cell.inner_html(), page.locator(".heat td span").all_inner_texts()
         slider.focus()

@@ -15,7 +15,7 @@ from poise.report.graph import cell_graph, is_cell
 from poise.report.style import family
 from poise.supernet.groups import ChoiceGroup
 
-INCH = 84.0
+INCH = 80.0
 """Units of an inch of the layout: letters are 12 high."""
 LETTER = 0.081
 """About the width of a letter, in inches."""

@@ -83,6 +83,7 @@ def search_page(
     truth = known(genotype) if genotype else None
     inside = outcomes(folder) if done else []
     best = next((each for each in inside if each.current and each.result), None)
+    told = f"{decided.told[0].upper()}{decided.told[1:]}" if decided else ""
     return Page(
         title=_name(folder.path),
         what="search",
@@ -99,7 +100,7 @@ def search_page(
                 Section("The method", about_method(settings)),
                 _curves(history),
                 _inside(inside),
-                Section("How decided it is", [Paragraph(decided.told), *leads_grid(decided)]) if decided else None,
+                Section("How decided it is", [Paragraph(told), *leads_grid(decided)]) if decided else None,
                 decisions_section(folder, history) if done else None,
                 truth.section() if truth else None,
                 _cost(cost),

@@ -78,7 +78,7 @@
     const input = line.querySelector("input"), moments = JSON.parse(line.dataset.moments);
     if (!input) continue;
     const tables = all(line, ".heat").map((table) => all(table, "tbody td"));
-    const cells = all(line, ".cells .drawn"), drawn = all(line, "template"), label = line.querySelector(".moment");
+    const cells = all(line, ".drawn"), drawn = all(line, "template"), label = line.querySelector(".moment");
     const choices = line.querySelector(".choices");
     const go = () => {
       const moment = moments[input.value];
