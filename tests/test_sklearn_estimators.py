@@ -74,6 +74,10 @@ def test_the_random_state_decides(tmp_path: Path) -> None:
     first, again, other = (PoiseClassifier(**SMALL | {"random_state": seed}).fit(*IRIS) for seed in (1, 1, 2))
     assert np.array_equal(first.predict_proba(IRIS[0]), again.predict_proba(IRIS[0]))
     assert not np.array_equal(first.predict_proba(IRIS[0]), other.predict_proba(IRIS[0]))
+    images, tiny = np.zeros((20, 8, 8), np.uint8), {"space.channels": 2, "space.cells": 1, "train.channels": 2}
+    form = SMALL | {"space": "nasbench201", "settings": tiny | {"train.cells": 1}, "epochs": 1}
+    one, two = (PoiseClassifier(**form | {"random_state": n}).fit(images, np.arange(20) % 2) for n in (1, 2))
+    assert not np.array_equal(one.predict_proba(images), two.predict_proba(images))
     joblib.dump(first, tmp_path / "model.joblib")
     loaded = joblib.load(tmp_path / "model.joblib")
     assert np.array_equal(first.predict_proba(IRIS[0]), loaded.predict_proba(IRIS[0]))

@@ -34,6 +34,7 @@ class Fake:
 
     said: list[Any]
     fails: frozenset[str]
+    holds: int | None = None
 
     def __init__(self, run: TrackedRun) -> None:
         self._say("open", run.id, run.name, run.kind, dict(run.parameters))
@@ -126,6 +127,13 @@ def test_a_tracker_that_joins_later_is_told_what_it_missed(fake: type[Fake], fol
     assert fake.said == []
     follow(folder, 2, 3)
     assert logged(fake) == [(1, 1.0), (2, 1.0), (3, 1.0)]
+
+
+def test_what_a_tool_has_lost_is_told_again(fake: type[Fake], folder: RunFolder) -> None:
+    follow(folder, 0, 4)
+    fake.holds, fake.said[:] = 2, []
+    follow(folder, 4, 5, names=())
+    assert [epoch for epoch, _ in logged(fake)] == [3, 4, 5]
 
 
 def test_after_going_back_tensorboard_forgets_and_others_wait(fake: type[Fake], folder: RunFolder) -> None:

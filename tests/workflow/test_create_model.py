@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,8 @@ def test_every_network_of_every_space_is_its_maps_and_its_head(name: str) -> Non
         info = feature_info(network, shape)
         assert info.channels() == [each.shape[1] for each in maps]
         assert info.reduction() == [side // each.shape[2] for each in maps]
-        assert info.reduction() == sorted(set(info.reduction())), "each resolution once, the finest first"
+        assert len(maps) >= 3
+        assert all(2 * finer == coarser for finer, coarser in pairwise(info.reduction())), "each once, the finest first"
         model = ImageModel(network, shape, ((0,) * 3, (1,) * 3)).eval()
         assert torch.allclose(seeded(model, images), expected, atol=1e-6)
         assert model.num_features == model.forward_head(maps[-1], pre_logits=True).shape[1]
@@ -116,7 +118,9 @@ def test_another_head_on_the_same_body_learns(run: Path) -> None:
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 2
     assert all(weight.grad is not None for weight in model.classifier.parameters())
-    model.reset_classifier(0)
+    model.double().reset_classifier(4)
+    assert model(images.double()).dtype == torch.float64
+    model.float().reset_classifier(0)
     assert isinstance(model.get_classifier(), nn.Identity)
     assert model(images).shape == (30, model.num_features)
     assert poise.create_model(run / "net", num_classes=0)(images).shape == (30, model.num_features)

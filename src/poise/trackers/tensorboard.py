@@ -17,6 +17,7 @@ class TensorBoard:
 
     id = None
     where = None
+    holds = None
 
     def __init__(self, run: TrackedRun) -> None:
         self._folder = str(run.folder / "tensorboard")

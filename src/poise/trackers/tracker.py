@@ -66,6 +66,11 @@ class Tracker(Protocol):
         """Where a person finds the run, if that has to be said."""
         ...
 
+    @property
+    def holds(self) -> int | None:
+        """How many epochs the tool says that it has, where it may lose some that it was told; None: all of them."""
+        ...
+
     def rewind(self, epochs: int) -> bool:
         """Forget all epochs but these first ones; whether it can."""
         ...

@@ -94,6 +94,8 @@ class Tracking:
             self._open[name] = tracker = TRACKERS[name](TrackedRun(self._folder.path, self._kind, parameters, known))
             if kept is not None:
                 kept["id"] = tracker.id
+                if tracker.holds is not None:
+                    kept["epochs"] = min(kept["epochs"], tracker.holds)
                 self._keep()
             if tracker.where is not None:
                 self._say(f"tracked by {name}: {tracker.where}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -17,6 +17,7 @@ from poise.export.card import Taken
 from poise.named import FROM_PYTHON
 from poise.registries import METHODS, TASKS
 from poise.report.model_card import SHOWN, ModelCard, of_test
+from poise.report.style import save_figure
 from poise.report.summary import drawing, headline
 from poise.spaces.custom import ModuleSpace
 from poise.spaces.sample_shape import Input
@@ -85,9 +86,9 @@ def contents(folder: RunFolder, trained: Trained, repository: str, licence: str)
     found[CONFIG] = yaml.safe_dump(config, sort_keys=False).encode()
     figure = drawing(trained.genotype)
     if figure is not None:
-        picture = io.BytesIO()
-        figure().savefig(picture, format="png", dpi=150, metadata={"Software": None})
-        found[PICTURE] = picture.getvalue()
+        with TemporaryDirectory() as aside:
+            _, png = save_figure(figure(), Path(aside), Path(PICTURE).stem)
+            found[PICTURE] = png.read_bytes()
     card = _card(folder, trained, repository, licence, PICTURE if PICTURE in found else "")
     return found | {CARD: card.text().encode()}
 
