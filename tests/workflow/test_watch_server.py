@@ -90,6 +90,7 @@ def test_a_run_s_page_is_its_own(runs: Path, server: Server) -> None:
         "/runs/first/secret.txt", "/runs/first/config.yaml", "/runs/../secret.txt", "/runs/first/../../secret.txt",
         "/runs/%2e%2e/secret.txt", "/runs/..%2fsecret.txt", "//etc/passwd", "/etc/passwd", "/runs//report.html",
         "/runs/first/../first/report.html", "/runs/first%00/report.html", "/runs/nothing/report.html",
+        "/runs/first", "/runs/first/", "first/report.html",
         "/runs/first/report.html/..", "/first/report.html", "/report.html",
     ],
 )  # fmt: skip

@@ -41,7 +41,7 @@ from poise.workflow.costing import cost_line, load_cost
 from poise.workflow.decidedness import load_decidedness
 from poise.workflow.decisions import decisions_section
 from poise.workflow.moments import timeline
-from poise.workflow.saved import SavedModule, is_own
+from poise.workflow.saved import is_own
 from poise.workflow.saved_supernet import load_alphas
 from poise.workflow.sentences import (
     about_method,
@@ -83,6 +83,7 @@ def search_page(
     truth = known(genotype) if genotype else None
     inside = outcomes(folder) if done else []
     best = next((each for each in inside if each.current and each.result), None)
+    said = space.describe(genotype) if genotype else None
     told = f"{decided.told[0].upper()}{decided.told[1:]}" if decided else ""
     return Page(
         title=_name(folder.path),
@@ -105,7 +106,12 @@ def search_page(
                 truth.section() if truth else None,
                 _cost(cost),
                 diagnosis(folder),
-                details(folder, {"genotype": genotype} if genotype else {}, history, _words(space, genotype)),
+                details(
+                    folder,
+                    {"genotype": genotype} if genotype else {},
+                    history,
+                    space.describe(genotype) if genotype else None,
+                ),
             )
             if section is not None
         ],
@@ -280,10 +286,3 @@ def details(
             files[f"{stem}.svg"] = data_link(figure.read_bytes(), "image/svg+xml")
     small = {name: link for name, link in files.items() if len(link) <= LARGEST}
     return Section("Details", [*blocks, Downloads(small)])
-
-
-def _words(space: Any, genotype: Genotype | None) -> str | None:
-    if genotype is None:
-        return None
-    said: str = SavedModule.describe(space, genotype) if isinstance(space, SavedModule) else space.describe(genotype)
-    return said
