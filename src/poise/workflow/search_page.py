@@ -106,12 +106,7 @@ def search_page(
                 truth.section() if truth else None,
                 _cost(cost),
                 diagnosis(folder),
-                details(
-                    folder,
-                    {"genotype": genotype} if genotype else {},
-                    history,
-                    space.describe(genotype) if genotype else None,
-                ),
+                details(folder, {"genotype": genotype} if genotype else {}, history, said),
             )
             if section is not None
         ],
