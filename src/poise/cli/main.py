@@ -225,7 +225,7 @@ def _show_result(result: Any) -> None:
     from poise.workflow.show import run_tables
 
     folder = RunFolder(result.folder)
-    show_table(run_tables(folder, result.space, every=console.full, epochs=console.full))
+    show_table(run_tables(folder, result.space, every=console.full, again=console.full))
     say_files(folder)
     say(f"saved in {folder.path}; next: poise train {folder.path}")
 
@@ -265,7 +265,7 @@ def _show_selected(run: Path, found: Any) -> None:
     from poise.workflow.show import run_tables
 
     space = found.settings.space
-    show_table(run_tables(RunFolder(run), space, every=console.full, epochs=console.full))
+    show_table(run_tables(RunFolder(run), space, every=console.full, again=console.full))
     say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
 
 

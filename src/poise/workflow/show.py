@@ -102,9 +102,9 @@ def cost_table(folder: RunFolder) -> list[RenderableType]:
     return [result_table([(f"{found['metric']} {labels.get(n, n)}" if n in names else n, text) for n, text in rows])]
 
 
-def run_tables(folder: RunFolder, space: Shown, *, every: bool = True, epochs: bool = True) -> RenderableType:
+def run_tables(folder: RunFolder, space: Shown, *, every: bool = True, again: bool = True) -> RenderableType:
     """A search as tables for the terminal: its genotype, ``every`` row or those that keep something; where a network
-    in its folder is of another one, that too; and its ``epochs``."""
+    in its folder is of another one, that too; and ``again`` what was told as it went: its epochs, how decided it is."""
     genotype, groups, trained = folder.genotype(), searchable(space.groups), trainings_in(folder)
     rows = [("genotype", f"the run's, {chosen_by(folder, genotype)}")]
     rows += [(training.name, _trained_on(training)) for training in trained]
@@ -112,14 +112,14 @@ def run_tables(folder: RunFolder, space: Shown, *, every: bool = True, epochs: b
     found, decidedness = known(genotype), load_decidedness(folder)
     return Group(
         genotype_table(genotype, groups, decidedness, every),
-        Text(decidedness.told),
+        *([Text(decidedness.told)] if again else []),
         *([result_table(rows)] if trained else []),
         *(
             table
             for other in others
             for table in (Text(f"{other.name}:"), genotype_table(other.genotype, groups, None, every))
         ),
-        *([history_table(folder.history())] if epochs else []),
+        *([history_table(folder.history())] if again else []),
         *cost_table(folder),
         *([found.table()] if found else ()),
     )
