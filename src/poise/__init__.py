@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from poise.workflow.search import search as search
     from poise.workflow.select import select as select
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PACKAGES = ("methods", "selection", "spaces", "tasks")
 _HOMES = {

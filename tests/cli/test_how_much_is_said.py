@@ -118,7 +118,7 @@ def test_doctor(poise: Poise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no kernel image\nis available")
 
-    monkeypatch.setattr("poise.train", broken)
+    monkeypatch.setattr("poise.workflow.retrain.train", broken)
     ill = poise("doctor")
     assert ill.code == 1
     assert "search and training on cpu: RuntimeError: no kernel image is available (" in ill.out

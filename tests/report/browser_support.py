@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 import poise
@@ -69,6 +68,10 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
+PART, NEARBY = 40, 14
+"""Rows of a picture that are compared at once, and by how many they may have moved: three lines of text."""
+
+
 def small(png: bytes) -> Image.Image:
     """A screenshot in 16 greys and so few points that no letter is left of it."""
     picture = Image.open(io.BytesIO(png)).convert("L")
@@ -77,12 +80,13 @@ def small(png: bytes) -> Image.Image:
 
 
 def difference(first: Image.Image, second: Image.Image) -> float:
-    """The mean difference of two pictures, from 0 to 255; what only one of them has counts as wholly different."""
+    """The mean difference of two pictures, from 0 to 255, each part of the first one beside what is most like it nearby
+    in the second: where a line breaks elsewhere, all below it moves. What has no place there is wholly different."""
     a, b = (np.asarray(picture, dtype=np.float64) for picture in (first, second))
-    common = min(len(a), len(b))
-    beyond = abs(len(a) - len(b))
-    return float((np.abs(rows(a, common) - rows(b, common)).sum() + 255 * COLUMNS * beyond) / max(a.size, b.size))
-
-
-def rows(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    return values[:count]
+    total = 0.0
+    for start in range(0, len(a), PART):
+        part = a[start : start + PART]
+        places = range(max(start - NEARBY, 0), min(start + NEARBY, len(b) - len(part)) + 1)
+        total += len(part) * min((float(np.abs(part - b[at : at + len(part)]).mean()) for at in places), default=255.0)
+    beyond = max(abs(len(a) - len(b)) - NEARBY, 0)
+    return (total + 255 * beyond) / max(len(a), len(b))

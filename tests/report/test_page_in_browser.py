@@ -33,7 +33,8 @@ if shutil.which("chromium") is None:
 
 PAGES = ("search", "training", "bench")
 DIFFERENT = 9.0
-"""Pictures may differ by so much in the mean: fonts do. Leaving out a section is more, see below."""
+"""Pictures may differ by so much in the mean: fonts do, and the names of folders. Leaving out a section is more, see
+below."""
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -90,7 +90,7 @@ SHALLOW: Settings = {"mobile": {"guard.action": "warn"}}
 """Where leaving layers out is a way to be cheap, many skip connections need not be a collapse."""
 
 
-@preset("poise", settings=SHALLOW, citation=f"{MOVAHEDI} {CHU} Evidence: docs/results.md")
+@preset("poise", settings=SHALLOW, citation=f"{MOVAHEDI}; {CHU}")
 def poise() -> Method:
     """poise's own, and the default: independent weights, aligned layers, the last half's mean alphas; no ``none``."""
     return Method(

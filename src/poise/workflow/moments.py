@@ -83,9 +83,9 @@ def timeline(
         mixture = {name: method.relaxation(values) for name, values in final.items()}
         found.append(Moment("What was selected", mixture, genotype, kept_of(genotype, groups)))
     note = (
-        f"Framed, and drawn: what selection by {rule.kind} would take of the alphas then."
+        f"Frames and cells show what selection by {rule.kind} would take at this point."
         if by_alphas
-        else f"Framed, and drawn: the largest weights then. In the end {rule.kind} decides, which goes by more."
+        else f"Frames and cells show the largest weights at this point; in the end {rule.kind} decides."
     )
     return Timeline(shown, found, note) if found else None
 
