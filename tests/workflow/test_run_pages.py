@@ -174,7 +174,7 @@ def test_moments_are_what_the_rule_would_have_taken() -> None:
     measuring = timeline(found.history, groups, replace(method, selection=PerturbationRule()), "nasbench201")
     assert measuring is not None
     assert measuring.moments[1].genotype == line.moments[1].genotype
-    assert "In the end perturbation decides" in measuring.note
+    assert "in the end perturbation decides" in measuring.note
     few = timeline(found.history, groups, replace(method, selection=Magnitude(skips=0)), "nasbench201")
     assert few is not None
     other = [record | {"alphas": {"cell": [[0.0, 1.0]]}} for record in found.history]
