@@ -122,7 +122,7 @@ def _stretch_the_top(axes: Axes, lowest: float, best: float) -> None:
     scale = stretched(lowest, best)
     axes.set_yscale("function", functions=(scale.forward, scale.inverse))
     axes.set_ylim(scale.low, scale.high)
-    axes.set_yticks(scale.ticks, [f"{value:g}" for value in scale.ticks])
+    axes.set_yticks(scale.ticks, [f"{value or 0:g}" for value in scale.ticks])
     axes.minorticks_off()
 
 
