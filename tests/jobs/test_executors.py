@@ -153,6 +153,9 @@ def test_the_board_shows_what_stands_where_and_says_each_thing_once() -> None:
         "tried again after 3 min 00 s: darts, seed 0: its worker was lost",
         "done after 1 min 00 s: darts, seed 0",
     ]
+    with Board(Console(file=(quiet := io.StringIO()), force_terminal=True), terse=True) as board:
+        board([standing("done", 60, 2)])
+    assert quiet.getvalue() == ""
     shown = Console(file=(page := io.StringIO()), width=200)
     states = [
         standing("done", 60),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from poise.cli.console import console, reporter, say
+from poise.cli.console import console, reporter, say, telling
 from poise.cli.launching import together
 from poise.cli.options import (
     HELP_NAMES,
@@ -112,6 +112,7 @@ def _divided(space: Any, form: Any, out: Path | None) -> None:
         "  --seeds 0-9 --out b",
     )
 )
+@telling
 def run(
     protocol: Annotated[str, typer.Option(metavar="NAME", help="smoke, nb201-small, nb201, 1shot1-1, ...")],
     data: Annotated[str, typer.Option(metavar="NAME|PATH", help="Where the images are, as for a search.")],
@@ -169,8 +170,9 @@ def run_and_show(given: Bench, folder: Path) -> None:
     from poise.bench.runner import estimate, run_bench
     from poise.cli.board import Board
 
-    say(estimate(given, folder))
-    with Board(console) as board, asked_to_stop() as asked:
+    if not console.terse:
+        say(estimate(given, folder))
+    with Board(console, terse=console.terse) as board, asked_to_stop() as asked:
         states = run_bench(given, folder, board, asked)
     failed = [state for state in states if state.state == "failed"]
     for state in failed:

@@ -18,9 +18,11 @@ from poise.report.readable_numbers import duration
 class Board:
     """Told where every job stands."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, terse: bool = False) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        self._terse = terse
+        live = console.is_terminal and not terse
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if live else None
         self._ended: set[str] = set()
         self._again: set[tuple[str, int]] = set()
 
@@ -46,7 +48,8 @@ class Board:
             self._live.update(table(standings))
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        if not self._terse:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def table(standings: Sequence[Standing]) -> Table:

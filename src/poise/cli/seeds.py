@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poise.cli.console import console, say
+from poise.cli.console import console, say, show_table
 from poise.cli.options import seeds_in
 from poise.cli.signals import asked_to_stop
 from poise.engine.lock import locked
@@ -64,8 +64,9 @@ def run_and_show_seeds(given: Seeds, settings: RunSettings, folder: Path) -> Non
     from poise.report.readable_numbers import words
     from poise.report.tables import number, rows_table
 
-    say(f"{len(given.seeds)} searches on {given.on}; saved in {folder}")
-    with Board(console) as board, asked_to_stop() as asked:
+    if not console.terse:
+        say(f"{len(given.seeds)} searches on {given.on}; saved in {folder}")
+    with Board(console, terse=console.terse) as board, asked_to_stop() as asked:
         standings = run_seeds(given, settings, folder, board, asked)
     failed = [each for each in standings if each.state == "failed"]
     for each in failed:
@@ -75,7 +76,7 @@ def run_and_show_seeds(given: Seeds, settings: RunSettings, folder: Path) -> Non
         metric = f"search_{found[0].metric}"
         rows = [["seed", words(metric), "decided", "keeps"]]
         rows += [[str(one.seed), number(metric, one.value), one.decided, one.operations] for one in found]
-        console.print(rows_table(rows, ("decided", "keeps")))
+        show_table(rows_table(rows, ("decided", "keeps")))
         say(f"best by validation: seed {found[0].seed}; next: poise train {found[0].folder}")
     if failed:
         raise Refused(f"{len(failed)} searches failed, see {folder / 'logs'}; poise resume {folder} tries them again")
