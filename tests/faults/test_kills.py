@@ -86,6 +86,7 @@ def test_kills(kind: Kind, name: str, tmp_path: Path) -> None:
         same(outcome(out), kind.expected)
         assert not (out / "checkpoints").exists()
         assert not list(out.rglob("*.new")), "a leftover of a write that was cut off"
+        assert 'data-state="finished"' in (out / "report.html").read_text(encoding="utf-8")
         killed, runs = killed + hits, runs + 1
         assert runs < 10 * KILLS[name], "the kills come too late"
     assert killed >= KILLS[name]
@@ -165,4 +166,5 @@ def test_killed_at_every_file(kind: str, after: bool, tmp_path: Path, monkeypatc
         work(out)
         same(outcome(out), expected)
         assert not list(out.rglob("*.new")), "a leftover of a write that was cut off"
+        assert 'data-state="finished"' in (out / "report.html").read_text(encoding="utf-8")
     raise AssertionError("it never ends")

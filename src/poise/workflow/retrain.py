@@ -156,15 +156,17 @@ def train_as(genotype: Genotype, base: RunSettings, data: Any = None, context: R
     with context.opened("train", base, supply.fingerprint, {"genotype.json": genotype.to_json()}) as opened:
         output, context = opened
         folder, described = output.holding("result.json"), {"genotype": space.describe(genotype)}
-        if processes.same(folder is not None):
-            done = _finished(folder, trained, task, space, processes)
-            context.finish(done.history, done.result, described, USED_FILES)
-            return done
 
         def page(folder: RunFolder, state: Status) -> Page:
             return training_page(folder, base, space, state)
 
-        with LivePage(output, page) as live:
+        live = LivePage(output, page)
+        if processes.same(folder is not None):
+            done = _finished(folder, trained, task, space, processes)
+            live.write("finished")  # which it may not have come to
+            context.finish(done.history, done.result, described, USED_FILES)
+            return done
+        with live:
             history = _train(network, base, supply, batches, output, context, live.visit)
             save_network(output, trained, base, supply)  # before anything else can go wrong
             result = {"parameters": trained.parameters, **macs, **supply.measured(network, base)}
