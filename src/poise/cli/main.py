@@ -6,12 +6,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from poise.cli.bench import bench, run_and_show
-from poise.cli.console import console, reporter, say, say_files, show_table, telling
+from poise.cli.console import reporter, telling
 from poise.cli.inspect import diagnose, doctor, list_, measure_latency, show
 from poise.cli.launching import together, told
 from poise.cli.networks import evaluate, export, predict, push, show_network, train
@@ -46,6 +46,7 @@ from poise.cli.options import (
     show_help_if_bare,
     tidied,
 )
+from poise.cli.said import opening_of, show_found, show_plan, show_selected
 from poise.cli.seeds import Place, run_and_show_seeds, wait_for
 from poise.cli.signals import STOPPED, asked_to_stop
 from poise.cli.watch import watch
@@ -189,7 +190,7 @@ def search(
         typer.echo(dump(settings), nl=False)
         return
     if dry_run:
-        _show_plan(plan.dry_run(settings))
+        show_plan(plan.dry_run(settings))
         return
     source, names = settings.data.source, (settings.space.name, settings.method_name, settings.seed)
     if seeds is not None:
@@ -197,37 +198,13 @@ def search(
         run_and_show_seeds(given, settings, out or default_folder(source, *names[:2], "seeds"))
         return
     folder = out or default_folder(source, *names)
-    opening = _opening(settings, "" if config is None else str(config), preset, data, folder)
+    opening = opening_of(settings, "" if config is None else str(config), preset, data, folder)
     with together(devices, timeout) as first, reporter(opening) as listen, asked_to_stop() as asked:
         control = RunControl(checkpoint_every, asked, rollbacks(on_nan))
         how = RunContext(folder, overwrite, resume, auto_batch, listen, control, track=tuple(track or ()))
         result = work.run(settings, how)
     if first:
-        _show_result(result)
-
-
-def _opening(settings: Any, config: str, preset: str | None, data: str | None, folder: Path) -> str:
-    """What a search is about to do, in a line."""
-    from poise.named import DEFAULT_PRESET
-
-    given = data is not None or config or settings.data.source != "digits"
-    source = settings.data.source if given else "digits (there is no --data)"
-    how = f"settings of {config}" if config else f"preset {preset or DEFAULT_PRESET}"
-    epochs = settings.search.epochs
-    return (
-        f"searching {settings.space.name} with {settings.method_name} on {source}, {how}: "
-        f"{epochs} epoch{'s' if epochs > 1 else ''}; saved in {folder}"
-    )
-
-
-def _show_result(result: Any) -> None:
-    from poise.engine.run import RunFolder
-    from poise.workflow.show import run_tables
-
-    folder = RunFolder(result.folder)
-    show_table(run_tables(folder, result.space, every=console.full, again=console.full))
-    say_files(folder)
-    say(f"saved in {folder.path}; next: poise train {folder.path}")
+        show_found(result)
 
 
 @app.command(
@@ -257,16 +234,7 @@ def select(
     with reporter() as listen, asked_to_stop() as asked:
         control = RunControl(checkpoint_every, asked)
         found = work(run, rule, data=data, settings=overrides, device=device, listen=listen, control=control)
-    _show_selected(run, found)
-
-
-def _show_selected(run: Path, found: Any) -> None:
-    from poise.engine.run import RunFolder
-    from poise.workflow.show import run_tables
-
-    space = found.settings.space
-    show_table(run_tables(RunFolder(run), space, every=console.full, again=console.full))
-    say(f"wrote {' and '.join(str(file) for file in found.files)}; next: poise train {run}")
+    show_selected(run, found)
 
 
 @app.command(rich_help_panel=SEARCH, epilog=examples("poise resume RUN", "poise resume RUN --data moved/photos"))
@@ -313,9 +281,9 @@ def resume(
     if not first:
         return
     if isinstance(result, SearchResult):
-        _show_result(result)
+        show_found(result)
     elif isinstance(result, Selected):
-        _show_selected(run, result)
+        show_selected(run, result)
     else:
         show_network(run)
 
@@ -357,21 +325,6 @@ app.command(
     ),
 )(measure_latency)
 app.add_typer(bench, name="bench", rich_help_panel=COMPARE)
-
-
-def _show_plan(plan: Any) -> None:
-    from poise.report.readable_numbers import duration
-    from poise.report.tables import result_table
-
-    rows = [
-        ("steps", f"{plan.steps:,}"),
-        (plan.unit, f"{plan.training_images:,} to train, {plan.search_images:,} to search"),
-        ("weights", f"{plan.parameters:,} parameters"),
-        ("alphas", f"{plan.alphas:,}"),
-        ("time", f"about {duration(plan.seconds)} ({plan.seconds_per_step:.2f} s per step, measured)"),
-        ("memory", f"about {plan.memory_bytes / 2**30:.2f} GiB at most, measured"),
-    ]
-    show_table(result_table(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

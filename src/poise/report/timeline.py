@@ -35,7 +35,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Heat:
-    """A candidate's weight in percent, as a cell of a table; ``column`` is empty where the table's head says it."""
+    """A candidate's weight in percent, as a cell of a table."""
 
     name: str
     percent: int
